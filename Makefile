@@ -1,0 +1,45 @@
+# Every target first makes .venv from pyproject.toml. Any Python 3.11 or newer will do:
+#   make test PYTHON=python3.12
+# ARGS goes to the command:  make reproduce ARGS="20 -p seed=1"    make test ARGS="-k noise"
+PYTHON ?= python3
+ARGS ?=
+BIN := $(CURDIR)/.venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help reproduce test test-slow lab clean
+
+help:
+	@echo "make reproduce   run every notebook on the embedded data; figures in runs/reproduce/index.html"
+	@echo "make lab         open JupyterLab on the notebooks"
+	@echo "make test        the test suite (a few minutes)"
+	@echo "make test-slow   the tests that take longer: learning at full length, repeats, timings"
+	@echo "make clean       remove .venv and caches; data/ and runs/ stay"
+
+reproduce: $(STAMP)
+	"$(BIN)/lnl" reproduce $(ARGS)
+
+test: $(STAMP)
+	"$(BIN)/python" -m pytest $(ARGS)
+
+test-slow: $(STAMP)
+	"$(BIN)/python" -m pytest -m slow $(ARGS)
+
+lab: $(STAMP)
+	cd notebooks && "$(BIN)/jupyter" lab $(ARGS)
+
+# A virtual environment without pip (Debian's python3 without python3-venv) gets pip from the outside.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Python 3.11 or newer is needed, but \
+	$(PYTHON) is %d.%d: make PYTHON=python3.12 (or another) uses another one" % v[:2])'
+	@"$(BIN)/python" -m pip --version >/dev/null 2>&1 || { rm -rf .venv; $(PYTHON) -m venv .venv >/dev/null 2>&1; } \
+	|| { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python "$(BIN)/python" install -q pip; } \
+	|| { rm -rf .venv; $(PYTHON) -m virtualenv -q .venv; } \
+	|| { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian, Ubuntu: \
+	apt-get install python3-venv) and run make again"; exit 1; }
+	@echo "installing lnl-kit into .venv (the first time this downloads PyTorch: some minutes)"
+	@"$(BIN)/python" -m pip install -q --disable-pip-version-check -e ".[test]"
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache
+	find . -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +

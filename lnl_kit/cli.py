@@ -1,0 +1,151 @@
+"""The command line: lnl train | reproduce | bench | methods."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+
+from . import __version__, noise
+from .methods import METHODS
+from .run import RunError
+from .settings import field_help, parse
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status. Errors of the user are one sentence on standard error."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = make_parser(argv)
+    options = parser.parse_args(argv)
+    try:
+        return options.command(options)
+    except (ValueError, OSError, RunError) as error:
+        print(f"lnl: {error}", file=sys.stderr)
+        return 2
+
+
+def make_parser(argv: list[str]) -> argparse.ArgumentParser:
+    """The parser; `lnl train METHOD` gets a flag per settings field of that method."""
+    parser = argparse.ArgumentParser("lnl", description="Learning with noisy labels: train, reproduce, measure.")
+    parser.add_argument("--version", action="version", version=f"lnl-kit {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    add = commands.add_parser("methods", help="list the methods, a line each")
+    add.set_defaults(command=list_methods)
+
+    add = commands.add_parser("train", help="train a method; the last line printed is the run's folder",
+                              formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add_train_flags(add, next((a for a in argv[1:] if a in METHODS), None) if argv[:1] == ["train"] else None)
+    add.set_defaults(command=train_command)
+
+    add = commands.add_parser("reproduce", help="run notebooks headlessly and write runs/reproduce/index.html")
+    add.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="name or number, such as 20; default: all")
+    add.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE",
+                     help="a parameter of the notebooks, such as -p rate=0.8; may be repeated")
+    add.add_argument("--preset", help="the same as -p preset=...")
+    add.add_argument("--out", help="root of the run folders; default $LNL_RUNS, else runs/")
+    add.add_argument("--timeout", type=int, default=3600, help="seconds that a cell may take")
+    add.add_argument("--fresh", action="store_true", help="run finished notebooks again")
+    add.set_defaults(command=reproduce_command)
+
+    add = commands.add_parser("bench", help="speed of the full loop over that of the networks alone")
+    add.add_argument("--json", metavar="FILE", help="write the rows there too")
+    add.add_argument("--quick", action="store_true", help="small networks and few repeats")
+    add.add_argument("--only", metavar="TEXT", default="", help="only the rows whose name contains TEXT")
+    add.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    add.set_defaults(command=bench_command)
+    return parser
+
+
+def add_train_flags(add: argparse.ArgumentParser, method: str | None) -> None:
+    """The flags of `lnl train`, and those of the method's settings."""
+    add.add_argument("method", choices=METHODS, metavar="METHOD", help=f"one of: {', '.join(METHODS)}")
+    add.add_argument("--dataset", default="digits", help="digits, cifar10, cifar100 or folder:PATH")
+    add.add_argument("--noise", help=f"{', '.join(noise.NAMES)} or matrix:FILE.csv; default symmetric, with --labels none")
+    add.add_argument("--rate", type=float, help="share of the labels that the noise acts on, in [0, 1]; default 0.5")
+    add.add_argument("--preset", default="quick", help="quick, demo, paper, or paper:NAME for that paper's cell")
+    add.add_argument("--seed", type=int, default=0, help="decides noise, weights and order")
+    add.add_argument("--model", help="network; default the preset's")
+    add.add_argument("--train-size", type=int, help="at most so many training images; default the preset's")
+    add.add_argument("--image-size", type=int, help="pixels a side; default the data set's")
+    add.add_argument("--labels", metavar="FILE.csv", help="given (and true) labels by path or index")
+    add.add_argument("--label-column", help="column of the given labels, or which human labels with --noise human")
+    add.add_argument("--true-column", help="column of the true labels, for measuring only")
+    add.add_argument("--like", help="data set with the same classes whose noise, normalisation and cells apply")
+    add.add_argument("--noisy-val", type=float, default=0.0, metavar="SHARE",
+                     help="hold out a share with its given labels: an honest stopping rule")
+    add.add_argument("--keep", action="append", default=[], choices=["features", "weights"],
+                     help="also keep features, or the weights at up to 20 epochs")
+    add.add_argument("--skip-bad", action="store_true", help="leave out unreadable images and list them")
+    add.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... or auto")
+    add.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"],
+                     help="auto = bf16 where the hardware has it")
+    add.add_argument("--compile", default="auto", choices=["auto", "off", "default", "reduce-overhead", "max-autotune"],
+                     help="torch.compile's mode; auto = off")
+    add.add_argument("--out", help="root of the run folders; default $LNL_RUNS, else runs/")
+    add.add_argument("--fresh", action="store_true", help="start over even if the run is finished")
+    if method:
+        settings_class = METHODS[method][1]
+        group = add.add_argument_group(f"settings of {method} (defaults of the preset `quick`)")
+        helps = field_help(settings_class)
+        for field in dataclasses.fields(settings_class):
+            text = helps[field.name].replace("%", "%%")
+            group.add_argument(f"--{field.name.replace('_', '-')}", metavar=str(field.type).split("[")[0].upper(),
+                               default=argparse.SUPPRESS, help=f"{text} [{show(field.default)}]")
+
+
+def show(value) -> str:
+    """A default as it would be typed."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def train_command(options) -> int:
+    """`lnl train`: 0 when finished, 130 after Ctrl-C; the run's folder is the last line on standard output."""
+    from .train import train
+    values = vars(options).copy()
+    values.pop("command")
+    method = values.pop("method")
+    fields = {f.name: f for f in dataclasses.fields(METHODS[method][1])}
+    values = {k: parse(fields[k], v) if k in fields else v for k, v in values.items()}
+    folder = []
+    try:
+        run = train(method, **values, on_interrupt="raise", on_folder=folder.append)
+    except KeyboardInterrupt:
+        print("\nstopped: the same command goes on from the last finished epoch", file=sys.stderr)
+        if folder:
+            print(folder[0])
+        return 130
+    s = run.summary
+    print(f"{method}: last {s['test_accuracy_last']:.4f}, best {s['test_accuracy_best']:.4f}, "
+          f"{s['epochs']} epochs in {s['seconds']:.0f} s on {s['device']}", file=sys.stderr)
+    print(run.folder)
+    return 0
+
+
+def list_methods(options) -> int:
+    """`lnl methods`: one line each, the name first."""
+    width = max(map(len, METHODS))
+    for name, (_, settings_class) in METHODS.items():
+        print(f"{name:<{width}}  {settings_class.__doc__.splitlines()[0]}")
+    return 0
+
+
+def reproduce_command(options) -> int:
+    """`lnl reproduce`."""
+    from .reproduce import reproduce
+    pairs = [p.partition("=") for p in options.parameters]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise ValueError(f"-p {name} is not of the form NAME=VALUE")
+    return reproduce(options.notebooks or None, {n: v for n, _, v in pairs}, preset=options.preset, out=options.out,
+                     timeout=options.timeout, fresh=options.fresh)
+
+
+def bench_command(options) -> int:
+    """`lnl bench`."""
+    from .bench import bench
+    return bench(json_file=options.json, quick=options.quick, only=options.only, device=options.device)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,17 @@
+"""Every method: name -> (train function, settings class). Adding one = one file and one line here."""
+
+from . import loss_only, nrd
+
+METHODS = {
+    "nrd": (nrd.train_nrd, nrd.NRD),
+    "ce": (loss_only.train_loss_only, loss_only.CrossEntropy),
+    "mae": (loss_only.train_loss_only, loss_only.MAE),
+    "bootstrap_soft": (loss_only.train_loss_only, loss_only.BootstrapSoft),
+    "bootstrap_hard": (loss_only.train_loss_only, loss_only.BootstrapHard),
+    "label_smoothing": (loss_only.train_loss_only, loss_only.LabelSmoothing),
+    "sce": (loss_only.train_loss_only, loss_only.SCE),
+    "gce": (loss_only.train_loss_only, loss_only.GCE),
+    "nce_rce": (loss_only.train_loss_only, loss_only.NCEandRCE),
+    "js": (loss_only.train_loss_only, loss_only.JS),
+    "gjs": (loss_only.train_loss_only, loss_only.GJS),
+}

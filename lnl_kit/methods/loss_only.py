@@ -1,0 +1,181 @@
+"""Baselines that change nothing but the loss, sharing one loop.
+
+Their parameters' defaults are those of NRD's Table 5 (values of the GJS paper) for CIFAR-10 with 40 % symmetric
+noise, except GCE's q = 0.7 (its own paper); each cell's values belong to the `paper` presets.
+
+Where this differs: `gjs` sends its two views through the network as one batch of 2B images, so that BatchNorm
+sees both; the papers do not say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .. import losses
+from ..settings import Settings, refuse
+
+
+def train_loss_only(data, settings, run) -> None:
+    """Minimise `settings.loss(logits, y)` per image, on one view, or on two where `settings.views` is 2."""
+    network = run.network()
+    optimizer, schedule = run.sgd(network, settings)
+    clean_score = torch.zeros(len(data), device=run.device)  # small loss = clean
+    state = run.state(network=network, optimizer=optimizer, schedule=schedule, clean_score=clean_score,
+                      tested="network")
+    forward = run.compiled(network)
+    for epoch in run.epochs(state, settings.epochs):
+        for views, y, idx in data.batches(epoch, views=(settings.view,) * settings.views):
+            with run.autocast():
+                logits = forward(views[0] if settings.views == 1 else torch.cat(views))  # (views * B, K)
+            loss = settings.loss(logits, y)  # (B,)
+            optimizer.zero_grad()
+            run.total(loss=loss.mean()).backward()
+            optimizer.step()
+            clean_score[idx] = -loss.detach()
+        schedule.step()
+        run.log(clean_score=clean_score)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOnly(Settings):
+    """The recipe and a loss."""
+
+    views = 1
+
+    def loss(self, logits, y):
+        """(B,) loss of logits (B, K) on given labels (B,)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropy(LossOnly):
+    """Cross-entropy: the usual loss, which memorises wrong labels."""
+
+    def loss(self, logits, y):
+        """Cross-entropy."""
+        return losses.cross_entropy(logits, y)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MAE(LossOnly):
+    """Mean absolute error, 1 - p(y): robust by symmetry, slow to fit (Ghosh et al. 2017)."""
+
+    def loss(self, logits, y):
+        """1 - p(y)."""
+        return losses.mae(logits, y)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootstrapSoft(LossOnly):
+    """Bootstrapping, soft: the target is mixed with the network's own prediction (Reed et al. 2015)."""
+
+    beta: float = 0.7  # weight of the prediction in the target, in [0, 1]; NRD Table 5
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse(not 0 <= self.beta <= 1, f"beta {self.beta} is outside [0, 1]")
+
+    def loss(self, logits, y):
+        """Cross-entropy with (1 - beta) one-hot + beta prediction."""
+        return losses.bootstrap_soft(logits, y, self.beta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootstrapHard(BootstrapSoft):
+    """Bootstrapping, hard: the target is mixed with the class the network predicts (Reed et al. 2015)."""
+
+    def loss(self, logits, y):
+        """Cross-entropy with (1 - beta) one-hot + beta predicted class."""
+        return losses.bootstrap_hard(logits, y, self.beta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSmoothing(LossOnly):
+    """Label smoothing: a share of the target is spread over all classes (Lukasik et al. 2020)."""
+
+    epsilon: float = 0.9  # share spread over all K classes, in [0, 1]; NRD Table 5
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse(not 0 <= self.epsilon <= 1, f"epsilon {self.epsilon} is outside [0, 1]")
+
+    def loss(self, logits, y):
+        """Cross-entropy with (1 - epsilon) one-hot + epsilon / K."""
+        return losses.label_smoothing(logits, y, self.epsilon)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SCE(LossOnly):
+    """Symmetric cross-entropy: cross-entropy plus reverse cross-entropy (Wang et al. 2019)."""
+
+    alpha: float = 0.1  # weight of cross-entropy, 0 or more; NRD Table 5
+    beta: float = 0.1  # weight of reverse cross-entropy, 0 or more; NRD Table 5
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse(min(self.alpha, self.beta) < 0, f"alpha {self.alpha} and beta {self.beta} must be 0 or more")
+
+    def loss(self, logits, y):
+        """alpha CE + beta RCE."""
+        return losses.sce(logits, y, self.alpha, self.beta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GCE(LossOnly):
+    """Generalised cross-entropy, (1 - p(y)^q) / q: between cross-entropy and MAE (Zhang & Sabuncu 2018)."""
+
+    q: float = 0.7  # 0 = cross-entropy, 1 = MAE, in (0, 1]; the paper's default
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse(not 0 < self.q <= 1, f"q {self.q} is outside (0, 1]")
+
+    def loss(self, logits, y):
+        """(1 - p(y)^q) / q."""
+        return losses.gce(logits, y, self.q)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NCEandRCE(LossOnly):
+    """Normalised cross-entropy plus reverse cross-entropy: active and passive (Ma et al. 2020)."""
+
+    alpha: float = 10.0  # weight of normalised cross-entropy, 0 or more; NRD Table 5
+    beta: float = 0.1  # weight of reverse cross-entropy, 0 or more; NRD Table 5
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse(min(self.alpha, self.beta) < 0, f"alpha {self.alpha} and beta {self.beta} must be 0 or more")
+
+    def loss(self, logits, y):
+        """alpha NCE + beta RCE."""
+        return losses.nce_rce(logits, y, self.alpha, self.beta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JS(LossOnly):
+    """Jensen-Shannon divergence of label and prediction, scaled (Englesson & Azizpour 2021)."""
+
+    pi1: float = 0.7  # weight of the label, in (0, 1); NRD Table 5
+    scale: bool = True  # divide by -(1 - pi1) ln(1 - pi1), as the GJS release does on CIFAR
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse(not 0 < self.pi1 < 1, f"pi1 {self.pi1} is outside (0, 1)")
+
+    def loss(self, logits, y):
+        """JS divergence."""
+        return losses.js(logits, y, self.pi1, scale=self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GJS(JS):
+    """Generalised JS: label and predictions of two views should agree (Englesson & Azizpour 2021)."""
+
+    pi1: float = 0.3  # weight of the label, in (0, 1); the two views share the rest; NRD Table 5 (20 %)
+    views = 2
+
+    def loss(self, logits, y):
+        """GJS divergence of the label and the two views."""
+        return losses.gjs(logits.chunk(2), y, self.pi1, scale=self.scale)

@@ -1,0 +1,102 @@
+"""NRD, noise-robust distillation: Neural Vicinal Risk Minimization (Shon, Koh, Jeon, Kim; 2024).
+
+A network that has memorised wrong labels still predicts the true class for views of its training images that it
+was never trained on. NRD makes such views its second target: an exponential moving average of the student (the
+teacher) labels AugMix views, the student learns from the ordinary view, and the gradient never reaches the
+teacher's side.
+
+Where this differs from the paper, or chooses where it is silent:
+- The divergence is Eq. (19) as printed; the public GJS code, whose learning rates the paper takes over, divides
+  its loss by -(1 - pi1) ln(1 - pi1): `scale_jsd=True`.
+- Eq. (27) prints theta; the text and the pseudocode use the moving average, and so does this file.
+- The student is evaluated; the teacher's accuracy is logged beside it. The teacher labels with the statistics of
+  its batch (the pseudocode never switches it to evaluation); when it is evaluated it uses the student's
+  statistics, because its own are fed by AugMix views alone. `teacher_batch_statistics=False` labels with averaged ones.
+- AugMix has the library's defaults and is followed by the crop and flip of the data set.
+- Under `quick` and `demo` the student's view is the crop that every method gets there, not RandAugment.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .. import losses
+from ..settings import Settings, refuse
+
+
+@dataclass(frozen=True, kw_only=True)
+class NRD(Settings):
+    """Noise-robust distillation: an averaged teacher labels views the student never trains on."""
+
+    pi: tuple[float, ...] = (0.2, 0.6, 0.2)  # weights of label, student, teacher in the divergence; sum 1; Table 5
+    decay: float = 0.99  # of the teacher's moving average, Eq. (24); 0 = the teacher is the student of a step ago
+    teacher_view: str = "augmix"  # augmentation of the images that the teacher labels
+    scale_jsd: bool = False  # divide the divergence by -(1 - pi1) ln(1 - pi1), as GJS does
+    teacher_batch_statistics: bool = True  # the teacher labels with its batch's BatchNorm statistics
+    stop_gradient: bool = True  # no gradient through the teacher's side (False trains on its views as well)
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse(len(self.pi) != 3 or any(not 0 < w < 1 for w in self.pi) or abs(sum(self.pi) - 1) > 1e-6,
+               f"pi {self.pi} is not allowed: three weights, each inside (0, 1), that sum to 1")
+        refuse(not 0 <= self.decay < 1, f"decay {self.decay} is outside [0, 1)")
+
+
+def train_nrd(data, settings, run) -> None:
+    """Algorithm 1: minimise JSD_pi(y, y_s, y_t) (25), y_s from the student (26), y_t from the teacher (27)."""
+    student = run.network()
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    optimizer, schedule = run.sgd(student, settings)
+    clean_score = torch.zeros(len(data), device=run.device)
+    new_labels = torch.full((len(data), data.num_classes), 1 / data.num_classes, device=run.device)
+    state = run.state(student=student, teacher=teacher, optimizer=optimizer, schedule=schedule,
+                      clean_score=clean_score, new_labels=new_labels, tested="student", also_tested="teacher")
+    student_forward, teacher_forward = run.compiled(student), run.compiled(teacher)
+    for epoch in run.epochs(state, settings.epochs):
+        teacher.train(settings.teacher_batch_statistics)
+        for (x_s, x_t), y, idx in data.batches(epoch, views=(settings.view, settings.teacher_view)):
+            # the idea: the target comes from views that the student is never trained on
+            if settings.stop_gradient:
+                with torch.no_grad(), run.autocast():
+                    y_t = teacher_forward(x_t).float().softmax(1)  # (B, K)
+                with run.autocast():
+                    y_s = student_forward(x_s).float().softmax(1)  # (B, K)
+            else:  # without the stop-gradient both views train the student, and nothing is averaged
+                with run.autocast():
+                    y_s, y_t = student_forward(torch.cat((x_s, x_t))).float().softmax(1).chunk(2)
+            loss = nrd_loss(settings.pi, y, y_s, y_t, scale=settings.scale_jsd)  # (B,)
+            optimizer.zero_grad()
+            run.total(jsd=loss.mean()).backward()
+            optimizer.step()
+            update_teacher(teacher, student, settings.decay, average_buffers=not settings.teacher_batch_statistics)
+            y_t = y_t.detach()
+            new_labels[idx] = y_t
+            clean_score[idx] = y_t.gather(1, y[:, None]).squeeze(1)
+        schedule.step()
+        run.log(clean_score=clean_score, new_labels=new_labels)
+
+
+def nrd_loss(pi, y, y_s, y_t, scale: bool = False):
+    """Eq. (25): JSD_pi(onehot(y), y_s, y_t) per image. y (B,) classes; y_s, y_t (B, K) probabilities -> (B,)."""
+    onehot = torch.nn.functional.one_hot(y, y_s.shape[1]).float()
+    divergence = losses.jsd(pi, onehot, y_s, y_t)
+    return divergence / -((1 - pi[0]) * math.log(1 - pi[0])) if scale else divergence
+
+
+@torch.no_grad()
+def update_teacher(teacher: nn.Module, student: nn.Module, decay: float, average_buffers: bool = False) -> None:
+    """Eq. (24): teacher <- decay * teacher + (1 - decay) * student, in place, for all weights.
+
+    BatchNorm's running statistics are the student's, or averaged likewise with `average_buffers`.
+    """
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - decay)
+    for old, new in zip(teacher.buffers(), student.buffers()):
+        if average_buffers and old.is_floating_point():
+            old.lerp_(new, 1 - decay)
+        else:
+            old.copy_(new)

@@ -1,0 +1,153 @@
+"""Reading run folders: settings, metrics, arrays and predictions, without the method that made them."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import augment, data, models
+from .batches import NoisyData
+from .evaluate import predict
+from .rng import generator
+from .run import supports_bf16
+
+
+class OpenedRun:
+    """A run folder, finished or not. Everything is read when first asked for."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        if not (self.folder / "settings.json").exists():
+            raise FileNotFoundError(f"{self.folder} is not a run folder: it has no settings.json; "
+                                    "`lnl train` prints the folder of its run")
+
+    def __repr__(self) -> str:
+        s = self.summary or {}
+        state = f"last {s['test_accuracy_last']:.3f}, best {s['test_accuracy_best']:.3f}" if s else "unfinished"
+        return f"<run {self.settings['method']} {self.folder}: {state}>"
+
+    @functools.cached_property
+    def settings(self) -> dict:
+        """settings.json: everything that decides the result."""
+        return json.loads((self.folder / "settings.json").read_text())
+
+    @property
+    def summary(self) -> dict | None:
+        """summary.json, or None while the run is unfinished."""
+        path = self.folder / "summary.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    @functools.cached_property
+    def metrics(self) -> list[dict]:
+        """One dictionary per epoch; a missing value is None."""
+        path = self.folder / "metrics.csv"
+        if not path.exists():
+            return []
+        with open(path, newline="") as file:
+            return [{k: None if v == "" else int(v) if k == "epoch" else float(v) for k, v in row.items()}
+                    for row in csv.DictReader(file)]
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """arrays.npz: final probabilities (N, K), scores, new labels and what else was kept."""
+        return self._npz("arrays.npz")
+
+    @functools.cached_property
+    def history(self) -> dict[str, np.ndarray]:
+        """history.npz: epochs (E,), index (n,), train_probs (E, n, K) and clean_score (E, n) in float16."""
+        return self._npz("history.npz")
+
+    def _npz(self, name: str) -> dict[str, np.ndarray]:
+        path = self.folder / name
+        return dict(np.load(path)) if path.exists() else {}
+
+    @functools.cached_property
+    def labels(self) -> dict[str, np.ndarray]:
+        """labels.csv in training order: index, path, given and true class numbers (true is None if unknown)."""
+        with open(self.folder / "labels.csv", newline="") as file:
+            table = list(csv.DictReader(file))
+        number = {name: k for k, name in enumerate(self.classes)}
+        true = [number.get(r["true"]) for r in table]
+        return {"index": np.array([int(r["index"]) for r in table]), "path": np.array([r["path"] for r in table]),
+                "given": np.array([number[r["given"]] for r in table]),
+                "true": None if None in true else np.array(true)}
+
+    @functools.cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The class names."""
+        return self.dataset().classes
+
+    @functools.lru_cache
+    def dataset(self) -> data.Dataset:
+        """The data set of the run, loaded again (labels as they came, before any synthetic noise)."""
+        s = self.settings
+        return data.load(s["dataset_path"], image_size=s["image_size"], labels=s["labels_file"],
+                         label_column=s["label_column"] if s["labels_file"] else None, true_column=s["true_column"],
+                         like=s["like"] or None, skip_bad=True)
+
+    def train_images(self) -> torch.Tensor:
+        """uint8 (N, C, H, W): the training images in the order of every (N, ...) array."""
+        return self.dataset().x[torch.from_numpy(self.labels["index"])]
+
+    @functools.lru_cache(maxsize=32)
+    def networks(self, epoch: int | None = None) -> list[torch.nn.Module]:
+        """The tested networks with the weights of the last epoch, or of `epoch` where kept (keep="weights")."""
+        path = self.folder / "state.pt"
+        if not path.exists():
+            raise FileNotFoundError(f"{self.folder} has no finished epoch yet: run it first")
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        weights = [saved["state"][name] for name in saved["tested"]]
+        if epoch is not None:
+            path = self.folder / "weights" / f"epoch-{epoch:04d}.pt"
+            if not path.exists():
+                kept = sorted(int(p.stem[6:]) for p in self.folder.glob("weights/*.pt"))
+                raise FileNotFoundError(f"no weights of epoch {epoch} in {self.folder}: kept are {kept or 'none'}; "
+                                        "train with keep=('weights',)")
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        nets = []
+        for name, values in zip(saved["tested"], weights):
+            spec = saved["networks"][name]
+            if spec is None:
+                raise ValueError(f"the network {name!r} was not made by run.network(): it cannot be built again")
+            net = models.make(spec["name"], spec["num_classes"], spec["channels"])
+            net.load_state_dict(values)
+            nets.append(net.eval().to(memory_format=torch.channels_last))
+        return nets
+
+    def predict(self, images: torch.Tensor, epoch: int | None = None) -> np.ndarray:
+        """(n, K) probabilities for uint8 images (n, C, H, W): the mean softmax of the tested networks."""
+        d = self.dataset()
+        empty = NoisyData(d.x[:1], torch.zeros(1, dtype=torch.int64), d.classes, mean=d.mean, std=d.std)
+        fast = self.settings["precision"] in ("auto", "bf16") and supports_bf16(torch.device("cpu"))
+
+        def autocast():
+            return torch.autocast("cpu", torch.bfloat16, enabled=fast)
+
+        return predict(self.networks(epoch), images, empty, autocast).numpy()
+
+    def predict_views(self, images: torch.Tensor, view: str, n_views: int, seed: int = 0,
+                      epoch: int | None = None) -> np.ndarray:
+        """(n_views, n, K) probabilities for augmented images, a new draw of the view for each of n_views."""
+        return np.stack([self.predict(v, epoch) for v in self.views(images, view, n_views, seed)])
+
+    def views(self, images: torch.Tensor, view: str, n_views: int, seed: int = 0) -> list[torch.Tensor]:
+        """n_views augmented copies of the uint8 images (n, C, H, W), each a new draw of the view."""
+        policy = augment.view(view, like=self.dataset().like, size=images.shape[-1], channels=images.shape[1])
+        if policy is None:
+            return [images] * n_views
+        return [policy(images, generator(seed, "views", v)) for v in range(n_views)]
+
+
+def open_run(folder: str | Path) -> OpenedRun:
+    """The run in a folder: `settings`, `summary`, `metrics`, `arrays`, `history`, `predict(images)`."""
+    return OpenedRun(folder)
+
+
+def finished_runs(root: str | Path) -> list[OpenedRun]:
+    """Every finished run under a root, in order of its path."""
+    return [OpenedRun(p.parent) for p in sorted(Path(root).glob("*/*/*/*/summary.json"))]

@@ -1,0 +1,375 @@
+"""What no method should write again: device, precision, seed, checkpoints, resume, logging, progress.
+
+A run folder has one commit point, `state.pt` (temporary file, fsync, rename, fsync of the folder). It holds the
+state after the last finished epoch and every metric row so far; the other files are rewritten from it. Killing
+the process at any moment costs at most the current epoch, and a resumed run ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import io
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from . import models
+from .batches import NoisyData
+from .evaluate import COLUMNS, LOGGED, Evaluator, history_epochs, predict
+from .rng import seed_of
+
+
+class RunError(RuntimeError):
+    """A run cannot go on; the message is one sentence, and what was saved stays valid."""
+
+
+def save_atomically(path: Path, content: bytes, durable: bool = False) -> None:
+    """Write a file so that a killed process leaves either the old or the new content, whole; with `durable`
+    a power cut does as well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+        if durable:
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+        raise RunError(f"cannot write {path}: {why}; what was saved before is untouched, "
+                       "make room and run the same command again") from None
+
+
+def torch_bytes(value) -> bytes:
+    """`torch.save` into memory."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def to_cpu(value):
+    """The same nest of dictionaries and lists with every tensor detached on the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, dict):
+        return {k: to_cpu(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(to_cpu(v) for v in value)
+    return value
+
+
+def csv_bytes(rows: list[dict], first: tuple[str, ...]) -> bytes:
+    """Rows as CSV: the columns `first`, then any others in order of appearance; missing = empty."""
+    extra = dict.fromkeys(k for row in rows for k in row if k not in first)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*first, *extra], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
+    return text.getvalue().encode()
+
+
+def npz_bytes(arrays: dict) -> bytes:
+    """Arrays as an uncompressed .npz."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def supports_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is fast there: CUDA from Ampere on, CPUs with AVX512-BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu":
+        probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        return bool(probe())
+    return False
+
+
+class State(dict):
+    """The named parts of a run that decide its future: networks, optimisers, schedules, tensors."""
+
+    tested: tuple[str, ...]
+    also_tested: tuple[str, ...]
+    done: int = 0
+
+    def networks(self) -> list[nn.Module]:
+        """The parts that are networks."""
+        return [v for v in self.values() if isinstance(v, nn.Module)]
+
+    def snapshot(self) -> dict:
+        """Everything as plain tensors, numbers and dictionaries."""
+        return {k: to_cpu(v if isinstance(v, Tensor) else v.state_dict()) for k, v in self.items()}
+
+    def restore(self, saved: dict) -> None:
+        """Put a snapshot back, in place."""
+        for name, part in self.items():
+            if isinstance(part, Tensor):
+                with torch.no_grad():
+                    part.copy_(saved[name])
+            else:
+                part.load_state_dict(saved[name])
+
+
+class Run:
+    """One training run of a method, in one folder. Methods receive it as their third argument."""
+
+    def __init__(self, folder: Path, *, data: NoisyData, evaluator: Evaluator, model: str, seed: int,
+                 precision: str = "auto", compile: str = "off", keep: tuple[str, ...] = (),
+                 progress: bool = True, root: Path | None = None, name: str = ""):
+        self.folder, self.root, self.name = Path(folder), Path(root or folder), name or Path(folder).name
+        self.data, self.evaluator, self.model, self.seed = data, evaluator, model, seed
+        self.device, self.compile, self.keep, self.progress = data.device, compile, keep, progress
+        fast = supports_bf16(self.device)
+        self.precision = precision if precision != "auto" else "bf16" if fast else "fp32"
+        self.rows: list[dict] = []
+        self.arrays: dict[str, Tensor] = {}
+        self.history: dict[str, list] = {"epochs": [], "train_probs": [], "clean_score": []}
+        self._terms: dict[str, list[Tensor]] = {}
+        self._log: dict = {}
+        self._networks = self._epochs_used = 0
+        self.inference_seconds = None
+
+    # ---- what methods call -------------------------------------------------------------------------------
+
+    def network(self, name: str | None = None) -> nn.Module:
+        """A new network (by default the run's) with seeded weights, on the device, in channels_last memory.
+
+        Each call gives other weights; copy a network to start two from the same.
+        """
+        torch.manual_seed(seed_of(self.seed, "network", self._networks))
+        self._networks += 1
+        spec = {"name": name or self.model, "num_classes": self.data.num_classes, "channels": self.data.x.shape[1]}
+        net = models.make(spec["name"], spec["num_classes"], spec["channels"])
+        net.spec = spec  # saved with the weights, so that a finished run can predict without its method
+        return net.to(self.device, memory_format=torch.channels_last)
+
+    def sgd(self, network: nn.Module, settings):
+        """(SGD, step schedule) by the recipe in `settings`; call `schedule.step()` once per epoch."""
+        optimizer = torch.optim.SGD(network.parameters(), lr=settings.learning_rate, momentum=settings.momentum,
+                                    weight_decay=settings.weight_decay, nesterov=settings.nesterov,
+                                    fused=self.device.type in ("cuda", "cpu"))
+        drops = [max(1, round(m * settings.epochs)) for m in settings.milestones]
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, drops, gamma=settings.gamma)
+        return optimizer, schedule
+
+    def autocast(self):
+        """Context of the run's precision. Losses are computed outside it, in float32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def compiled(self, network: nn.Module):
+        """The network, compiled where the run asks for it. Keep the raw one in the state."""
+        return network if self.compile == "off" else torch.compile(network, mode=self.compile)
+
+    def state(self, *, tested, also_tested=(), **parts) -> State:
+        """Name what decides the run's future (networks, optimisers, schedules, per-image tensors).
+
+        tested: the network that is evaluated, or a tuple of names whose softmaxes are averaged;
+        also_tested: names that get a column `<name>_test_accuracy` each.
+        """
+        state = State(parts)
+        state.tested = (tested,) if isinstance(tested, str) else tuple(tested)
+        state.also_tested = (also_tested,) if isinstance(also_tested, str) else tuple(also_tested)
+        for name in (*state.tested, *state.also_tested):
+            if not isinstance(state.get(name), nn.Module):
+                raise ValueError(f"tested={name!r} is not a network in the state: {', '.join(parts)} are there")
+        return state
+
+    def total(self, **terms: Tensor) -> Tensor:
+        """The sum of the loss terms (0-d tensors). They are kept on the device and read once per epoch:
+        their mean becomes the column `loss`, and a value that is not finite ends the run."""
+        loss = sum(terms.values())
+        for name, value in terms.items():
+            self._terms.setdefault(name, []).append(value.detach().clone())
+        return loss
+
+    def log(self, **values) -> None:
+        """Tell what the method can tell at the end of an epoch; all optional.
+
+        clean_score (N,), larger = cleaner; selected (N,) bool; new_labels (N,) or (N, K); train_probs (N, K);
+        transition (K, K), row = true class, with transition_of="all" or "corrupted"; accepted (N,) and
+        test_accepted: a class or -1; any other number or 0-d tensor becomes a column.
+        """
+        self._log.update(values)
+
+    def epochs(self, state: State, total: int):
+        """Yield the epochs still to do; after each one evaluate and commit. Restores the last finished one."""
+        self._restore(state)
+        self._require_space(state)
+        bar = tqdm(total=total, initial=state.done, desc=self.name, unit="epoch", file=sys.stderr, leave=False,
+                   disable=not self.progress, mininterval=0.2 if sys.stderr.isatty() else 10)
+        with contextlib.closing(bar):
+            for epoch in range(state.done, total):
+                torch.manual_seed(seed_of(self.seed, "epoch", epoch))
+                self._terms, self._log = {}, {}
+                for net in state.networks():
+                    net.train()
+                rate = next((p.param_groups[0]["lr"] for p in state.values()
+                             if isinstance(p, torch.optim.Optimizer)), None)
+                started = time.perf_counter()
+                yield epoch
+                row = {"epoch": epoch + 1, "learning_rate": rate, "loss": self._mean_loss(epoch)}
+                row["epoch_seconds"] = time.perf_counter() - started
+                row["images_per_second"] = len(self.data) / row["epoch_seconds"]
+                self._evaluate(state, row, epoch, total)
+                state.done = epoch + 1
+                self.rows.append(row)
+                self._commit(state)
+                bar.update()
+                bar.set_postfix(test=f"{row['test_accuracy']:.3f}")
+
+    def stage(self, name: str, fn, depends: dict | None = None):
+        """The result of `fn(stage_run)`, computed once: a finished stage is loaded, an interrupted one resumes.
+
+        fn trains with the stage's own `network`, `state`, `epochs` and returns tensors (or a nest of them).
+        depends: what the result depends on; runs that agree on it and on the stage's name share it. Without
+        it the stage belongs to this run alone.
+        """
+        if depends is None:
+            folder = self.folder / "stages" / name
+            seed = seed_of(self.seed, "stage", name)
+        else:
+            key = seed_of(name, json.dumps(depends, sort_keys=True, default=str))
+            folder = self.root / "stages" / f"{name}-{key:016x}"
+            seed = key
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock(folder):
+            done = folder / "result.pt"
+            if not done.exists():
+                child = Run(folder, data=self.data, evaluator=self.evaluator, model=self.model, seed=seed,
+                            precision=self.precision, compile=self.compile, progress=self.progress,
+                            root=self.root, name=name)
+                save_atomically(done, torch_bytes(to_cpu(fn(child))), durable=True)
+            return torch.load(done, map_location=self.device, weights_only=True)
+
+    # ---- the loop's own work -----------------------------------------------------------------------------
+
+    def _mean_loss(self, epoch: int) -> float | None:
+        total = 0.0
+        for name, values in self._terms.items():
+            values = torch.stack(values).float().cpu()
+            bad = (~values.isfinite()).nonzero()
+            if len(bad):
+                good = f"the last good checkpoint is epoch {epoch}" if epoch else "no epoch was finished before"
+                raise RunError(f"epoch {epoch + 1}: the loss term {name!r} is {values[bad[0, 0]].item()} first in "
+                               f"batch {bad[0, 0].item() + 1} of {len(values)}; this epoch was not saved, {good} "
+                               f"({self.folder}). Try a lower learning rate")
+            total += values.double().mean().item()
+        return total if self._terms else None
+
+    def _evaluate(self, state: State, row: dict, epoch: int, total: int) -> None:
+        started = time.perf_counter()
+        tested = [state[name] for name in state.tested]
+        log = {k: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for k, v in self._log.items()}
+        test_row, test_probs = self.evaluator.test(tested, self.autocast)
+        self.inference_seconds = time.perf_counter() - started
+        row.update(test_row)
+        for name in state.also_tested:
+            row[f"{name}_test_accuracy"] = self.evaluator.test([state[name]], self.autocast)[0]["test_accuracy"]
+        kept = epoch in history_epochs(total)
+        if kept or len(self.data) <= 5000:  # a pass over a large training set is not spent every epoch
+            probs = log.get("train_probs")
+            if probs is None:
+                probs = self.evaluator.train_probs(tested, self.autocast)
+            row.update(self.evaluator.of_training(probs))
+            if kept:
+                index = self.evaluator.history_index
+                self.history["epochs"].append(epoch + 1)
+                self.history["train_probs"].append(torch.from_numpy(probs[index]).half())
+                if "clean_score" in log:
+                    self.history["clean_score"].append(torch.from_numpy(log["clean_score"][index]).half())
+                if "weights" in self.keep:
+                    weights = [to_cpu(net.state_dict()) for net in tested]
+                    (self.folder / "weights").mkdir(exist_ok=True)
+                    save_atomically(self.folder / "weights" / f"epoch-{epoch + 1:04d}.pt", torch_bytes(weights))
+            self.arrays["train_probs"] = torch.from_numpy(probs)
+        self.arrays["test_probs"] = torch.from_numpy(test_probs)
+        for name, value in log.items():
+            if name in LOGGED:
+                if name not in ("train_probs", "transition_of"):
+                    self.arrays[name] = torch.as_tensor(value)
+            elif np.ndim(value) == 0:
+                row[name] = float(value)
+            else:
+                raise ValueError(f"run.log({name}=...) has shape {np.shape(value)}: arrays may be "
+                                 f"{', '.join(LOGGED)}; anything else is a single number")
+        row.update(self.evaluator.of_log(log))
+        if "features" in self.keep and epoch == total - 1:
+            self.arrays["features"] = self._features(tested[0])
+        row["evaluation_seconds"] = time.perf_counter() - started
+
+    @torch.no_grad()
+    def _features(self, net: nn.Module) -> Tensor:
+        net.eval()
+        with self.autocast():
+            return torch.cat([net.features(x).float().cpu() for x, _ in self.data.in_order()])
+
+    def _commit(self, state: State) -> None:
+        specs = {name: getattr(state[name], "spec", None) for name in state.tested}
+        content = {"done": state.done, "rows": self.rows, "tested": list(state.tested), "networks": specs,
+                   "state": state.snapshot(), "arrays": self.arrays, "history": self.history,
+                   "inference_seconds": self.inference_seconds}
+        save_atomically(self.folder / "state.pt", torch_bytes(content), durable=True)
+        self.write_tables()
+
+    def _restore(self, state: State) -> None:
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        state.restore(saved["state"])
+        state.done = saved["done"]
+        self.adopt(saved)
+        self.write_tables()
+
+    def adopt(self, saved: dict) -> None:
+        """Take over rows, arrays and history from a loaded `state.pt`."""
+        self.rows, self.arrays, self.history = saved["rows"], saved["arrays"], saved["history"]
+        self.inference_seconds = saved["inference_seconds"]
+
+    def write_tables(self) -> None:
+        """Rewrite metrics.csv, arrays.npz and history.npz, whole, from what state.pt holds."""
+        save_atomically(self.folder / "metrics.csv", csv_bytes(self.rows, COLUMNS))
+        save_atomically(self.folder / "arrays.npz", npz_bytes({k: v.numpy() for k, v in self.arrays.items()}))
+        history = {"epochs": np.array(self.history["epochs"]), "index": self.evaluator.history_index}
+        for name in ("train_probs", "clean_score"):
+            if self.history[name]:
+                history[name] = torch.stack(self.history[name]).numpy()
+        save_atomically(self.folder / "history.npz", npz_bytes(history))
+
+    def _require_space(self, state: State) -> None:
+        need = 2 * len(torch_bytes(state.snapshot())) + 8 * len(self.data) * self.data.num_classes * 2
+        free = shutil.disk_usage(self.folder).free
+        if free < need:
+            raise RunError(f"{self.folder} has {free / 1e6:.0f} MB free and this run needs about {need / 1e6:.0f} MB: "
+                           "make room or choose another root with --out")
+
+
+@contextlib.contextmanager
+def lock(folder: Path):
+    """Hold a folder against other processes by a kernel lock: a killed process leaves none behind."""
+    import fcntl
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another process is at work in {folder}: waiting for it", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,299 @@
+"""`train`: from a method's name (or a function of one's own) to a finished run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import inspect
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import __version__, data, methods, noise as noise_models
+from .batches import NoisyData
+from .evaluate import COLUMNS, Evaluator
+from .presets import resolve
+from .results import OpenedRun, open_run
+from .run import Run, RunError, csv_bytes, lock, save_atomically
+from .settings import Settings, make
+
+ONLY_RECORDED = ("preset", "dataset_path", "labels_file", "versions", "not_given", "image_size", "label_column",
+                 "true_column")  # in settings.json, not in the hash
+
+
+def runs_root(out: str | Path | None = None) -> Path:
+    """The root of the run folders: `out`, else $LNL_RUNS, else runs/ beside the pyproject.toml found upwards
+    from the current folder, else ./runs."""
+    if out or os.environ.get("LNL_RUNS"):
+        return Path(out or os.environ["LNL_RUNS"]).absolute()
+    return data.project_folder() / "runs"
+
+
+def train(method, dataset: str = "digits", noise: str | None = None, rate: float | None = None,
+          preset: str = "quick", seed: int = 0, *, labels: str | None = None, label_column: str | None = None,
+          true_column: str | None = None, like: str | None = None, model: str | None = None,
+          train_size: int | None = None, image_size: int | None = None, noisy_val: float = 0.0,
+          keep: tuple[str, ...] = (), device: str = "auto", precision: str = "auto", compile: str = "auto",
+          out: str | Path | None = None, fresh: bool = False, skip_bad: bool = False, progress: bool = True,
+          on_interrupt: str = "return", on_folder=None, settings_class: type[Settings] = Settings,
+          **settings) -> OpenedRun:
+    """Train a method and return its run; a finished run is loaded, an interrupted one goes on.
+
+    method: a name of `lnl methods`, or a function `(data, settings, run)` of one's own (its settings are
+        `settings_class`, by default the plain recipe).
+    noise, rate: see `lnl_kit.noise`; by default symmetric 0.5, or the labels as they come with `labels`.
+    preset: quick | demo | paper | paper:NAME; keyword arguments in `settings` override its values.
+    noisy_val: share of the training images held out with their given labels, the honest stopping rule.
+    keep: "features" and/or "weights" (of the tested network at the history's epochs).
+    on_folder: called with the run's folder before training starts.
+    Ctrl-C returns the run as of the last finished epoch (`on_interrupt="raise"`: raises KeyboardInterrupt).
+    Raises ValueError or FileNotFoundError with one sentence for bad input, RunError when training cannot go on.
+    """
+    name, function, settings_class = find_method(method, settings_class)
+    noise, rate = default_noise(noise, rate, labels)
+    like_name = like or dataset.partition(":")[0]
+    noise_models.check(noise, rate, like_name)
+    if not 0 <= noisy_val < 1:
+        raise ValueError(f"noisy_val {noisy_val} is outside [0, 1)")
+    plan = resolve(preset, name, settings_class, dataset=like_name, noise=noise, rate=rate)
+    chosen = make(settings_class, **(plan.settings | settings))
+    device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    compile = {"auto": "off", "on": "default"}.get(compile, compile)
+
+    source = data.load(dataset, image_size=image_size or plan.image_size, labels=labels, label_column=label_column,
+                       true_column=true_column, like=like, skip_bad=skip_bad)
+    given, true = draw_labels(source, noise, rate, seed, label_column)
+    index = choose(given, train_size or plan.train_size, seed)
+    test_index = choose(source.test_y.numpy(), None if train_size and preset != "quick" else plan.test_size, 0)
+    held_out = hold_out(len(index), noisy_val, seed)
+    index, val_index = index[~held_out], index[held_out]
+
+    slug = (f"human-{label_column}" if noise == "human" else f"labels-{label_column or 'given'}" if labels
+            else f"matrix-{Path(noise[7:]).stem}" if noise.startswith("matrix:") else noise)
+    decides = {
+        "method": name, "settings": dataclasses.asdict(chosen), "model": model or plan.model, "dataset": source.name
+        if not source.name.startswith("folder:") else source.slug, "like": source.like, "noise": noise.partition(":")[0], "rate": rate,
+        "seed": seed, "precision": precision, "noisy_val": noisy_val, "keep": sorted(keep),
+        "train_images": len(index), "fingerprint": source.fingerprint, "labels_digest": digest(given, index, test_index),
+        "method_digest": method_digest(function),
+        "preset": preset, "dataset_path": dataset, "labels_file": labels, "label_column": label_column,
+        "true_column": true_column, "image_size": image_size or plan.image_size, "not_given": plan.not_given,
+        "versions": versions(),
+    }
+    decides = json.loads(json.dumps(decides))  # as it will be read back
+    key = json.dumps({k: v for k, v in decides.items() if k not in ONLY_RECORDED}, sort_keys=True)
+    hash8 = hashlib.blake2b(key.encode(), digest_size=4).hexdigest()
+    root = runs_root(out)
+    folder = root / safe(name) / safe(source.slug) / f"{safe(slug)}-{rate:g}" / f"seed{seed}-{hash8}"
+    make_folder(folder)
+    if on_folder:
+        on_folder(folder)
+    with lock(folder):
+        if fresh:
+            clear(folder)
+        if (folder / "summary.json").exists():
+            run = open_run(folder)
+            before = run.settings["versions"]["lnl_kit"]
+            if before != __version__:
+                print(f"loaded a run of lnl_kit {before} (this is {__version__}): --fresh trains it again",
+                      file=sys.stderr)
+            return run
+        save_atomically(folder / "settings.json", json_bytes(decides))
+        truth = None if true is None else true[index]
+        write_labels(folder / "labels.csv", source, index, given[index], truth)
+        if source.skipped:
+            save_atomically(folder / "skipped.csv", csv_bytes(
+                [{"path": p, "reason": r} for p, r in source.skipped], ("path", "reason")))
+        noisy = NoisyData(rows(source.x, index), torch.from_numpy(given[index]), source.classes, mean=source.mean,
+                          std=source.std, like=source.like, batch_size=chosen.batch_size, seed=seed, device=device)
+        val = (rows(source.x, val_index), given[val_index]) if len(val_index) else None
+        evaluator = Evaluator(noisy, given[index], truth, rows(source.test_x, test_index),
+                              source.test_y.numpy()[test_index], val)
+        run = Run(folder, data=noisy, evaluator=evaluator, model=model or plan.model, seed=seed, precision=precision,
+                  compile=compile, keep=tuple(keep), progress=progress, root=root, name=f"{name} seed {seed}")
+        started = time.perf_counter()
+        try:
+            function(noisy, chosen, run)
+        except KeyboardInterrupt:
+            if on_interrupt != "return":
+                raise
+            print(f"stopped: {folder} holds the last finished epoch, and the same call goes on from there",
+                  file=sys.stderr)
+            return open_run(folder)
+        except torch.OutOfMemoryError:
+            raise RunError(f"the {device.type} is out of memory: a smaller batch_size ({chosen.batch_size} now) or "
+                           f"network helps; {folder} holds the last finished epoch") from None
+        if len(run.rows) < chosen.epochs:
+            raise RunError(f"{name} ended after {len(run.rows)} of {chosen.epochs} epochs: its loop must be "
+                           "`for epoch in run.epochs(state, settings.epochs)`")
+        identity = {"method": name, "dataset": source.slug, "noise": slug, "rate": rate,
+                    "actual_rate": None if truth is None else noise_models.actual_rate(given[index], truth),
+                    "seed": seed, "preset": preset, "model": model or plan.model, "train_images": len(index),
+                    "epochs": chosen.epochs}
+        save_atomically(folder / "summary.json",
+                        json_bytes(identity | summarise(run, started, settings_class.uses)), durable=True)
+        return open_run(folder)
+
+
+def find_method(method, settings_class):
+    """(name, train function, settings class) of a built-in name or of a function of one's own."""
+    if isinstance(method, types.FunctionType):
+        return method.__name__.removeprefix("train_"), method, settings_class
+    if method not in methods.METHODS:
+        raise ValueError(f"method {method!r} does not exist: {', '.join(methods.METHODS)}")
+    return method, *methods.METHODS[method]
+
+
+def default_noise(noise, rate, labels):
+    """Noise and rate as asked for, with design's defaults; combinations that contradict are refused."""
+    if labels and noise not in (None, "none"):
+        raise ValueError(f"noise {noise} beside --labels: labels from a file are taken as they come; drop one of them")
+    noise = noise or ("none" if labels else "symmetric")
+    without_rate = noise in ("none", "human") or noise.startswith("matrix:")
+    if rate is None:
+        rate = 0.0 if without_rate else 0.5
+    return noise, float(rate)
+
+
+def draw_labels(source, noise, rate, seed, label_column):
+    """(given, true) as int64 arrays over the whole training set; true is None where it is unknown."""
+    true = None if source.true_labels is None else source.true_labels.numpy()
+    if noise == "human":
+        if not label_column:
+            raise ValueError("noise human needs --label-column: aggre, worst, random1, random2 or random3 for "
+                             "cifar10, noisy_fine for cifar100")
+        return data.human_labels(source.name, label_column, true_labels=source.true_labels).numpy(), true
+    if noise == "none":
+        return (true if source.given_labels is None else source.given_labels.numpy()), true
+    if true is None:  # a folder's classes count as true: a simulation
+        true = source.given_labels.numpy()
+    given = noise_models.noisy_labels(true, noise, rate, seed, num_classes=len(source.classes), like=source.like,
+                                      images=source.x.numpy() if noise == "instance" else None)
+    return given, true
+
+
+def choose(labels: np.ndarray, size: int | None, seed: int) -> np.ndarray:
+    """Sorted indices of at most `size` images, even over the classes of `labels`, drawn by the seed."""
+    if size is None or size >= len(labels):
+        return np.arange(len(labels))
+    order = np.random.RandomState(seed).permutation(len(labels))
+    rank = np.empty(len(labels), dtype=np.int64)  # how many of its class come before it in the draw
+    for k in np.unique(labels):
+        members = order[labels[order] == k]
+        rank[members] = np.arange(len(members))
+    return np.sort(order[np.argsort(rank[order], kind="stable")][:size])
+
+
+def hold_out(n: int, share: float, seed: int) -> np.ndarray:
+    """bool (n,): the round(share * n) images held out for validation on given labels."""
+    held = np.zeros(n, dtype=bool)
+    held[np.random.RandomState(seed + 1).permutation(n)[:round(share * n)]] = True
+    return held
+
+
+def rows(images: torch.Tensor, index: np.ndarray) -> torch.Tensor:
+    """The images at these sorted indices; the whole set is passed on as it is, uncopied."""
+    return images if len(index) == len(images) else images[torch.from_numpy(index)]
+
+
+def summarise(run: Run, started: float, uses: tuple[str, ...]) -> dict:
+    """The metric fields of summary.json."""
+    accuracies = [r["test_accuracy"] for r in run.rows]
+    last = run.rows[-1]
+    seconds = sum(r["epoch_seconds"] + r["evaluation_seconds"] for r in run.rows)
+    summary = {
+        "seconds": seconds, "seconds_per_epoch": float(np.median([r["epoch_seconds"] for r in run.rows])),
+        "images_per_second": float(np.median([r["images_per_second"] for r in run.rows])),
+        "inference_seconds": run.inference_seconds, "device": device_name(run.device), "precision": run.precision,
+        "threads": torch.get_num_threads(), "compile": run.compile, "versions": versions(), "uses": list(uses),
+        "test_accuracy_best": max(accuracies), "test_accuracy_mean_last10": float(np.mean(accuracies[-10:])),
+        "test_accuracy_at_best_noisy_val": None,
+    }
+    if run.evaluator.noisy_val is not None:
+        best = max(run.rows, key=lambda r: r["noisy_val_accuracy"])
+        summary["test_accuracy_at_best_noisy_val"] = best["test_accuracy"]
+    skip = {"epoch", "epoch_seconds", "evaluation_seconds", "images_per_second"}
+    columns = dict.fromkeys([*COLUMNS, *last])
+    return summary | {f"{c}_last": last.get(c) for c in columns if c not in skip}
+
+
+def device_name(device: torch.device) -> str:
+    """A readable name of the device: the GPU's, or the CPU's with its number of threads in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[1]
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    return {"lnl_kit": __version__, "torch": torch.__version__, "numpy": np.__version__,
+            "python": platform.python_version()}
+
+
+def method_digest(function) -> str:
+    """A digest of the method's own source: its file for a built-in method, the function for one's own."""
+    module = sys.modules.get(function.__module__)
+    builtin = (function.__module__ or "").startswith(f"{__package__}.")
+    try:
+        text = inspect.getsource(module if builtin else function)
+    except (OSError, TypeError):
+        text = repr((function.__code__.co_code, function.__code__.co_consts))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def digest(*arrays) -> str:
+    """A digest of integer arrays."""
+    h = hashlib.blake2b(digest_size=8)
+    for a in arrays:
+        h.update(np.ascontiguousarray(a, dtype=np.int64).tobytes())
+    return h.hexdigest()
+
+
+def safe(text: str) -> str:
+    """`text` as part of a path."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-") or "unnamed"
+
+
+def json_bytes(value: dict) -> bytes:
+    """Indented JSON."""
+    return (json.dumps(value, indent=1, default=str) + "\n").encode()
+
+
+def make_folder(folder: Path) -> None:
+    """Create a run folder, or say in one sentence why it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise RunError(f"cannot write in {folder}: {error.strerror}; choose another root with --out") from None
+
+
+def clear(folder: Path) -> None:
+    """Forget a run: the summary first, so that an interruption never leaves a run that looks finished."""
+    for path in sorted(folder.iterdir(), key=lambda p: p.name != "summary.json"):
+        if path.name != ".lock":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def write_labels(path: Path, source, index, given, true) -> None:
+    """labels.csv: index, path, given, true (class names), one row per training image, usable by --labels."""
+    names = source.classes
+    save_atomically(path, csv_bytes([
+        {"index": int(i), "path": source.paths[i] if source.paths else None, "given": names[g],
+         "true": None if true is None else names[true[n]]}
+        for n, (i, g) in enumerate(zip(index, given))], ("index", "path", "given", "true")))

@@ -1,0 +1,49 @@
+"""What all tests share: run folders of their own, the real images, and a browser where there is one."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_runs(tmp_path_factory):
+    """No test reads or writes the user's runs/."""
+    before = os.environ.get("LNL_RUNS")
+    os.environ["LNL_RUNS"] = str(tmp_path_factory.mktemp("runs"))
+    yield
+    os.environ.pop("LNL_RUNS")
+    if before is not None:
+        os.environ["LNL_RUNS"] = before
+
+
+@pytest.fixture(scope="session")
+def cifar10_jpeg() -> Path:
+    """The folder with the real CIFAR-10 images as JPEG: $LNL_CIFAR10_JPEG, else data/cifar10-jpeg."""
+    folder = Path(os.environ.get("LNL_CIFAR10_JPEG") or ROOT / "data" / "cifar10-jpeg")
+    if not (folder / "train").is_dir():
+        pytest.skip(f"no images in {folder}: data/README.md says how to place them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of Chrome or Chromium."""
+    for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"):
+        if shutil.which(name):
+            return shutil.which(name)
+    pytest.skip("no Chrome or Chromium on the PATH")
+
+
+@pytest.fixture
+def browser(chromium):
+    """A headless browser (playwright) that never uses the network by itself."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as p:
+        running = p.chromium.launch(executable_path=chromium, args=[
+            "--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        yield running
+        running.close()

@@ -1,0 +1,146 @@
+"""What every method in the dictionary must hold."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import lnl_kit
+from lnl_kit import data, losses
+from lnl_kit.methods import METHODS, loss_only, nrd
+from lnl_kit.run import Run
+from lnl_kit.settings import Settings, field_help, make
+
+TINY = {"epochs": 2, "train_size": 256, "progress": False}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_runs_are_equal_and_true_labels_change_no_weight(tmp_path, method, monkeypatch):
+    first = lnl_kit.train(method, out=tmp_path / "a", **TINY)
+    second = lnl_kit.train(method, out=tmp_path / "b", **TINY)
+    # the same given labels, the true ones shuffled: only what is measured may change
+    draw = lnl_kit.train.__globals__["draw_labels"]
+
+    def shuffled(*args):
+        given, true = draw(*args)
+        return given, np.random.RandomState(0).permutation(true)
+
+    monkeypatch.setitem(lnl_kit.train.__globals__, "draw_labels", shuffled)
+    third = lnl_kit.train(method, out=tmp_path / "c", **TINY)
+    states = [torch.load(r.folder / "state.pt", weights_only=True)["state"] for r in (first, second, third)]
+    for name, part in states[0].items():
+        for other in states[1:]:
+            flat, other_flat = flatten(part), flatten(other[name])
+            assert flat.keys() == other_flat.keys()
+            assert all(torch.equal(flat[k], other_flat[k]) for k in flat), name
+    assert third.summary["actual_rate"] != first.summary["actual_rate"]
+
+
+def flatten(part, prefix=""):
+    if isinstance(part, torch.Tensor):
+        return {prefix: part}
+    if isinstance(part, dict):
+        return {k2: v2 for k, v in part.items() for k2, v2 in flatten(v, f"{prefix}.{k}").items()}
+    return {}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_settings_are_documented_and_named_in_one_line(method):
+    train, settings_class = METHODS[method]
+    assert all(text for text in field_help(settings_class).values()), field_help(settings_class)
+    assert len(settings_class.__doc__.splitlines()[0]) < 120 and train.__doc__
+    assert dataclasses.is_dataclass(settings_class) and issubclass(settings_class, Settings)
+
+
+def test_settings_refuse_impossible_values_in_a_sentence():
+    for values in ({"pi": (0.5, 0.5)}, {"pi": (0.5, 0.4, 0.2)}, {"decay": 1.0}, {"learning_rate": 0},
+                   {"milestones": (1.5,)}, {"batch_size": 1}, {"momentum": 1.0}):
+        with pytest.raises(ValueError, match=next(iter(values))):
+            make(nrd.NRD, **values)
+    for cls, values in ((loss_only.GCE, {"q": 0}), (loss_only.JS, {"pi1": 1}), (loss_only.SCE, {"alpha": -1}),
+                        (loss_only.LabelSmoothing, {"epsilon": 2}), (loss_only.BootstrapSoft, {"beta": -0.1})):
+        with pytest.raises(ValueError, match=next(iter(values))):
+            make(cls, **values)
+
+
+# ---- NRD ---------------------------------------------------------------------------------------------------
+
+def test_nrd_loss_is_equation_25():
+    g = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 10, (6,), generator=g)
+    y_s, y_t = (torch.randn(6, 10, generator=g).softmax(1) for _ in range(2))
+    pi = (0.2, 0.6, 0.2)
+    expected = []
+    for i in range(6):
+        p = [torch.eye(10, dtype=torch.float64)[y[i]], y_s[i].double(), y_t[i].double()]
+        m = sum(w * q for w, q in zip(pi, p))
+        expected.append(sum(w * sum(float(a) * np.log(float(a / b)) for a, b in zip(q, m) if a > 0)
+                            for w, q in zip(pi, p)))
+    assert torch.allclose(nrd.nrd_loss(pi, y, y_s, y_t), torch.tensor(expected, dtype=torch.float32), atol=1e-6)
+    scaled = nrd.nrd_loss(pi, y, y_s, y_t, scale=True)
+    assert torch.allclose(scaled * -(0.8 * np.log(0.8)), torch.tensor(expected, dtype=torch.float32), atol=1e-6)
+
+
+def test_nrd_gradient_at_initialisation():
+    """Uniform predictions, K = 10, pi = (.2, .6, .2): -0.068 on the label's logit; cross-entropy has -0.90."""
+    logits = torch.zeros(1, 10, requires_grad=True)
+    uniform = torch.full((1, 10), 0.1)
+    nrd.nrd_loss((0.2, 0.6, 0.2), torch.tensor([3]), logits.softmax(1), uniform).sum().backward()
+    assert logits.grad[0, 3].item() == pytest.approx(-0.068, abs=0.001)
+    logits.grad = None
+    losses.cross_entropy(logits, torch.tensor([3])).sum().backward()
+    assert logits.grad[0, 3].item() == pytest.approx(-0.9, abs=1e-5)
+
+
+def test_teacher_is_the_moving_average_and_borrows_statistics():
+    torch.manual_seed(0)
+    student, teacher = (torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)) for _ in range(2))
+    old, new = ([p.clone() for p in net.parameters()] for net in (teacher, student))
+    student[1].running_mean.fill_(5.0)
+    nrd.update_teacher(teacher, student, 0.99)
+    for p, a, b in zip(teacher.parameters(), old, new):
+        assert torch.allclose(p, 0.99 * a + 0.01 * b)
+    assert teacher[1].running_mean[0] == 5
+    student[1].running_mean.fill_(7.0)
+    nrd.update_teacher(teacher, student, 0.9, average_buffers=True)
+    assert teacher[1].running_mean[0].item() == pytest.approx(5.2)
+    nrd.update_teacher(teacher, student, 0.0)
+    assert all(torch.equal(a, b) for a, b in zip(teacher.parameters(), student.parameters()))
+
+
+def test_no_gradient_reaches_the_teacher(tmp_path, monkeypatch):
+    seen = []
+    state_of = Run.state
+
+    def spy(self, **parts):
+        seen.append(parts["teacher"])
+        return state_of(self, **parts)
+
+    monkeypatch.setattr(Run, "state", spy)
+    lnl_kit.train("nrd", out=tmp_path, **TINY)
+    assert all(p.grad is None and not p.requires_grad for p in seen[0].parameters())
+
+
+@pytest.mark.parametrize("variant", [{"scale_jsd": True}, {"teacher_batch_statistics": False}, {"decay": 0.0},
+                                     {"teacher_view": "crop"}, {"stop_gradient": False}])
+def test_every_variant_of_nrd_trains_and_differs(tmp_path, variant):
+    plain = lnl_kit.train("nrd", out=tmp_path, **TINY)
+    other = lnl_kit.train("nrd", out=tmp_path, **TINY, **variant)
+    assert other.folder != plain.folder
+    assert np.abs(other.arrays["train_probs"] - plain.arrays["train_probs"]).max() > 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_at_quick(tmp_path, method):
+    """More than a digit's worth: test accuracy above .5 at 20 % noise (chance is .1)."""
+    run = lnl_kit.train(method, out=tmp_path, rate=0.2, epochs=30, progress=False)
+    assert run.summary["test_accuracy_best"] > 0.5
+
+
+def test_methods_see_no_true_labels():
+    from lnl_kit.batches import NoisyData
+    d = data.load("digits")
+    noisy = NoisyData(d.x, d.true_labels, d.classes, mean=d.mean, std=d.std, like=d.like)
+    assert not any("true" in name for name in vars(noisy))

@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+import torch
+import torchvision
+
+from lnl_kit import models
+
+PARAMETERS = {  # 10 classes, 3 channels
+    "small_cnn": 103_402,
+    "preact_resnet18": 11_171_146,
+    "preact_resnet34": 21_279_306,
+    "preact_resnet34_cifar": 1_860_138,
+    "resnet18": 11_173_962,
+    "resnet34": 21_282_122,
+    "resnet50": 23_528_522,
+}
+
+
+def count(net):
+    return sum(p.numel() for p in net.parameters())
+
+
+def build(name, num_classes=10, channels=3, seed=0):
+    torch.manual_seed(seed)
+    return models.make(name, num_classes, channels)
+
+
+def test_every_name_has_a_count():
+    assert set(models.NAMES) == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_parameter_counts(name):
+    with torch.device("meta"):  # shapes without memory
+        ten, hundred = models.make(name, 10), models.make(name, 100)
+    assert count(ten) == PARAMETERS[name]
+    assert count(hundred) == PARAMETERS[name] + 90 * (ten.head.in_features + 1)
+
+
+def test_parameter_counts_by_hand():
+    """The three-stage network, convolution by convolution."""
+    convolutions = 3 * 9 * 32
+    norms, inputs = 0, 32
+    for width in (32, 64, 128):
+        for i in range(5):
+            shortcut = inputs * width if inputs != width else 0
+            convolutions += 9 * inputs * width + 9 * width * width + shortcut
+            norms += 2 * inputs + 2 * width
+            inputs = width
+    assert PARAMETERS["preact_resnet34_cifar"] == convolutions + norms + 2 * 128 + 128 * 10 + 10
+
+
+@pytest.mark.parametrize("name, reference", [("resnet18", torchvision.models.resnet18),
+                                             ("resnet34", torchvision.models.resnet34),
+                                             ("resnet50", torchvision.models.resnet50)])
+def test_counts_against_torchvision(name, reference):
+    stem = 0 if name == "resnet50" else 64 * 3 * (7 * 7 - 3 * 3)
+    with torch.device("meta"):
+        theirs = reference(num_classes=10)
+    assert PARAMETERS[name] == count(theirs) - stem
+
+
+def test_resnet50_is_torchvisions():
+    ours = build("resnet50").eval()
+    with torch.device("meta"):
+        theirs = torchvision.models.resnet50(num_classes=10).eval()
+    theirs.load_state_dict(ours.state_dict(), assign=True)
+    x = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+# name -> (width, how much smaller than the image the feature map is)
+GRID = {"small_cnn": (64, 4), "preact_resnet18": (512, 8), "preact_resnet34": (512, 8),
+        "preact_resnet34_cifar": (128, 4), "resnet18": (512, 8), "resnet34": (512, 8), "resnet50": (2048, 32)}
+
+
+@pytest.mark.parametrize("channels, size", [(1, 16), (3, 32)])
+@pytest.mark.parametrize("name", models.NAMES)
+def test_shapes_and_head(name, channels, size):
+    net = build(name, 7, channels).eval()
+    x = torch.randn(2, channels, size, size)
+    width, stride = GRID[name]
+    side = -(-size // stride)
+    maps, features, logits = net.feature_map(x), net.features(x), net(x)
+    assert maps.shape == (2, width, side, side)
+    assert features.shape == (2, width) and logits.shape == (2, 7)
+    torch.testing.assert_close(features, torch.nn.functional.adaptive_avg_pool2d(maps, 1).flatten(1))
+    assert isinstance(net.head, torch.nn.Linear)
+    torch.testing.assert_close(features @ net.head.weight.T + net.head.bias, logits)
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_gradients_reach_every_parameter(name):
+    net = build(name, 10, 1)
+    net(torch.randn(4, 1, 16, 16)).square().sum().backward()
+    for key, parameter in net.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, key
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "preact_resnet34_cifar"])
+def test_weights_follow_the_seed(name):
+    one, same, other = build(name).state_dict(), build(name).state_dict(), build(name, seed=1).state_dict()
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+
+
+def test_pre_activation_block_by_hand():
+    """He et al. 2016: x + conv(relu(bn(conv(relu(bn(x)))))), with plain out-of-place operations."""
+    torch.manual_seed(0)
+    x = torch.randn(4, 8, 6, 6)
+    for block in (models.PreActBlock(8, 8, 1), models.PreActBlock(8, 16, 2)):
+        before = x.clone()
+        relu = torch.relu
+        pre = relu(block.bn1(x))
+        shortcut = x if block.shortcut is None else block.shortcut(pre)
+        expected = shortcut + block.conv2(relu(block.bn2(block.conv1(pre))))
+        torch.testing.assert_close(block(x), expected)
+        assert torch.equal(x, before)  # in-place operations never touch the input
+    assert models.PreActBlock(8, 16, 2).shortcut is not None
+
+
+def test_in_place_operations_leave_the_gradient_alone():
+    """Finite differences of the whole small network in float64."""
+    net = build("small_cnn", 3, 1).double()
+    x = torch.randn(3, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+    net(x)[:, 0].square().sum().backward()
+    step = torch.zeros_like(x)
+    step[1, 0, 3, 4] = 1e-6
+    with torch.no_grad():
+        up, down = (net(x + s)[:, 0].square().sum() for s in (step, -step))
+    assert ((up - down) / 2e-6).item() == pytest.approx(x.grad[1, 0, 3, 4].item(), rel=1e-4)
+
+
+def test_channels_last_and_bfloat16_give_the_same():
+    net = build("preact_resnet34_cifar").eval()
+    x = torch.randn(4, 3, 32, 32)
+    plain = net(x)
+    fast = net.to(memory_format=torch.channels_last)
+    last = fast(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(last, plain, rtol=1e-4, atol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = fast(x).float()
+    assert (low - plain).abs().max() < 0.05 * plain.abs().max()
+
+
+def test_wrong_requests():
+    with pytest.raises(ValueError, match="unknown network 'resnet17'; choose one of small_cnn, "):
+        models.make("resnet17", 10)
+    with pytest.raises(ValueError, match="1 or 3 channels, not 4"):
+        models.make("small_cnn", 10, 4)
+    with pytest.raises(ValueError, match="at least 2 classes, not 1"):
+        models.make("small_cnn", 1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.parametrize("name", models.NAMES)
+def test_cuda_agrees_with_cpu(name):
+    net = build(name).eval()
+    x = torch.from_numpy(np.random.RandomState(0).randn(4, 3, 32, 32).astype(np.float32))
+    expected = net(x)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        got = net.cuda()(x.cuda()).cpu()
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)

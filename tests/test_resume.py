@@ -1,0 +1,167 @@
+"""Exact resume: a killed run, gone on with, ends with the numbers of one that was left alone."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import lnl_kit
+from lnl_kit.methods import METHODS
+
+ASK = ["--epochs", "4", "--train-size", "512", "--keep", "weights"]
+CLOCK = ("seconds", "images_per_second")
+
+
+def metrics(folder):
+    with open(folder / "metrics.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if not k.endswith(CLOCK)} for row in csv.DictReader(file)]
+
+
+def assert_same_run(a, b):
+    assert metrics(a) == metrics(b)
+    first, second = (torch.load(f / "state.pt", weights_only=True) for f in (a, b))
+    assert_equal(first["state"], second["state"])
+    assert_equal(first["history"], second["history"])
+    assert_equal(first["arrays"], second["arrays"])
+
+
+def assert_equal(a, b):
+    assert type(a) is type(b)
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for k in a:
+            assert_equal(a[k], b[k])
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for x, y in zip(a, b):
+            assert_equal(x, y)
+    else:
+        assert a == b
+
+
+def start(method, out, extra=(), **env):
+    return subprocess.Popen([sys.executable, "-m", "lnl_kit.cli", "train", method, *ASK, "--out", str(out), *extra],
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | env)
+
+
+def whole(method, out):
+    child = start(method, out)
+    folder, _ = child.communicate(timeout=300)
+    assert child.returncode == 0
+    return type(out)(folder.splitlines()[-1])
+
+
+def kill_at_random_moments(method, tmp_path, kills, seed):
+    """Start the run again and again, killing it `kills` times, then let it finish."""
+    rng = random.Random(seed)
+    alone = whole(method, tmp_path / "alone")
+    out = tmp_path / "killed"
+    done = 0
+    while done < kills:
+        child = start(method, out)
+        started = time.monotonic()
+        # wait for the run's first or next checkpoint, then strike within the next epoch or two
+        while child.poll() is None and not list(out.glob("*/*/*/*/settings.json")):
+            time.sleep(0.01)
+        wait = rng.uniform(0, 6)
+        while child.poll() is None and time.monotonic() - started < wait + 3:
+            time.sleep(0.005)
+        if child.poll() is not None:  # it finished before the blow: start over
+            subprocess.run(["rm", "-r", str(out)], check=True)
+        else:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            done += 1
+    return alone, whole(method, out)
+
+
+def test_kill_9_between_epochs_and_resume(tmp_path):
+    alone, resumed = kill_at_random_moments("nrd", tmp_path, kills=2, seed=0)
+    assert_same_run(alone, resumed)
+
+
+@pytest.mark.slow
+def test_kill_9_at_ten_random_moments(tmp_path):
+    alone, resumed = kill_at_random_moments("nrd", tmp_path, kills=10, seed=1)
+    assert_same_run(alone, resumed)
+
+
+# where a blow between two writes is most likely to leave the files at odds with each other
+BLOWS = {
+    "after the row, before the checkpoint": "lnl_kit.run.Run._commit",
+    "after the checkpoint, before the tables": "lnl_kit.run.Run.write_tables",
+    "between temporary file and rename": "os.replace",
+    "before the summary": "lnl_kit.train.summarise",
+}
+
+
+@pytest.mark.parametrize("where", BLOWS)
+def test_kill_9_between_two_writes(tmp_path, where):
+    target = BLOWS[where]
+    code = f"""
+import os, signal, sys, importlib
+import lnl_kit, lnl_kit.train
+parts = {target!r}.split('.')
+owner = sys.modules['.'.join(parts[:2])] if parts[0] == 'lnl_kit' else os
+for part in parts[2:-1]:
+    owner = getattr(owner, part)
+original, calls = getattr(owner, parts[-1]), []
+def struck(*a, **k):
+    calls.append(1)
+    relevant = 'replace' not in {target!r} or str(a[1]).endswith('state.pt')
+    if relevant and len([c for c in calls]) >= {3 if 'replace' not in target and 'summarise' not in target else 1}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*a, **k)
+setattr(owner, parts[-1], struck)
+from lnl_kit import train
+train('nrd', epochs=4, train_size=512, keep=['weights'], out={str(tmp_path / 'killed')!r}, progress=False)
+"""
+    child = subprocess.run([sys.executable, "-c", code.replace("lnl_kit.train\n", "lnl_kit.train\n", 1)], timeout=300)
+    assert child.returncode == -signal.SIGKILL
+    folder = next((tmp_path / "killed").glob("*/*/*/*"))
+    assert not (folder / "summary.json").exists()
+    resumed = lnl_kit.train("nrd", epochs=4, train_size=512, keep=["weights"], out=tmp_path / "killed", progress=False)
+    alone = lnl_kit.train("nrd", epochs=4, train_size=512, keep=["weights"], out=tmp_path / "alone", progress=False)
+    assert_same_run(alone.folder, resumed.folder)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_resumes_exactly(tmp_path, method, monkeypatch):
+    """Stopped after its first epoch, by the exception that Ctrl-C raises."""
+    from lnl_kit.run import Run
+    ask = {"epochs": 3, "train_size": 256, "progress": False}
+    alone = lnl_kit.train(method, out=tmp_path / "alone", **ask)
+    commit = Run._commit
+
+    def stop_after_first(self, state):
+        commit(self, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m:
+        m.setattr(Run, "_commit", stop_after_first)
+        stopped = lnl_kit.train(method, out=tmp_path / "stopped", **ask)
+    assert stopped.summary is None and len(stopped.metrics) == 1
+    resumed = lnl_kit.train(method, out=tmp_path / "stopped", **ask)
+    assert_same_run(alone.folder, resumed.folder)
+
+
+def test_command_line_ctrl_c_exits_130_and_prints_the_folder(tmp_path):
+    child = start("ce", tmp_path, ["--epochs", "400"])
+    while not list(tmp_path.glob("*/*/*/*/state.pt")):
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    out, _ = child.communicate(timeout=60)
+    folder = next(tmp_path.glob("*/*/*/*"))
+    assert child.returncode == 130 and out.splitlines()[-1] == str(folder)
+    assert not (folder / "summary.json").exists()
+    assert json.loads((folder / "settings.json").read_text())["settings"]["epochs"] == 400

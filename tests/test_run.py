@@ -1,0 +1,261 @@
+"""The run folder: defaults, loading, identity, logging, refusals."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import lnl_kit
+from lnl_kit import cli, results
+from lnl_kit.evaluate import COLUMNS, history_epochs
+from lnl_kit.run import RunError, State, lock, save_atomically
+
+TINY = {"epochs": 2, "train_size": 256, "progress": False}
+
+
+def test_run_folder_holds_what_the_design_promises(tmp_path):
+    run = lnl_kit.train("ce", out=tmp_path, **TINY)
+    assert run.folder.parts[-4:-1] == ("ce", "digits", "symmetric-0.5")
+    assert {p.name for p in run.folder.iterdir()} >= {
+        "settings.json", "metrics.csv", "summary.json", "labels.csv", "arrays.npz", "history.npz", "state.pt"}
+    assert (run.folder / "metrics.csv").read_text().splitlines()[0].split(",")[:len(COLUMNS)] == list(COLUMNS)
+    s = run.summary
+    for key in ("method", "dataset", "noise", "rate", "actual_rate", "seed", "preset", "epochs", "seconds",
+                "seconds_per_epoch", "images_per_second", "inference_seconds", "device", "versions", "uses",
+                "test_accuracy_last", "test_accuracy_best", "test_accuracy_mean_last10"):
+        assert s[key] is not None, key
+    assert s["transition_error_last"] is None  # not logged by CE: missing, never zero
+    assert run.arrays["train_probs"].shape == (256, 10) and run.arrays["test_probs"].shape == (360, 10)
+    assert run.history["train_probs"].shape == (2, 256, 10) and run.history["train_probs"].dtype == np.float16
+    labels = run.labels
+    assert s["actual_rate"] == pytest.approx((labels["given"] != labels["true"]).mean())
+    assert s["test_accuracy_last"] == run.metrics[-1]["test_accuracy"]
+
+
+def test_a_finished_run_is_loaded_and_fresh_starts_over(tmp_path):
+    first = lnl_kit.train("ce", out=tmp_path, **TINY)
+    stamp = (first.folder / "state.pt").stat().st_mtime_ns
+    again = lnl_kit.train("ce", out=tmp_path, **TINY)
+    assert again.folder == first.folder and (again.folder / "state.pt").stat().st_mtime_ns == stamp
+    (first.folder / "leftover").write_text("x")
+    fresh = lnl_kit.train("ce", out=tmp_path, fresh=True, **TINY)
+    assert (fresh.folder / "state.pt").stat().st_mtime_ns != stamp and not (fresh.folder / "leftover").exists()
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"rate": 0.2}, {"noise": "pair_flip"}, {"epochs": 3},
+                                    {"learning_rate": 0.2}, {"precision": "fp32"}, {"noisy_val": 0.1},
+                                    {"train_size": 250}])
+def test_what_decides_the_result_decides_the_folder(tmp_path, change):
+    asked = []
+    for extra in ({}, change, change):
+        with pytest.raises(StopHere):
+            lnl_kit.train("ce", out=tmp_path, on_folder=lambda f: (asked.append(f), stop()), **(TINY | extra))
+    assert asked[0] != asked[1] == asked[2]
+
+
+class StopHere(Exception):
+    pass
+
+
+def stop():
+    raise StopHere
+
+
+def test_an_own_method_runs_is_loaded_and_retrained_when_edited(tmp_path):
+    def short(data, settings, run):
+        net = run.network()
+        optimizer, schedule = run.sgd(net, settings)
+        state = run.state(net=net, optimizer=optimizer, schedule=schedule, tested="net")
+        for epoch in run.epochs(state, settings.epochs):
+            for x, y, idx in data.batches(epoch, views="crop"):
+                optimizer.zero_grad()
+                run.total(ce=torch.nn.functional.cross_entropy(net(x), y)).backward()
+                optimizer.step()
+            run.log(answer=torch.tensor(42.0))
+
+    run = lnl_kit.train(short, out=tmp_path, **TINY)
+    assert run.settings["method"] == "short" and run.metrics[-1]["answer"] == 42
+    assert run.summary["answer_last"] == 42
+    assert lnl_kit.train(short, out=tmp_path, **TINY).folder == run.folder
+
+    def edited(data, settings, run):
+        return short(data, settings, run)
+
+    edited.__name__ = "short"
+    assert lnl_kit.train(edited, out=tmp_path, **TINY).folder != run.folder
+
+
+def test_a_method_that_ends_early_is_told(tmp_path):
+    def lazy(data, settings, run):
+        net = run.network()
+        for _ in run.epochs(run.state(net=net, tested="net"), 1):
+            pass
+
+    with pytest.raises(RunError, match="ended after 1 of 2 epochs"):
+        lnl_kit.train(lazy, out=tmp_path, **TINY)
+
+
+def test_predict_needs_no_method(tmp_path):
+    run = lnl_kit.train("nrd", out=tmp_path, keep=("weights", "features"), **TINY)
+    opened = lnl_kit.open_run(run.folder)
+    images = opened.train_images()
+    assert np.abs(opened.predict(images) - opened.arrays["train_probs"]).max() < 1e-4
+    assert np.abs(opened.predict(images, epoch=2) - opened.predict(images)).max() == 0
+    assert np.abs(opened.predict(images, epoch=1) - opened.predict(images)).max() > 1e-3
+    assert opened.predict_views(images[:5], "augmix", 3).shape == (3, 5, 10)
+    assert opened.arrays["features"].shape[0] == 256
+    with pytest.raises(FileNotFoundError, match="no weights of epoch 7"):
+        opened.predict(images, epoch=7)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_epoch(tmp_path):
+    def burning(data, settings, run):
+        net = run.network()
+        optimizer, _ = run.sgd(net, settings)
+        state = run.state(net=net, optimizer=optimizer, tested="net")
+        for epoch in run.epochs(state, settings.epochs):
+            for i, (x, y, idx) in enumerate(data.batches(epoch, views="crop")):
+                loss = torch.nn.functional.cross_entropy(net(x), y)
+                optimizer.zero_grad()
+                run.total(fine=loss, fire=loss * (float("nan") if epoch == 1 and i == 1 else 0)).backward()
+                optimizer.step()
+
+    with pytest.raises(RunError, match=r"epoch 2: the loss term 'fire' is nan first in batch 2 of 2; this epoch was "
+                                       r"not saved, the last good checkpoint is epoch 1"):
+        lnl_kit.train(burning, out=tmp_path, **TINY)
+    folder = next(tmp_path.glob("burning/*/*/*"))
+    assert torch.load(folder / "state.pt", weights_only=True)["done"] == 1
+    assert not (folder / "summary.json").exists()
+    assert lnl_kit.open_run(folder).summary is None
+
+
+def test_ctrl_c_returns_the_last_finished_epoch(tmp_path):
+    def stopped(data, settings, run):
+        net = run.network()
+        for epoch in run.epochs(run.state(net=net, tested="net"), settings.epochs):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    run = lnl_kit.train(stopped, out=tmp_path, **TINY)
+    assert run.summary is None and len(run.metrics) == 1
+    with pytest.raises(KeyboardInterrupt):
+        lnl_kit.train(stopped, out=tmp_path, on_interrupt="raise", **TINY)
+
+
+def test_a_finished_stage_is_skipped_shared_and_a_private_one_is_not(tmp_path):
+    calls = []
+
+    def staged(data, settings, run):
+        def stage(stage_run):
+            calls.append(stage_run.seed)
+            net = stage_run.network()
+            for _ in stage_run.epochs(stage_run.state(net=net, tested="net"), 1):
+                pass
+            return {"weight": next(net.parameters())}
+
+        shared = run.stage("shared", stage, depends={"classes": data.classes})
+        own = run.stage("own", stage)
+        assert shared["weight"].shape == own["weight"].shape
+        for _ in run.epochs(run.state(net=run.network(), tested="net"), settings.epochs):
+            pass
+
+    lnl_kit.train(staged, out=tmp_path, **TINY)
+    assert len(calls) == 2
+    lnl_kit.train(staged, out=tmp_path, seed=1, **TINY)
+    assert len(calls) == 3 and calls[2] not in calls[:2]  # the shared one was loaded, the private one made anew
+
+
+def test_noisy_val_is_an_honest_stopping_rule(tmp_path):
+    run = lnl_kit.train("ce", out=tmp_path, noisy_val=0.25, **TINY)
+    assert run.summary["train_images"] == 192 and len(run.labels["given"]) == 192
+    best = max(run.metrics, key=lambda r: r["noisy_val_accuracy"])
+    assert run.summary["test_accuracy_at_best_noisy_val"] == best["test_accuracy"]
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    ({"rate": 1.2}, "1.2"), ({"noise": "snow"}, "snow"), ({"preset": "fast"}, "fast"), ({"epochs": 0}, "epochs 0"),
+    ({"method": "magic"}, "magic"), ({"no_such": 1}, "no_such"), ({"labels": "x.csv", "noise": "symmetric"}, "labels"),
+    ({"noise": "none", "rate": 0.3}, "none"), ({"noise": "human"}, "label-column"), ({"view": "sepia"}, "sepia"),
+    ({"model": "alexnet"}, "alexnet"), ({"preset": "paper", "method": "mae"}, "mae"),
+    ({"method": "nrd", "pi": (0.5, 0.5, 0.5)}, "pi"), ({"noisy_val": 1.5}, "noisy_val"),
+])
+def test_bad_input_gets_one_sentence(tmp_path, arguments, sentence):
+    values = {"method": "ce", "out": tmp_path} | TINY | arguments
+    with pytest.raises((ValueError, FileNotFoundError), match=sentence) as error:
+        lnl_kit.train(**values)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unwritable_root_is_reported_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot write in .*choose another root with --out"):
+        lnl_kit.train("ce", out=tmp_path / "file", **TINY)
+
+
+def test_a_failed_write_keeps_the_old_content(tmp_path, monkeypatch):
+    path = tmp_path / "state.pt"
+    save_atomically(path, b"old")
+    import os
+    monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(RunError, match="the disk is full"):
+        save_atomically(path, b"new")
+    assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_is_reported_before_training(tmp_path, monkeypatch):
+    import shutil
+    monkeypatch.setattr(shutil, "disk_usage", lambda p: type("Usage", (), {"free": 1000})())
+    with pytest.raises(RunError, match="free and this run needs about"):
+        lnl_kit.train("ce", out=tmp_path, **TINY)
+
+
+def test_history_epochs_are_even_and_end_with_the_last():
+    assert history_epochs(5) == [0, 1, 2, 3, 4]
+    many = history_epochs(400)
+    assert len(many) == 20 and many[-1] == 399 and max(np.diff(many)) - min(np.diff(many)) <= 1
+
+
+def test_state_names_what_is_tested():
+    from lnl_kit.run import Run
+    with pytest.raises(ValueError, match="tested='net' is not a network"):
+        Run.state(None, tested="net", other=torch.zeros(1))
+    assert isinstance(State(a=1), dict)
+
+
+def test_runs_root_order(tmp_path, monkeypatch):
+    monkeypatch.setenv("LNL_RUNS", str(tmp_path / "env"))
+    assert lnl_kit.runs_root("x").name == "x" and lnl_kit.runs_root() == tmp_path / "env"
+    monkeypatch.delenv("LNL_RUNS")
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert lnl_kit.runs_root() == tmp_path / "runs"
+    (tmp_path / "pyproject.toml").unlink()
+    assert lnl_kit.runs_root() == tmp_path / "notebooks" / "runs"
+
+
+def test_finished_runs_finds_them(tmp_path):
+    run = lnl_kit.train("ce", out=tmp_path, **TINY)
+    assert [r.folder for r in results.finished_runs(tmp_path)] == [run.folder]
+
+
+def test_another_process_waits(tmp_path):
+    import subprocess
+    import sys
+    with lock(tmp_path):
+        child = subprocess.Popen(
+            [sys.executable, "-c", "import sys; from pathlib import Path; from lnl_kit.run import lock\n"
+             "with lock(Path(sys.argv[1])): print('in')", str(tmp_path)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while "another process" not in (line := child.stderr.readline()):
+            assert line or child.poll() is None
+        assert child.poll() is None
+    assert child.communicate(timeout=60)[0] == "in\n"
+
+
+def test_command_line_prints_the_folder_last(tmp_path, capfd):
+    assert cli.main(["train", "ce", "--epochs", "1", "--train-size", "256", "--out", str(tmp_path)]) == 0
+    out = capfd.readouterr().out.splitlines()
+    assert (next(tmp_path.glob("ce/*/*/*")) / "summary.json").exists() and out[-1].startswith(str(tmp_path))
+    assert json.loads((next(tmp_path.glob("ce/*/*/*")) / "settings.json").read_text())["settings"]["epochs"] == 1
