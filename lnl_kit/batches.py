@@ -50,7 +50,7 @@ class NoisyData:
         """The augmentation of that name for this data set (an augmentation is passed through; None = none)."""
         if not isinstance(name, str):
             return name
-        return augment.view(name, like=self.like, size=self.x.shape[-1], channels=self.x.shape[1])
+        return augment.view(name, like=self.like, size=self.x.shape[-1], channels=self.x.shape[1], mean=self.mean)
 
     def _gather(self, idx: Tensor) -> Tensor:
         return self.x.index_select(0, idx.to(self.x.device)).to(self.device, non_blocking=True)

@@ -42,6 +42,8 @@ def resolve(preset: str, method: str, settings_class: type, *, dataset: str, noi
     model = PAPER_NETWORKS[cell.pop("architecture", "preactresnet34")]
     if {"pi1", "pi2", "pi3"} <= set(cell):
         cell["pi"] = (cell.pop("pi1"), cell.pop("pi2"), cell.pop("pi3"))
+    if "ema_beta" in cell:
+        cell["decay"] = cell.pop("ema_beta")
     known = {f.name for f in fields(settings_class)}
     cell = {k: v for k, v in cell.items() if k in known}
     cell.setdefault("view", "randaugment" if dataset.startswith("cifar") else "imagenet")

@@ -137,7 +137,8 @@ class OpenedRun:
 
     def views(self, images: torch.Tensor, view: str, n_views: int, seed: int = 0) -> list[torch.Tensor]:
         """n_views augmented copies of the uint8 images (n, C, H, W), each a new draw of the view."""
-        policy = augment.view(view, like=self.dataset().like, size=images.shape[-1], channels=images.shape[1])
+        policy = augment.view(view, like=self.dataset().like, size=images.shape[-1], channels=images.shape[1],
+                              mean=self.dataset().mean)
         if policy is None:
             return [images] * n_views
         return [policy(images, generator(seed, "views", v)) for v in range(n_views)]

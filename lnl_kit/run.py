@@ -182,7 +182,7 @@ class Run:
         """Name what decides the run's future (networks, optimisers, schedules, per-image tensors).
 
         tested: the network that is evaluated, or a tuple of names whose softmaxes are averaged;
-        also_tested: names that get a column `<name>_test_accuracy` each.
+        also_tested: names that get a column `<name>_test_accuracy` each, at the history's epochs.
         """
         state = State(parts)
         state.tested = (tested,) if isinstance(tested, str) else tuple(tested)
@@ -281,25 +281,14 @@ class Run:
         test_row, test_probs = self.evaluator.test(tested, self.autocast)
         self.inference_seconds = time.perf_counter() - started
         row.update(test_row)
-        for name in state.also_tested:
-            row[f"{name}_test_accuracy"] = self.evaluator.test([state[name]], self.autocast)[0]["test_accuracy"]
-        kept = epoch in history_epochs(total)
-        if kept or len(self.data) <= 5000:  # a pass over a large training set is not spent every epoch
+        if epoch in history_epochs(total):  # these passes are not spent every epoch
+            for name in state.also_tested:
+                row[f"{name}_test_accuracy"] = self.evaluator.test([state[name]], self.autocast)[0]["test_accuracy"]
             probs = log.get("train_probs")
             if probs is None:
                 probs = self.evaluator.train_probs(tested, self.autocast)
             row.update(self.evaluator.of_training(probs))
-            if kept:
-                index = self.evaluator.history_index
-                self.history["epochs"].append(epoch + 1)
-                self.history["train_probs"].append(torch.from_numpy(probs[index]).half())
-                if "clean_score" in log:
-                    self.history["clean_score"].append(torch.from_numpy(log["clean_score"][index]).half())
-                if "weights" in self.keep:
-                    weights = [to_cpu(net.state_dict()) for net in tested]
-                    (self.folder / "weights").mkdir(exist_ok=True)
-                    save_atomically(self.folder / "weights" / f"epoch-{epoch + 1:04d}.pt", torch_bytes(weights))
-            self.arrays["train_probs"] = torch.from_numpy(probs)
+            self._remember(epoch, probs, log.get("clean_score"), tested)
         self.arrays["test_probs"] = torch.from_numpy(test_probs)
         for name, value in log.items():
             if name in LOGGED:
@@ -314,6 +303,19 @@ class Run:
         if "features" in self.keep and epoch == total - 1:
             self.arrays["features"] = self._features(tested[0])
         row["evaluation_seconds"] = time.perf_counter() - started
+
+    def _remember(self, epoch: int, probs: np.ndarray, clean_score: np.ndarray | None, tested) -> None:
+        """Add a snapshot to the history; with keep=("weights",) also write the tested networks' weights."""
+        index = self.evaluator.history_index
+        self.arrays["train_probs"] = torch.from_numpy(probs)
+        self.history["epochs"].append(epoch + 1)
+        self.history["train_probs"].append(torch.from_numpy(probs[index]).half())
+        if clean_score is not None:
+            self.history["clean_score"].append(torch.from_numpy(clean_score[index]).half())
+        if "weights" in self.keep:
+            (self.folder / "weights").mkdir(exist_ok=True)
+            save_atomically(self.folder / "weights" / f"epoch-{epoch + 1:04d}.pt",
+                            torch_bytes([to_cpu(net.state_dict()) for net in tested]))
 
     @torch.no_grad()
     def _features(self, net: nn.Module) -> Tensor:

@@ -6,7 +6,7 @@ import torchvision
 from lnl_kit import models
 
 PARAMETERS = {  # 10 classes, 3 channels
-    "small_cnn": 103_402,
+    "small_cnn": 94_122,
     "preact_resnet18": 11_171_146,
     "preact_resnet34": 21_279_306,
     "preact_resnet34_cifar": 1_860_138,

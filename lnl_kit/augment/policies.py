@@ -157,24 +157,19 @@ class AugMix(Augmentation):
 
     def draw(self, n, generator, channels=3, size=(32, 32)):
         longest = self.depth if self.depth > 0 else 3
-        table = _plus_minus(magnitudes("augmix", 10, size))[
-            :, [kernels.CODE[name] for name in AUGMIX], : self.severity
-        ]
-        pick = torch.randint(
-            table.numel(), (n, self.width, longest), generator=generator
-        )  # sign, operation, level
-        names = torch.tensor([kernels.CODE[name] for name in AUGMIX])
-        op, magnitude = names[pick // self.severity % len(names)], table.flatten()[pick]
+        codes = torch.tensor([kernels.CODE[name] for name in AUGMIX])
+        table = _plus_minus(magnitudes("augmix", 10, size))[:, codes, : self.severity]
+        # One number for sign, operation and level, since drawing is what takes the time here.
+        pick = torch.randint(table.numel(), (n, self.width, longest), generator=generator)
+        op, magnitude = codes[pick // self.severity % len(codes)], table.flatten()[pick]
         if self.depth <= 0:
             depth = torch.randint(1, longest + 1, (n, self.width, 1), generator=generator)
             op = op * (torch.arange(longest) < depth)  # Identity has code 0
         share = torch._sample_dirichlet(torch.full((n, 2), self.alpha), generator)  # (image, mixture)
         chains = torch._sample_dirichlet(torch.full((n, self.width), self.alpha), generator)
-        return {
-            "op": op,
-            "magnitude": magnitude,
-            "weight": torch.cat([share[:, :1], share[:, 1:] * chains], 1),
-        }
+        # Multiples of 2^-16: products with grey levels and their sums are exact in float32, in any order.
+        weight = torch.cat([share[:, :1], share[:, 1:] * chains], 1).mul_(65536).round_().div_(65536)
+        return {"op": op, "magnitude": magnitude, "weight": weight}
 
     def _apply(self, x, params):
         op, magnitude = params["op"].flatten(0, 1), params["magnitude"].flatten(0, 1)

@@ -1,0 +1,79 @@
+"""The command line: one line a method, a flag per setting, one sentence for a mistake."""
+
+import dataclasses
+import json
+
+import pytest
+
+from lnl_kit import bench, cli
+from lnl_kit.methods import METHODS
+from lnl_kit.settings import parse
+
+
+def test_methods_are_listed_name_first_and_never_cut(capsys):
+    assert cli.main(["methods"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(METHODS)
+    for line, (_, settings) in zip(lines, METHODS.values()):
+        assert line.endswith(settings.__doc__.splitlines()[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_setting_is_a_flag_with_its_comment_as_help(method, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", method, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert stop.value.code == 0
+    for field in dataclasses.fields(METHODS[method][1]):
+        assert f"--{field.name.replace('_', '-')}" in shown
+    assert "passes over the training set [60]" in shown
+
+
+def test_flags_become_settings(tmp_path, capfd):
+    args = ["train", "nrd", "--pi", "0.3,0.4,0.3", "--scale-jsd", "true", "--epochs", "1", "--train-size", "128",
+            "--rate", "0.4", "--seed", "7", "--noise", "pair_flip", "--out", str(tmp_path)]
+    assert cli.main(args) == 0
+    folder = next(tmp_path.glob("nrd/digits/pair_flip-0.4/seed7-*"))
+    asked = json.loads((folder / "settings.json").read_text())["settings"]
+    assert asked["pi"] == [0.3, 0.4, 0.3] and asked["scale_jsd"] is True and asked["epochs"] == 1
+    assert capfd.readouterr().out.splitlines() == [str(folder)]
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["train", "ce", "--rate", "1.2"], "1.2"), (["train", "ce", "--epochs", "many"], "--epochs many"),
+    (["train", "nrd", "--pi", "1,2"], "pi (1.0, 2.0)"), (["train", "ce", "--dataset", "folder:/no/such"], "/no/such"),
+    (["train", "ce", "--labels", "/no/such.csv"], "/no/such.csv"), (["train", "ce", "--preset", "huge"], "huge"),
+    (["reproduce", "99"], "99"), (["reproduce", "-p", "rate"], "NAME=VALUE"),
+])
+def test_a_mistake_is_one_sentence(arguments, words, capsys, tmp_path):
+    assert cli.main([*arguments, *(["--out", str(tmp_path)])]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("lnl: ") and words in err and len(err.splitlines()) == 1
+
+
+def test_parse_values():
+    fields = {f.name: f for f in dataclasses.fields(METHODS["nrd"][1])}
+    assert parse(fields["milestones"], "0.5,0.75") == (0.5, 0.75) and parse(fields["milestones"], "") == ()
+    assert parse(fields["nesterov"], "yes") is True and parse(fields["view"], "crop") == "crop"
+    with pytest.raises(ValueError, match="--nesterov maybe"):
+        parse(fields["nesterov"], "maybe")
+
+
+def test_bench_writes_its_rows(tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    assert bench.bench(json_file=str(out), quick=True, only="nrd small_cnn", device="cpu") == 0
+    row, = json.loads(out.read_text())["rows"]
+    assert row["case"] == "nrd small_cnn 16x16" and row["loop_images_per_second"] > 0
+    assert 0 < row["ratio"] < 1.5 and row["saving_seconds"] > 0 and "nrd small_cnn" in capsys.readouterr().out
+
+
+def test_the_bound_does_the_passes_of_the_method():
+    assert set(bench.PASSES) == {case[0] for case in bench.CASES} | {"gjs"}
+    assert bench.PASSES["ce"] == (1, 0, False) and bench.PASSES["nrd"] == (1, 1, True)
+
+
+@pytest.mark.slow
+def test_the_loop_is_nearly_free():
+    for method in ("ce", "nrd"):
+        row = bench.loop_over_bound(method, "small_cnn", 16, device=bench.torch.device("cpu"), compiles=("off",))
+        assert row["ratio"] >= 0.75, row

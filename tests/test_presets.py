@@ -1,0 +1,53 @@
+"""Presets: quick and demo are the same for every method, paper is exactly one cell."""
+
+import pytest
+
+from lnl_kit.methods import METHODS
+from lnl_kit.presets import resolve
+from lnl_kit.settings import make
+
+
+def cell(method, dataset="cifar10", noise="symmetric", rate=0.4, preset="paper"):
+    plan = resolve(preset, method, METHODS[method][1], dataset=dataset, noise=noise, rate=rate)
+    return plan, make(METHODS[method][1], **plan.settings)
+
+
+def test_nrds_cell_is_its_row():
+    plan, s = cell("nrd")
+    assert plan.model == "preact_resnet34" and plan.train_size is None
+    assert (s.learning_rate, s.weight_decay, s.pi, s.epochs, s.batch_size) == (0.1, 5e-4, (0.2, 0.6, 0.2), 400, 128)
+    assert (s.milestones, s.gamma, s.momentum, s.view, s.teacher_view) == ((0.5, 0.75), 0.1, 0.9, "randaugment", "augmix")
+    assert s.decay == 0.99 and not s.scale_jsd and not s.nesterov
+    assert "nesterov" in plan.not_given and "jsd_scaling" in plan.not_given
+
+
+@pytest.mark.parametrize("noise, rate, pi", [
+    ("symmetric", 0.2, (0.2, 0.6, 0.2)), ("symmetric", 0.6, (0.25, 0.5, 0.25)), ("symmetric", 0.8, (0.25, 0.5, 0.25)),
+    ("asymmetric", 0.2, (0.1, 0.8, 0.1)), ("asymmetric", 0.4, (0.15, 0.7, 0.15)), ("none", 0.0, (0.2, 0.6, 0.2))])
+def test_nrds_weights_by_cell(noise, rate, pi):
+    assert cell("nrd", noise=noise, rate=rate)[1].pi == pi
+
+
+@pytest.mark.parametrize("method, expected", [
+    ("ce", {"learning_rate": 0.05, "weight_decay": 1e-3}), ("gce", {"q": 0.7, "learning_rate": 0.01}),
+    ("gjs", {"pi1": 0.9, "learning_rate": 0.1}), ("js", {"pi1": 0.7}), ("sce", {"alpha": 0.1, "beta": 0.1}),
+    ("nce_rce", {"alpha": 10, "beta": 0.1}), ("bootstrap_soft", {"beta": 0.7}), ("label_smoothing", {"epsilon": 0.9})])
+def test_the_baselines_cells(method, expected):
+    settings = cell(method)[1]
+    assert {k: getattr(settings, k) for k in expected} == expected and settings.epochs == 400
+
+
+def test_a_cell_that_does_not_exist_is_refused_with_those_that_do():
+    with pytest.raises(ValueError, match="symmetric"):
+        cell("nrd", rate=0.33)
+    with pytest.raises(ValueError, match="mae"):
+        cell("mae")
+
+
+@pytest.mark.parametrize("preset", ["quick", "demo"])
+def test_quick_and_demo_share_the_recipe(preset):
+    recipes = set()
+    for method in METHODS:
+        plan, s = cell(method, preset=preset)
+        recipes.add((plan.model, s.epochs, s.batch_size, s.learning_rate, s.weight_decay, s.milestones, s.view))
+    assert len(recipes) == 1
