@@ -1,0 +1,14 @@
+"""Figures: tidy inputs in, plotly Figures out, all in the template "lnl".
+
+The background is transparent and every colour lies in the middle of the brightness scale, so that one figure
+reads on white paper and in a dark notebook. Seen (trained on) is red, unseen (vicinal) is blue, as in the NRD
+paper. Arrays are numpy; probs (..., K) softmax outputs; rates, accuracies and confidences are fractions,
+drawn as percent.
+"""
+
+from .charts import bars, beside_table, curves, memorization_histogram, reliability, transition_heatmap
+from .style import hover, save_png, save_pngs
+from .views import decagon, decagon_slider, equiradial, image_row
+
+__all__ = ["bars", "beside_table", "curves", "decagon", "decagon_slider", "equiradial", "hover", "image_row",
+           "memorization_histogram", "reliability", "save_png", "save_pngs", "transition_heatmap"]

@@ -1,0 +1,218 @@
+"""Histograms, curves, bars, calibration and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from .. import metrics
+from .style import (BLUE, GRID, LINE, PALETTE, RED, TEXT, band, colors, fade, is_fraction, layout, sentence,
+                    words)
+
+
+def memorization_histogram(losses: Mapping[str, np.ndarray], *, bins: int = 40, log: bool = True,
+                           floor: float = 1e-3, num_classes: int | None = None,
+                           marks: Mapping[str, float] | None = None,
+                           title: str = "Loss on the true class, over the training images",
+                           subtitle: str = "") -> go.Figure:
+    """NRD Fig 1: histogram of the cross-entropy to the *true* class of each image.
+
+    losses: label -> (N,) nats; the first is drawn red (standard prediction), the second blue (vicinal
+        ensemble).
+    log: bins evenly spaced in log loss; losses under `floor` count in the first bin, so every image counts.
+    num_classes: also marks ln K, the loss of a uniform guess.
+    marks: text -> loss of an example image, in the order of `losses`, e.g. {"1": 7.2, "2": 0.3}.
+    """
+    values = {k: np.nan_to_num(np.asarray(v, np.float64), posinf=1e3) for k, v in losses.items()}
+    top = max(v.max() for v in values.values())
+    edges = np.geomspace(floor, max(top, 10 * floor), bins + 1) if log else np.linspace(0, top or 1, bins + 1)
+    fig = go.Figure()
+    for (label, loss), color in zip(values.items(), (RED, BLUE, *PALETTE[2:])):
+        count, _ = np.histogram(np.clip(loss, edges[0], edges[-1]), edges)
+        spans = [f"{'under' if log and i == 0 else f'{a:.3g} to'} {b:.3g}"
+                 for i, (a, b) in enumerate(zip(edges, edges[1:]))]
+        fig.add_scatter(x=edges, y=[*count, count[-1]], name=label, mode="lines",
+                        line=dict(color=color, width=2, shape="hv"),
+                        fill="tozeroy", fillcolor=fade(color, 0.22), customdata=[*spans, spans[-1]],
+                        hovertemplate="%{y} images<br>loss %{customdata}")
+    place = np.log10 if log else float  # annotations on a log axis are placed by the exponent
+    if num_classes:
+        guess = np.log(num_classes)
+        fig.add_vline(x=guess, line=dict(color=LINE, dash="dot"))
+        fig.add_annotation(x=place(guess), y=1, yref="paper", text="uniform guess", showarrow=False,
+                           xanchor="left", yanchor="top", xshift=4, font_size=11)
+    for (text, loss), color in zip((marks or {}).items(), (RED, BLUE)):
+        loss = min(max(loss, edges[0]), edges[-1])
+        fig.add_annotation(x=place(loss), y=0, text=f"<b>{text}</b>", ax=0, ay=-52, arrowhead=2,
+                           arrowcolor=color, font=dict(color="white", size=13), bgcolor=color, borderpad=4)
+    axis = dict(type="log", dtick=1, exponentformat="none") if log else {}
+    fig.update_xaxes(title="cross-entropy to the true class (nats" + (", log scale)" if log else ")"), **axis)
+    fig.update_yaxes(title="training images", rangemode="tozero")
+    return layout(fig, title, subtitle)
+
+
+def curves(runs: Mapping[str, Sequence], metric: str = "test_accuracy", *, mark: bool = True, title: str = "",
+           subtitle: str = "") -> go.Figure:
+    """A metric by epoch: per name the mean over its runs, the range between its runs as a band.
+
+    runs: name -> the rows of one run (a list of dictionaries as in `run.metrics`), or a list of such lists,
+        one per seed. Missing values are left out.
+    mark: circles the best epoch of the mean and labels its last value.
+    Raises ValueError where no run has the metric.
+    """
+    fig = go.Figure()
+    paint = colors(runs)
+    for name, rows in runs.items():
+        color = paint[str(name)]
+        by_epoch: dict[int, list[float]] = {}
+        for row in rows if rows and isinstance(rows[0], Mapping) else [r for seed in rows for r in seed]:
+            if row.get(metric) is not None:
+                by_epoch.setdefault(int(row["epoch"]), []).append(float(row[metric]))
+        if not by_epoch:
+            continue
+        x = sorted(by_epoch)
+        y, low, high = (np.array([f(by_epoch[e]) for e in x]) for f in (np.mean, np.min, np.max))
+        fig.add_traces(band(x, y, low, high, name, color, percent=is_fraction(metric)))
+        if mark:
+            best = int(np.argmin(y) if metric.split("_")[-1] in ("ece", "loss", "error") else np.argmax(y))
+            text = f"{y[-1]:.1%}" if is_fraction(metric) else f"{y[-1]:.3g}"
+            fig.add_scatter(x=[x[best]], y=[y[best]], mode="markers", legendgroup=name, showlegend=False,
+                            marker=dict(size=11, color="rgba(0,0,0,0)", line=dict(color=color, width=2.2)),
+                            hovertemplate="best: epoch %{x}, %{y:.4f}<extra>" + name + "</extra>")
+            fig.add_scatter(x=[x[-1]], y=[y[-1]], mode="markers+text", text=[f"<b> {text}</b>"],
+                            textposition="middle right", textfont=dict(color=color, size=13),
+                            marker=dict(size=7, color=color), hoverinfo="skip", cliponaxis=False,
+                            showlegend=False, legendgroup=name)
+    if not fig.data:
+        raise ValueError(f"none of the runs has the metric {metric!r}: name a column of their metrics.csv "
+                         "that is not empty")
+    fig.update_xaxes(title="epoch")
+    fig.update_yaxes(title=words(metric), tickformat=".0%" if is_fraction(metric) else None)
+    note = "○ best epoch, ● last" if mark else ""
+    return layout(fig, title or f"{sentence(words(metric))} by epoch", subtitle or note, margin_r=72,
+                  hovermode="x unified")
+
+
+def bars(table: object, x: str, y: str, color: str | None = None, error: str | None = None, *,
+         title: str = "", subtitle: str = "", axis: str = "") -> go.Figure:
+    """Grouped bars, e.g. NRD Fig 5: bars(rows, x="rate", y="test_ece", color="method").
+
+    table: a DataFrame or a list of dictionaries with these columns. x: categories, in order of appearance
+        (numbers: sorted; "rate": as percent). y: fractions are drawn as percent. error: ± the spread.
+    """
+    rows = table.to_dict("records") if hasattr(table, "to_dict") else list(table)
+    values = list(dict.fromkeys(row[x] for row in rows))
+    if all(isinstance(v, int | float) for v in values):
+        values.sort()
+    names = {v: f"{v:.0%}" if x == "rate" else str(v) for v in values}
+    percent, tallest = is_fraction(y), max(row[y] for row in rows)
+    fig = go.Figure()
+    paint = colors(dict.fromkeys(row.get(color) for row in rows))
+    for group in dict.fromkeys(row.get(color) for row in rows):
+        own = [row for v in values for row in rows if row[x] == v and row.get(color) == group]
+        spread = [row.get(error) for row in own] if error else None
+        text = [f"{row[y]:.1%}" if percent else f"{row[y]:.3g}" for row in own]
+        if error:  # the number stands in the bar, where it fits
+            text = [t if row[y] > 0.1 * tallest else "" for t, row in zip(text, own)]
+        fig.add_bar(x=[names[row[x]] for row in own], y=[row[y] for row in own], text=text,
+                    error_y=dict(type="data", array=spread, color=TEXT, thickness=1.4),
+                    name="" if group is None else str(group), showlegend=color is not None, cliponaxis=False,
+                    marker=dict(color=paint[str(group)], cornerradius=3), textfont_size=11.5,
+                    textposition="inside" if error else "outside", insidetextanchor="middle", textangle=0,
+                    hovertemplate="%{x}: %{y:" + (".2%" if percent else ".4g") + "}")
+    fig.update_xaxes(title=words(x), type="category", showgrid=False,
+                     categoryorder="array", categoryarray=list(names.values()))
+    fig.update_yaxes(title=axis or words(y), tickformat=".0%" if percent else None, rangemode="tozero")
+    return layout(fig, title or sentence(f"{words(y)} by {words(x)}"), subtitle)
+
+
+def reliability(predictions: Mapping[str, tuple[np.ndarray, np.ndarray]], *, bins: int = 15,
+                title: str = "Confidence against accuracy", subtitle: str = "") -> go.Figure:
+    """NRD Fig 2b: accuracy by confidence, the diagonal of perfect calibration, and below the images per bin.
+
+    predictions: name -> (probs (N, K), labels (N,)); the first is drawn red (the model itself), the second
+    blue (its view ensemble). The legend gives the expected calibration error over `bins` equal-width bins.
+    """
+    fig = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.78, 0.22], vertical_spacing=0.05)
+    fig.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=dict(color=LINE, dash="dash"),
+                    name="perfectly calibrated", hoverinfo="skip", row=1, col=1)
+    for (name, (probs, labels)), color in zip(predictions.items(), (RED, BLUE, *PALETTE[2:])):
+        r = metrics.reliability(probs, labels, bins)
+        full, error = r["count"] > 0, metrics.ece(probs, labels, bins)
+        share = r["count"] / r["count"].sum()
+        marker = dict(size=7 + 9 * np.sqrt(share[full]), opacity=1, line_width=0)
+        fig.add_scatter(x=r["confidence"][full], y=r["accuracy"][full], mode="lines+markers", marker=marker,
+                        name=f"{name} (ECE {error:.1%})", line=dict(color=color, width=2), legendgroup=name,
+                        customdata=r["count"][full], row=1, col=1,
+                        hovertemplate="confidence %{x:.1%}, accuracy %{y:.1%}<br>%{customdata} images")
+        fig.add_bar(x=(r["edges"][:-1] + r["edges"][1:]) / 2, y=share, marker_color=fade(color, 0.55),
+                    legendgroup=name, showlegend=False, name=name, customdata=r["count"], row=2, col=1,
+                    hovertemplate="%{customdata} images (%{y:.1%})")
+    fig.update_xaxes(range=[-0.01, 1.02], tickformat=".0%")
+    fig.update_xaxes(title="confidence of the prediction", row=2, col=1)
+    fig.update_yaxes(title="accuracy", range=[-0.02, 1.04], tickformat=".0%", row=1, col=1)
+    fig.update_yaxes(title="images", tickformat=".0%", nticks=3, rangemode="tozero", row=2, col=1)
+    return layout(fig, title, subtitle, height=420, bargap=0.1)
+
+
+def transition_heatmap(T: np.ndarray, classes: Sequence[str], *,
+                       title: str = "From true classes to given labels", subtitle: str = "") -> go.Figure:
+    """A transition matrix T (K, K), row = true class, column = given label, entries as percent."""
+    T, k = np.asarray(T, np.float64), len(classes)
+    shown = np.where(T >= 0.0005, T, np.nan)  # what does not happen stays empty
+    fig = go.Figure(go.Heatmap(z=shown, x=list(classes), y=list(classes), zmin=0, zmax=1, xgap=1, ygap=1,
+                               colorscale=[[0, "#dce8f3"], [0.5, "#7fb0dc"], [1, "#1d5f9e"]],
+                               showscale=k > 20,
+                               colorbar=dict(tickformat=".0%", outlinewidth=0, thickness=12),
+                               hovertemplate="true %{y}, given %{x}: %{z:.2%}<extra></extra>"))
+    if k <= 20:
+        row, col = np.nonzero(T >= 0.0005)
+        values = T[row, col]
+        fig.add_scatter(x=[classes[c] for c in col], y=[classes[r] for r in row], mode="text",
+                        text=[f"{100 * v:.0f}" if v >= 0.005 else "<1" for v in values],
+                        textfont=dict(size=12, color=["white" if v > 0.6 else "#23292f" for v in values]),
+                        hoverinfo="skip", showlegend=False)
+    axis = dict(type="category", categoryorder="array", categoryarray=list(classes), ticks="", showgrid=False,
+                constrain="domain")
+    fig.update_xaxes(title="given label", **axis)
+    fig.update_yaxes(title="true class", autorange="reversed", scaleanchor="x", **axis)
+    return layout(fig, title, subtitle or "percent of each true class", height=470, width=600)
+
+
+def beside_table(table: object, *, title: str = "Published beside measured", subtitle: str = "") -> go.Figure:
+    """The rows of `published.beside` as a table; fractions as percent, with the spread over seeds after ±."""
+    rows = table.to_dict("records")
+
+    def known(v: object) -> bool:
+        return v is not None and v == v  # NaN differs from itself
+
+    def percent(row: dict, value: str, spread: str) -> str:
+        if not known(row[value]):
+            return "–"
+        return f"{100 * row[value]:.2f}" + (f" ± {100 * row[spread]:.2f}" if known(row.get(spread)) else "")
+
+    columns = {"method": [r["method"] for r in rows], "published on": [r["dataset"] for r in rows],
+               "noise": [r["noise"] + (f" {r['rate']:.0%}" if known(r["rate"]) else "") for r in rows],
+               "metric": [r["metric"] for r in rows],
+               "published %": [percent(r, "published", "published_std") for r in rows],
+               "last %": [percent(r, "last", "spread") for r in rows],
+               "best %": [percent(r, "best", "") for r in rows]}
+    for field, form in (("measured_on", ""), ("preset", ""), ("seeds", ".0f"), ("device", ""),
+                        ("minutes", ".1f")):
+        columns[words(field)] = [format(r[field], form) if known(r.get(field)) else "–" for r in rows]
+    if len(set(columns["metric"])) < 2:
+        del columns["metric"]
+    number = ["right" if "%" in h or h in ("seeds", "minutes") else "left" for h in columns]
+    widths = [max(map(len, (head, *column))) + 2 for head, column in columns.items()]
+    paint = [BLUE if head == "last %" else TEXT for head in columns]  # what was measured stands out
+    fig = go.Figure(go.Table(
+        columnwidth=widths,
+        header=dict(values=list(columns), align=number, fill_color=GRID, line_color="rgba(0,0,0,0)",
+                    height=30),
+        cells=dict(values=list(columns.values()), align=number, fill_color="rgba(0,0,0,0)", line_color=GRID,
+                   height=27, font_color=paint)))
+    subtitle = subtitle or "accuracies in percent; measured ones: mean over seeds, ± their standard deviation"
+    return layout(fig, title, subtitle, height=40 + 27 * len(rows), below=8, margin_l=4, margin_r=4)

@@ -1,0 +1,317 @@
+"""Executed notebooks as HTML pages that work from a folder, with the network off.
+
+One page per notebook, and an index with the figures of all. Every page loads the one `plotly.min.js` that is
+copied beside it from the plotly package; everything else is in the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import importlib.resources
+import re
+from pathlib import Path
+
+import mistune
+import nbformat
+import plotly.io
+from mistune.plugins.math import math
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from .mathml import mathml
+
+PLOTLY = "application/vnd.plotly.v1+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+CODE = HtmlFormatter(style="friendly", nobackground=True)
+STYLE = """
+:root { color-scheme: light; --ink: #1d2433; --soft: #5b6577; --line: #e3e7ee; --paper: #fff;
+  --ground: #f6f7fa; --accent: #2f5fd0; --good: #1d7f4f; --bad: #b3261e; }
+* { box-sizing: border-box; }
+html { scroll-behavior: smooth; }
+body { margin: 0; background: var(--ground); color: var(--ink); line-height: 1.55;
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", sans-serif; }
+main { max-width: 1040px; margin: 0 auto; padding: 40px 24px 80px; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 8px; letter-spacing: -.01em; }
+h2 { font-size: 1.45rem; line-height: 1.25; margin: 2em 0 .5em; letter-spacing: -.01em; }
+h3 { font-size: 1.12rem; margin: 1.6em 0 .4em; }
+a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
+p { margin: .6em 0; } img, svg { max-width: 100%; height: auto; }
+code, pre { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+:not(pre) > code { background: #eceff5; border-radius: 4px; padding: 1px 5px; }
+pre { margin: 0; padding: 12px 16px; overflow-x: auto; }
+math[display=block] { margin: 1em 0; font-size: 1.1em; overflow-x: auto; overflow-y: hidden; }
+blockquote { margin: 1em 0; padding: 0 16px; border-left: 3px solid var(--line); color: var(--soft); }
+.lead { font-size: 1.08rem; color: var(--soft); max-width: 48em; }
+.meta { color: var(--soft); font-size: .9rem; }
+.card, figure { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; }
+.card { overflow-x: auto; margin: 14px 0; } .card .html { padding: 12px 16px; }
+figure { margin: 18px 0; padding: 14px 16px 12px; overflow-x: auto; }
+figure .plot { min-width: 560px; }
+figcaption { border-top: 1px solid var(--line); margin-top: 10px; padding-top: 10px; color: var(--soft);
+  font-size: .92rem; }
+figcaption b { color: var(--ink); }
+details { margin: 10px 0; border: 1px solid var(--line); border-radius: 10px; background: var(--paper); }
+summary { cursor: pointer; padding: 6px 14px; color: var(--soft); font-size: .88rem; overflow: hidden;
+  white-space: nowrap; text-overflow: ellipsis; }
+summary code { background: none !important; padding: 0 !important; }
+details[open] summary { border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 5px 12px; text-align: right; border: 0; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #c9d0dc; }
+.status { font-weight: 600; } .finished { color: var(--good); } .failed { color: var(--bad); }
+.error { border: 1px solid #efc4c0; background: #fdf3f2; border-radius: 10px; padding: 10px 16px;
+  margin: 14px 0; overflow-x: auto; } .error pre { padding: 6px 0; }
+nav { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 12px;
+  margin: 28px 0 8px; }
+nav a { display: block; padding: 14px 16px; color: inherit; background: var(--paper);
+  border: 1px solid var(--line); border-radius: 10px; }
+nav a:hover { border-color: var(--accent); text-decoration: none; }
+nav b { display: block; margin-bottom: 4px; line-height: 1.3; }
+section { margin-top: 52px; padding-top: 4px; border-top: 1px solid var(--line); }
+section > h2 { margin: 1em 0 .2em; font-size: 1.6rem; }
+@media (max-width: 600px) { main { padding: 24px 14px 60px; } h1 { font-size: 1.6rem; }
+  figure { padding: 8px 8px 10px; } }
+@media print { body { background: #fff; } figure, .card { break-inside: avoid; } }
+"""
+
+
+def write_page(notebook: Path, record: dict) -> list[dict]:
+    """Write `<name>.html` beside an executed notebook and return its figures.
+
+    record: what `lnl_kit.reproduce` keeps beside the notebook; gets `title` and `question` (the first
+    paragraph), both Markdown, and `figures` (their number).
+    A figure is a dict: `id` (unique among all pages), `caption` (HTML), and either `plotly` (the figure as a
+    dictionary) or `html` (an image; with `kind` and `bytes` where it is not an SVG).
+    """
+    # without papermill's own error messages: the page shows errors in its own way
+    cells = [c for c in nbformat.read(notebook, as_version=4).cells
+             if "papermill-error-cell-tag" not in c.metadata.get("tags", ())]
+    record.update(_opening(cells, notebook.stem))
+    heading, seen, figures, body = record["title"], 0, [], []
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            found = re.findall(r"^#+ +(.+?)[ #]*$", cell.source, flags=re.M)
+            if found and found[-1] != heading:
+                heading, seen = found[-1], 0
+            body.append(markdown(cell.source))
+        elif cell.cell_type == "code" and (cell.source.strip() or cell.outputs):
+            body.append(_code(cell))
+            for output in _joined(cell.outputs):
+                figure = _figure(output)
+                if not figure:
+                    body.append(_output(output))
+                    continue
+                seen += 1
+                caption = f"<b>{inline(heading)}</b>" + (f" &middot; {seen}" if seen > 1 else "")
+                figure |= {"id": f"{notebook.stem}-{len(figures) + 1:02d}", "caption": caption}
+                figures.append(figure)
+                body.append(figure_html(figure))
+    record["figures"] = len(figures)
+    top = f'<p class="meta"><a href="index.html">all figures</a> &middot; {meta(record)}</p>'
+    _write(notebook.with_suffix(".html"), record["title"], top + failure(record) + "\n".join(body))
+    return figures
+
+
+def write_index(folder: Path, entries: list[tuple[dict, list[dict]]], parts: list[str]) -> Path:
+    """Write `index.html`: a section per (record, figures), in the order given, and `plotly.min.js` beside it.
+
+    parts: what the line under the title says, as text. Returns the path of the index.
+    """
+    script = importlib.resources.files("plotly") / "package_data" / "plotly.min.js"
+    (folder / "plotly.min.js").write_bytes(script.read_bytes())
+    body = ["<h1>lnl-kit: reproductions</h1>",
+            f'<p class="meta">{html.escape(" · ".join(parts))}</p>', "<nav>"]
+    for record, _ in entries:
+        body.append(f'<a href="#{record["notebook"]}"><b>{inline(record["title"])}</b>'
+                    f'<span class="meta">{meta(record)}</span></a>')
+    body.append("</nav>")
+    for record, figures in entries:
+        name = record["notebook"]
+        body.append(f'<section id="{name}"><h2>{inline(record["title"])}</h2>'
+                    f'<div class="lead">{markdown(record["question"])}</div>'
+                    f'<p class="meta">{meta(record)} &middot; '
+                    f'<a href="{name}.html">the whole notebook, with code and tables</a></p>'
+                    f"{failure(record)}")
+        body += [figure_html(figure) for figure in figures] + ["</section>"]
+    return _write(folder / "index.html", "lnl-kit: reproductions", "\n".join(body))
+
+
+def meta(record: dict) -> str:
+    """One line about a record: status, time, number of figures, parameters (HTML)."""
+    figures = record["figures"]
+    status = record["status"]
+    parts = [f'<span class="status {status}">{status}</span>', duration(record["seconds"]),
+             f"{figures} figure{'s' * (figures != 1)}"]
+    if record["parameters"]:
+        given = ", ".join(f"{name}={value}" for name, value in record["parameters"].items())
+        parts.append(f"<code>{html.escape(given)}</code>")
+    return " &middot; ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `12 s`, `3 min 05 s`, `2 h 10 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def first_line(source: str) -> str:
+    """The line that tells code cells apart: the first that is not a comment."""
+    lines = [line.strip() for line in source.splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith("#")), lines[0] if lines else "")
+
+
+def failure(record: dict) -> str:
+    """A box that says where a failed notebook stopped, or nothing (HTML)."""
+    if record["status"] != "failed":
+        return ""
+    e = record["error"]
+    return (f'<div class="error"><b class="failed">Stopped at cell [{e["cell"]}]</b> '
+            f'<code>{html.escape(e["line"])}</code><pre>{html.escape(e["message"])}</pre></div>')
+
+
+def figure_html(figure: dict) -> str:
+    """A figure with its caption (HTML)."""
+    if "plotly" in figure:
+        spec = dict(figure["plotly"])
+        config = spec.pop("config", None) or {}
+        config |= {"responsive": True, "displaylogo": False, "plotlyServerURL": ""}
+        height = spec.get("layout", {}).get("height") or 450
+        body = plotly.io.to_html(spec, config=config, auto_play=False, include_plotlyjs=False,
+                                 full_html=False, default_height=f"{height}px", validate=False,
+                                 div_id=figure["id"])
+    else:
+        body = figure["html"]
+    return f'<figure><div class="plot">{body}</div><figcaption>{figure["caption"]}</figcaption></figure>'
+
+
+def markdown(source: str) -> str:
+    """Markdown with tables and equations as HTML that loads nothing; notebook links lead to their pages."""
+    page = _offline(_markdown()(source))
+    return re.sub(r'(<a href="[^":]+)\.ipynb(?=["#])', r"\1.html", page)
+
+
+def inline(source: str) -> str:
+    """One line of Markdown as HTML without a paragraph around it."""
+    return re.sub(r"^<p>|</p>$", "", _markdown()(source.lstrip("# ")).strip())
+
+
+@functools.cache
+def _markdown():
+    render = mistune.create_markdown(escape=False, plugins=["table", "strikethrough", math])
+    render.renderer.register("inline_math", lambda _, text: mathml(text))
+    render.renderer.register("block_math", lambda _, text: mathml(text, display=True))
+    return render
+
+
+def _opening(cells: list, name: str) -> dict:
+    """Title and question: the first heading and the first paragraph after it."""
+    text = "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
+    title = re.search(r"^# +(.+?)[ #]*$", text, flags=re.M)
+    rest = text[title.end():] if title else text
+    paragraphs = [p.strip() for p in re.split(r"\n\s*\n", rest) if p.strip()]
+    question = next((p for p in paragraphs if not re.match(r"[#|>$`<]|[-*] |!\[", p)), "")
+    return {"title": title[1] if title else name, "question": question}
+
+
+def _code(cell) -> str:
+    number = cell.execution_count or " "
+    return (f"<details><summary>[{number}] <code>{html.escape(first_line(cell.source))}</code></summary>"
+            f"{highlight(cell.source, PythonLexer(), CODE)}</details>")
+
+
+def _joined(outputs: list) -> list:
+    """The outputs, with what was printed in several pieces in one piece, where its first one stood."""
+    joined, streams = [], {}
+    for output in outputs:
+        if output.output_type != "stream":
+            streams = {}
+        elif output.name in streams:
+            streams[output.name]["text"] += output.text
+            continue
+        else:
+            streams[output.name] = output = output.copy()
+        joined.append(output)
+    return joined
+
+
+def _figure(output) -> dict | None:
+    """The figure in a cell's output, or None when it is text or a table."""
+    data = output.get("data", {})
+    if PLOTLY in data:
+        return {"plotly": data[PLOTLY]}
+    for kind in ("image/png", "image/jpeg", "image/gif"):
+        if kind in data:
+            code = "".join(data[kind].split())
+            return {"html": f'<img alt="" src="data:{kind};base64,{code}">', "kind": kind,
+                    "bytes": base64.b64decode(code)}
+    if "image/svg+xml" in data:
+        # as an image, an SVG can load nothing
+        code = base64.b64encode(data["image/svg+xml"].encode()).decode()
+        return {"html": f'<img alt="" src="data:image/svg+xml;base64,{code}">'}
+    return None
+
+
+def _output(output) -> str:
+    """Text, tables, messages and errors of a cell (HTML)."""
+    if output.output_type == "error":
+        text = _plain("\n".join(output.traceback)) or f"{output.ename}: {output.evalue}"
+        return f'<div class="error"><pre>{html.escape(text)}</pre></div>'
+    if output.output_type == "stream":
+        text = html.escape(_plain(output.text)).strip("\n")
+        if not text.strip():
+            return ""
+        if output.name == "stderr":
+            return f"<details><summary>messages</summary><pre>{text}</pre></details>"
+        return f'<div class="card"><pre>{text}</pre></div>'
+    data = output.get("data", {})
+    if WIDGET in data:
+        return '<p class="meta">An interactive widget: open the notebook in JupyterLab to use it.</p>'
+    if "text/html" in data:
+        return f'<div class="card"><div class="html">{_offline(data["text/html"])}</div></div>'
+    if "text/markdown" in data:
+        return markdown(data["text/markdown"])
+    if "text/latex" in data:
+        return mathml(data["text/latex"].strip("$ \n"), display=True)
+    text = html.escape(_plain(data.get("text/plain", "")))
+    return f'<div class="card"><pre>{text}</pre></div>' if text.strip() else ""
+
+
+def _plain(text: str) -> str:
+    """Terminal text as a terminal leaves it: no colours, and of a progress bar only its last state."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+
+
+def _offline(page: str) -> str:
+    """HTML without scripts, frames and style sheets; an image from the network becomes its description."""
+    page = re.sub(r"(?is)<(script|iframe|object|video|audio)\b.*?</\1\s*>", "", page)
+    page = re.sub(r"(?i)<(?:link|embed|base)\b[^>]*>", "", page)
+    page = re.sub(r"(?is)<style\b.*?</style\s*>", lambda style: "" if "//" in style[0] else style[0], page)
+
+    def image(tag):
+        if not re.search(r"""(?i)\bsrc(?:set)?\s*=\s*["']?\s*(?:https?:)?//""", tag[0]):
+            return tag[0]
+        alt = re.search(r"""(?i)\balt\s*=\s*["']([^"']*)""", tag[0])
+        return f"<em>{alt[1] if alt else ''}</em>"
+    return re.sub(r"(?is)<(?:img|source)\b[^>]*>", image, page)
+
+
+def _write(path: Path, title: str, body: str) -> Path:
+    title = html.escape(re.sub(r"[`*$]", "", title))
+    page = (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            '<link rel="icon" href="data:,">\n'
+            f'<style>{STYLE}{CODE.get_style_defs(".highlight")}</style>\n'
+            '<script src="plotly.min.js"></script></head>\n'
+            f"<body><main>\n{body}\n</main></body></html>\n")
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(path)
+    return path

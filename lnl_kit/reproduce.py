@@ -1,0 +1,299 @@
+"""`lnl reproduce`: run notebooks headlessly, keep the executed copies, and write an index of all figures.
+
+Beside each executed copy `<name>.ipynb` lies `<name>.json`, its record: what it was made from (digests of the
+notebook, the package and the data tables, and the parameters), `status` ("finished" or "failed"), `seconds`,
+and for a failed one `error` = {cell, line, message}. A finished notebook whose record still holds is skipped.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+def reproduce(names: list[str] | None = None, parameters: dict | None = None, *, preset: str | None = None,
+              out: str | Path | None = None, timeout: float | None = 3600, fresh: bool = False) -> int:
+    """Run notebooks and write `<root>/reproduce/index.html`; its path is printed on standard output.
+
+    names: notebooks as `20`, `20_noise_robust_distillation` or with `.ipynb`; None = all of them.
+    parameters: values for the notebooks' `parameters` cells; strings are read as on the command line (`0.5`,
+        `true`, `none`; anything else stays a string). `preset="x"` is short for `{"preset": "x"}`.
+    out: the root that stands in for runs/. timeout: seconds that one cell may take; None or 0 = no limit.
+    fresh: also run notebooks that are finished and unchanged.
+
+    Returns 0 when every notebook finished, 1 when one failed (the others still run), 130 after Ctrl-C. Raises
+    ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.
+    """
+    from .train import runs_root
+    notebooks = find_notebooks(names)
+    values = {name: _literal(value) for name, value in (parameters or {}).items()}
+    if preset is not None:
+        if values.get("preset", preset) != preset:
+            raise ValueError(f"two presets were given, {preset} and {values['preset']}: give one")
+        values["preset"] = preset
+    given = _parameters_of(notebooks, values, all_named=bool(names))
+    folder = runs_root(out).absolute() / "reproduce"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    failed, interrupted, width = [], False, max(len(n.stem) for n in notebooks)
+    try:
+        for notebook in notebooks:
+            record = None if fresh else _still_holds(notebook, given[notebook], folder)
+            skipped = record is not None
+            if not skipped:
+                record = _run(notebook, given[notebook], folder, timeout)
+            _say(f"{notebook.stem:<{width}}  {_line(record, skipped)}")
+            if record["status"] == "failed":
+                failed.append(record)
+    except KeyboardInterrupt:
+        interrupted = True
+    entries = _write_pages(folder, find_notebooks())
+    if not interrupted:
+        _write_pngs(folder, entries)
+    for record in failed:
+        error = record["error"]
+        reason = error["message"].splitlines()[0]
+        _say(f"{record['notebook']}: cell [{error['cell']}] failed ({error['line']}): {reason}")
+    if interrupted:
+        _say("stopped: the same command skips what is finished and goes on")
+    print(folder / "index.html")
+    return 130 if interrupted else int(bool(failed))
+
+
+def notebooks_folder() -> Path:
+    """notebooks/ beside the pyproject.toml found upwards from the current folder, else beside the package."""
+    here = Path.cwd()
+    for project in (*(p for p in (here, *here.parents) if (p / "pyproject.toml").exists()), PACKAGE.parent):
+        if (project / "notebooks").is_dir():
+            return project / "notebooks"
+    raise FileNotFoundError(f"there is no notebooks/ folder beside a pyproject.toml above {here}: "
+                            "run this inside a clone of lnl-kit")
+
+
+def find_notebooks(names: list[str] | None = None) -> list[Path]:
+    """The notebooks called `names` (number, name or file name), in the order given; None = all, sorted."""
+    folder = notebooks_folder()
+    existing = sorted(p for p in folder.glob("*.ipynb") if not p.name.startswith("."))
+    if not existing:
+        raise FileNotFoundError(f"there are no notebooks in {folder}")
+    if not names:
+        return existing
+    found = []
+    for name in names:
+        stem = Path(name).name.removesuffix(".ipynb")
+        matches = [p for p in existing if p.stem == stem]
+        matches = matches or [p for p in existing if p.stem.split("_")[0] == stem]
+        if not matches:
+            raise FileNotFoundError(f"there is no notebook {name} in {folder}; there are "
+                                    + ", ".join(p.stem for p in existing))
+        found += [p for p in matches if p not in found]
+    return found
+
+
+def _literal(value):
+    """`0.5`, `3`, `true`, `none`, `[1, 2]`, `'x'` as what they say; every other text stays text."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("true", "false", "none", "null"):
+        return {"true": True, "false": False}.get(value.lower())
+    try:
+        return ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _parameters_of(notebooks: list[Path], values: dict, all_named: bool) -> dict[Path, dict]:
+    """The part of `values` for each notebook; refuses what a named notebook, or every notebook, lacks."""
+    import nbformat
+    import papermill
+    known = {}
+    for path in notebooks:
+        notebook = nbformat.read(path, as_version=4)
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata.setdefault("kernelspec", kernel)
+        known[path] = list(papermill.inspect_notebook(notebook))
+    for name in values:
+        lacking = [path for path in notebooks if name not in known[path]]
+        if lacking and (all_named or len(lacking) == len(notebooks)):
+            there = "; ".join(f"{path.stem} has {', '.join(known[path]) or 'none'}" for path in lacking)
+            raise ValueError(f"unknown parameter {name}: {there}")
+    return {path: {k: v for k, v in values.items() if k in known[path]} for path in notebooks}
+
+
+def _digest(*files: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(files):
+        digest.update(file.name.encode() + b"\0" + hashlib.blake2b(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _made_from(notebook: Path, parameters: dict) -> dict:
+    """What decides a notebook's outputs: itself, its parameters, the package, the tables it draws from."""
+    tables = notebook.parent.parent / "data"
+    return {"source": _digest(notebook), "parameters": parameters, "package": _digest(*PACKAGE.rglob("*.py")),
+            "tables": _digest(*tables.glob("published/*.csv"), *tables.glob("measured/*.csv"))}
+
+
+def _still_holds(notebook: Path, parameters: dict, folder: Path) -> dict | None:
+    """The record of a finished notebook that nothing has changed since, or None."""
+    record = _read(folder / f"{notebook.stem}.json")
+    wanted = json.loads(json.dumps(_made_from(notebook, parameters)))
+    same = record and record["status"] == "finished" and all(record.get(k) == v for k, v in wanted.items())
+    return record if same and (folder / notebook.name).exists() else None
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _run(notebook: Path, parameters: dict, folder: Path, timeout: float | None) -> dict:
+    """Execute one notebook in a fresh kernel and put copy and record in place once it has ended."""
+    import papermill
+    unfinished = folder / f".{notebook.stem}.unfinished.ipynb"
+    made_from, error, start = _made_from(notebook, parameters), None, time.monotonic()
+    progress = {"desc": notebook.stem, "leave": False, "disable": None}  # disable=None: only on a terminal
+    try:
+        with _kernel_of_this_python(folder.parent):
+            papermill.execute_notebook(notebook, unfinished, parameters, kernel_name="python3",
+                                       language="python", cwd=notebook.parent, progress_bar=progress,
+                                       execution_timeout=int(timeout) if timeout else None)
+    except Exception as exception:  # an error in a cell, a cell that takes too long, a kernel that died
+        error = _explain(exception, unfinished, timeout)
+    except KeyboardInterrupt:
+        unfinished.unlink(missing_ok=True)
+        raise
+    # The notebook may have written a table of its own: that must not make it out of date.
+    made_from["tables"] = _made_from(notebook, parameters)["tables"]
+    record = {"notebook": notebook.stem, "status": "failed" if error else "finished", **made_from,
+              "seconds": round(time.monotonic() - start, 1), "error": error,
+              "ended": datetime.datetime.now().astimezone().isoformat(timespec="seconds")}
+    target = folder / f"{notebook.stem}.json"
+    target.unlink(missing_ok=True)  # a copy without a record is not taken for finished
+    if not unfinished.exists():  # not even the kernel started
+        unfinished.write_bytes(notebook.read_bytes())
+    unfinished.replace(folder / notebook.name)
+    temporary = folder / f".{notebook.stem}.unfinished.json"
+    temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    temporary.replace(target)
+    return record
+
+
+@contextlib.contextmanager
+def _kernel_of_this_python(root: Path):
+    """Within: `python3` is a kernel of this very interpreter, whatever kernels the machine has installed."""
+    from ipykernel.kernelspec import get_kernel_dict
+    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    environment = {"LNL_HEADLESS": "1", "LNL_RUNS": str(root), "PYTHONPATH": path,
+                   "PLOTLY_RENDERER": "plotly_mimetype"}
+    spec = get_kernel_dict() | {"env": environment}
+    spec["argv"] = [sys.executable, *spec["argv"][1:], "--log-level=ERROR"]
+    before = os.environ.get("JUPYTER_PATH")
+    with tempfile.TemporaryDirectory() as folder:
+        kernel = Path(folder) / "kernels" / "python3"
+        kernel.mkdir(parents=True)
+        (kernel / "kernel.json").write_text(json.dumps(spec))
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))  # searched first
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["JUPYTER_PATH"]
+            else:
+                os.environ["JUPYTER_PATH"] = before
+
+
+def _explain(exception: Exception, executed: Path, timeout: float | None) -> dict:
+    """{cell, line, message}: the number of the cell that failed, its first line, and the error."""
+    import nbformat
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    from .pages import first_line
+    if isinstance(exception, PapermillExecutionError):
+        return {"cell": exception.exec_count, "line": first_line(exception.source),
+                "message": f"{exception.ename}: {exception.evalue}"}
+    number, source = 0, ""  # the last cell that was started
+    if executed.exists():
+        for cell in nbformat.read(executed, as_version=4).cells:
+            started = cell.metadata.get("papermill", {}).get("start_time")
+            if started and cell.cell_type == "code" and cell.source.strip():
+                number, source = number + 1, cell.source
+    message = f"{type(exception).__name__}: {exception}"
+    if isinstance(exception, CellTimeoutError):
+        message = (f"the cell took longer than {timeout:g} s (--timeout); what it trained is kept, "
+                   "so running it again goes on")
+    elif isinstance(exception, DeadKernelError):
+        message = "the notebook's process was killed, often for lack of memory"
+    return {"cell": number, "line": first_line(source), "message": message}
+
+
+def _line(record: dict, skipped: bool) -> str:
+    from .pages import duration
+    if skipped:
+        return f"finished before ({duration(record['seconds'])}); --fresh runs it again"
+    if record["status"] == "failed":
+        return f"FAILED at cell [{record['error']['cell']}] after {duration(record['seconds'])}"
+    return f"finished in {duration(record['seconds'])}"
+
+
+def _write_pages(folder: Path, notebooks: list[Path]) -> list[tuple[dict, list[dict]]]:
+    """Pages of those notebooks that were executed, and the index; returns (record, figures) of each."""
+    from importlib.metadata import version
+
+    from . import __version__, pages
+    entries = []
+    for notebook in notebooks:
+        record, executed = _read(folder / f"{notebook.stem}.json"), folder / notebook.name
+        if record and executed.exists():
+            entries.append((record, pages.write_page(executed, record)))
+    finished = sum(record["status"] == "finished" for record, _ in entries)
+    total = sum(record["seconds"] for record, _ in entries)
+    pages.write_index(folder, entries, [
+        f"{finished} of {len(entries)} notebooks finished", f"{sum(len(f) for _, f in entries)} figures",
+        pages.duration(total), datetime.date.today().isoformat(), f"lnl-kit {__version__}",
+        f"torch {version('torch')}"])
+    return entries
+
+
+def _write_pngs(folder: Path, entries: list[tuple[dict, list[dict]]]) -> None:
+    """Every figure as png/<notebook>-<nn>.png where Chrome or Chromium is found, else one line says so."""
+    from . import figures
+    wanted, drawn = {}, {}
+    for record, made in entries:
+        executed = (folder / f"{record['notebook']}.ipynb").stat().st_mtime
+        for figure in made:
+            path = folder / "png" / f"{figure['id']}.png"
+            wanted[path] = figure
+            if "plotly" in figure and not (path.exists() and path.stat().st_mtime > executed):
+                drawn[path] = {k: v for k, v in figure["plotly"].items() if k != "config"}
+    for path in set((folder / "png").glob("*.png")) - set(wanted):  # of a figure that is no longer made
+        path.unlink()
+    for path, figure in wanted.items():
+        if figure.get("kind") == "image/png":
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(figure["bytes"])
+    if not drawn:
+        return
+    try:
+        done = figures.save_pngs(drawn)
+        reason = "no Chrome or Chromium was found"
+    except Exception as exception:  # an extra must not cost the pages
+        done, reason = False, f"{type(exception).__name__}: {exception}".splitlines()[0]
+    _say(f"{len(drawn)} PNGs in {folder / 'png'}" if done else f"PNGs were skipped: {reason}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

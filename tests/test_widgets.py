@@ -1,0 +1,69 @@
+import plotly.graph_objects as go
+import pytest
+
+from lnl_kit import widgets
+
+
+@pytest.fixture
+def calls():
+    return []
+
+
+@pytest.fixture
+def draw(calls):
+    def draw(rate=0.5, noise="b", steps=2):
+        calls.append((rate, noise, steps))
+        if rate > 0.85:
+            raise ValueError("rate <too large>")
+        kind = go.Bar if noise == "c" else go.Scatter
+        return go.Figure(kind(y=[rate] * steps, name=noise), layout=dict(title=f"{noise} {rate}"))
+
+    return draw
+
+
+@pytest.fixture
+def in_jupyter(monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    monkeypatch.delenv("LNL_HEADLESS", raising=False)
+
+
+def test_live_needs_a_session_that_is_not_headless(monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.delenv("LNL_HEADLESS", raising=False)
+    assert not widgets.live()
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    assert widgets.live()
+    monkeypatch.setenv("LNL_HEADLESS", "1")
+    assert not widgets.live()
+
+
+def test_headless_draws_once_at_the_defaults(draw, calls, monkeypatch):
+    monkeypatch.setenv("LNL_HEADLESS", "1")
+    fig = widgets.explore(draw, rate=(0, 0.9, 0.1), noise=["a", "b"], steps=(3, 5, 1))
+    assert type(fig) is go.Figure
+    assert calls == [(0.5, "b", 3)]  # steps' own default 2 is out of range: its first value
+
+
+@pytest.mark.parametrize("spec", [(0, 1), (1, 0, 0.1), (0, 1, 0), [], "ab", ("a", "b", "c")])
+def test_a_wrong_slider_is_refused_before_drawing(draw, calls, spec):
+    with pytest.raises(ValueError, match="slider rate"):
+        widgets.explore(draw, rate=spec)
+    assert calls == []
+
+
+def test_live_sliders_redraw_the_same_figure_widget(draw, calls, in_jupyter):
+    box = widgets.explore(draw, rate=(0, 0.9, 0.1), noise=["a", "b", "c"], steps=(2, 5, 1))
+    controls, shown, error = box.children
+    rate, noise, steps = controls.children
+    assert [type(c).__name__ for c in controls.children] == ["FloatSlider", "SelectionSlider", "IntSlider"]
+    assert isinstance(shown, go.FigureWidget) and (rate.value, noise.value, steps.value) == (0.5, "b", 2)
+    rate.value = 0.7
+    assert calls[-1] == (0.7, "b", 2) and shown.data[0].y == (0.7, 0.7) and shown.layout.title.text == "b 0.7"
+    noise.value = "c"  # another kind of trace
+    assert shown.data[0].type == "bar" and len(shown.data) == 1 and shown.data[0].name == "c"
+    steps.value = 3
+    assert len(shown.data[0].y) == 3
+    rate.value = 0.9  # fn fails: one line, and the last figure stays
+    assert "rate &lt;too large&gt;" in error.value and "\n" not in error.value and len(shown.data[0].y) == 3
+    rate.value = 0.2
+    assert error.value == "" and shown.data[0].y == (0.2, 0.2, 0.2)
