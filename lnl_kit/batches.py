@@ -85,6 +85,7 @@ class NoisyData:
     def in_order(self, view=None, *, epoch: int = 0, batch_size: int = 512) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (x, idx) once over the whole set, in order, for E-steps; nothing is dropped."""
         policy = self.view(view)
-        for start in range(0, len(self), batch_size):
-            idx = torch.arange(start, min(start + batch_size, len(self)), device=self.device)
-            yield self._seen(self._gather(idx), policy, "in order", epoch, start), idx
+        for start in range(0, len(self), CHUNK):
+            idx = torch.arange(start, min(start + CHUNK, len(self)), device=self.device)
+            x = self._seen(self._gather(idx), policy, "in order", epoch, start)
+            yield from zip(x.split(batch_size), idx.split(batch_size))

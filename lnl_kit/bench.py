@@ -89,9 +89,9 @@ def net_only(run: Run, passes, precision: str, compile: str):
     optimizer, _ = run.sgd(network, settings)
     forward = network if compile == "off" else torch.compile(network, mode=compile)
     teacher_forward = teacher if compile == "off" else torch.compile(teacher, mode=compile)
-    x = run.data.normalise(run.data.x[:1].repeat(BATCH, 1, 1, 1))
+    x = run.data.normalise(run.data.x[:BATCH])
     both = torch.cat([x] * with_gradient)
-    y = torch.zeros(len(both), dtype=torch.int64, device=run.device)
+    y = run.data.y[:BATCH].repeat(with_gradient)
 
     def cast():
         return torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16")

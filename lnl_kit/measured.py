@@ -22,7 +22,8 @@ def read(name: str) -> list[dict]:
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:
-        return [{k: parse(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        return [{k: v if k in ("commit", "device", "asked") else parse(v) for k, v in row.items()}
+                for row in csv.DictReader(file)]
 
 
 def parse(text: str):
@@ -38,7 +39,7 @@ def parse(text: str):
 def add(name: str, row: dict) -> None:
     """Add a row to data/measured/<name>.csv, in place of one about the same run. The file is rewritten whole."""
     row = {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in row.items()} | {"commit": commit()}
-    identity = ("method", "dataset", "noise", "rate", "seed", "preset", "model", "epochs", "train_images", "cell")
+    identity = ("method", "dataset", "noise", "rate", "seed", "preset", "model", "epochs", "train_images", "asked")
     rows = [r for r in read(name) if any(r.get(k) != row.get(k) for k in identity)]
     FOLDER.mkdir(parents=True, exist_ok=True)
     save_atomically(FOLDER / f"{name}.csv", csv_bytes([*rows, row], FIRST))
@@ -66,12 +67,16 @@ def sweep(name: str, cells: Iterable[dict], full: bool, extra: Callable | None =
         for cell in cells:
             if not any(same(row, cell) for row in read(name)):
                 run = train(**{k: v for k, v in cell.items() if k != "cell"})
-                add(name, {"cell": cell.get("cell")} | run.summary | (extra(run) if extra else {}))
+                add(name, {"cell": cell.get("cell"), "asked": asked(cell)} | run.summary | (extra(run) if extra else {}))
     rows = read(name)
     return [row for cell in cells for row in rows if same(row, cell)]
 
 
 def same(row: dict, cell: dict) -> bool:
-    """Whether a measured row is about this cell."""
-    keys = ("cell", "method", "noise", "rate", "seed", "preset", "dataset")
-    return all(row.get(k) == cell[k] for k in keys if k in cell)
+    """Whether a measured row answers exactly what this cell asks."""
+    return row.get("asked") == asked(cell)
+
+
+def asked(cell: dict) -> str:
+    """The arguments of a cell as text; how its progress is shown does not count."""
+    return json.dumps({k: v for k, v in cell.items() if k != "progress"}, sort_keys=True)

@@ -20,13 +20,18 @@ def make(name: str, num_classes: int, channels: int = 3) -> nn.Module:
 
     Raises ValueError for an unknown name, fewer than 2 classes, or a number of channels other than 1 or 3.
     """
-    if name not in _MAKERS:
-        raise ValueError(f"unknown network {name!r}; choose one of {', '.join(NAMES)}")
+    check(name)
     if channels not in (1, 3):
         raise ValueError(f"networks take images of 1 or 3 channels, not {channels}")
     if num_classes < 2:
         raise ValueError(f"a classifier needs at least 2 classes, not {num_classes}")
     return _MAKERS[name](num_classes, channels)
+
+
+def check(name: str) -> None:
+    """Raise ValueError for an unknown network, naming those that exist."""
+    if name not in _MAKERS:
+        raise ValueError(f"unknown network {name!r}; choose one of {', '.join(NAMES)}")
 
 
 class Classifier(nn.Module):

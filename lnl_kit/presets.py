@@ -34,7 +34,7 @@ def resolve(preset: str, method: str, settings_class: type, *, dataset: str, noi
         return Preset("quick", **size)
     if preset == "demo":
         size = {} if dataset == "digits" else {"image_size": 32}
-        return Preset("demo", train_size=10_000, test_size=10_000, settings={"epochs": 40}, **size)
+        return Preset("demo", train_size=5000, test_size=5000, settings={"epochs": 50}, **size)
     kind, _, paper = preset.partition(":")
     if kind != "paper":
         raise ValueError(f"preset {preset!r} does not exist: quick, demo, paper, or paper:NAME for that paper's cell")

@@ -80,15 +80,20 @@ class OpenedRun:
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
         """The class names."""
-        return self.dataset().classes
+        return tuple(self.settings["classes"])
 
-    @functools.lru_cache
+    @functools.lru_cache(maxsize=4)
     def dataset(self) -> data.Dataset:
         """The data set of the run, loaded again (labels as they came, before any synthetic noise)."""
         s = self.settings
-        return data.load(s["dataset_path"], image_size=s["image_size"], labels=s["labels_file"],
+        found = data.load(s["dataset_path"], image_size=s["image_size"], labels=s["labels_file"],
                          label_column=s["label_column"] if s["labels_file"] else None, true_column=s["true_column"],
-                         like=s["like"] or None, skip_bad=True)
+                         like=s["like"] if s["dataset_path"].startswith("folder:") and s["like"] else None,
+                          skip_bad=True)
+        if found.fingerprint != s["fingerprint"]:
+            raise ValueError(f"{s['dataset_path']} is not the data of {self.folder} any more: images or labels were "
+                             "changed since; restore them, or train again")
+        return found
 
     def train_images(self) -> torch.Tensor:
         """uint8 (N, C, H, W): the training images in the order of every (N, ...) array."""
@@ -121,27 +126,33 @@ class OpenedRun:
 
     def predict(self, images: torch.Tensor, epoch: int | None = None) -> np.ndarray:
         """(n, K) probabilities for uint8 images (n, C, H, W): the mean softmax of the tested networks."""
-        d = self.dataset()
-        empty = NoisyData(d.x[:1], torch.zeros(1, dtype=torch.int64), d.classes, mean=d.mean, std=d.std)
-        fast = self.settings["precision"] in ("auto", "bf16") and supports_bf16(torch.device("cpu"))
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        s = self.settings
+        empty = NoisyData(images[:1], torch.zeros(1, dtype=torch.int64), self.classes, mean=s["mean"], std=s["std"],
+                          device=device)
+        asked = s["precision"]
+        fast = asked == "bf16" or asked == "auto" and supports_bf16(device)
 
         def autocast():
-            return torch.autocast("cpu", torch.bfloat16, enabled=fast)
+            return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
-        return predict(self.networks(epoch), images, empty, autocast).numpy()
+        nets = [net.to(device) for net in self.networks(epoch)]
+        return predict(nets, images, empty, autocast).numpy()
 
     def predict_views(self, images: torch.Tensor, view: str, n_views: int, seed: int = 0,
                       epoch: int | None = None) -> np.ndarray:
         """(n_views, n, K) probabilities for augmented images, a new draw of the view for each of n_views."""
-        return np.stack([self.predict(v, epoch) for v in self.views(images, view, n_views, seed)])
+        return np.stack([self.predict(v, epoch) for v in self._views(images, view, n_views, seed)])
 
     def views(self, images: torch.Tensor, view: str, n_views: int, seed: int = 0) -> list[torch.Tensor]:
         """n_views augmented copies of the uint8 images (n, C, H, W), each a new draw of the view."""
-        policy = augment.view(view, like=self.dataset().like, size=images.shape[-1], channels=images.shape[1],
-                              mean=self.dataset().mean)
-        if policy is None:
-            return [images] * n_views
-        return [policy(images, generator(seed, "views", v)) for v in range(n_views)]
+        return list(self._views(images, view, n_views, seed))
+
+    def _views(self, images, view, n_views, seed):
+        s = self.settings
+        policy = augment.view(view, like=s["like"], size=images.shape[-1], channels=images.shape[1], mean=s["mean"])
+        for v in range(n_views):
+            yield images if policy is None else policy(images, generator(seed, "views", v))
 
 
 def open_run(folder: str | Path) -> OpenedRun:

@@ -8,6 +8,7 @@ the process at any moment costs at most the current epoch, and a resumed run end
 from __future__ import annotations
 
 import contextlib
+import copy
 import csv
 import errno
 import io
@@ -25,7 +26,7 @@ from tqdm.auto import tqdm
 
 from . import models
 from .batches import NoisyData
-from .evaluate import COLUMNS, LOGGED, Evaluator, history_epochs, predict
+from .evaluate import COLUMNS, HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
 from .rng import seed_of
 
 
@@ -58,11 +59,11 @@ def save_atomically(path: Path, content: bytes, durable: bool = False) -> None:
                        "make room and run the same command again") from None
 
 
-def torch_bytes(value) -> bytes:
+def torch_bytes(value) -> memoryview:
     """`torch.save` into memory."""
     buffer = io.BytesIO()
     torch.save(value, buffer)
-    return buffer.getvalue()
+    return buffer.getbuffer()
 
 
 def to_cpu(value):
@@ -144,7 +145,7 @@ class Run:
         self.history: dict[str, list] = {"epochs": [], "train_probs": [], "clean_score": []}
         self._terms: dict[str, list[Tensor]] = {}
         self._log: dict = {}
-        self._networks = self._epochs_used = 0
+        self._networks, self.saving_seconds = 0, 0.0
         self.inference_seconds = None
 
     # ---- what methods call -------------------------------------------------------------------------------
@@ -238,7 +239,7 @@ class Run:
     def stage(self, name: str, fn, depends: dict | None = None):
         """The result of `fn(stage_run)`, computed once: a finished stage is loaded, an interrupted one resumes.
 
-        fn trains with the stage's own `network`, `state`, `epochs` and returns tensors (or a nest of them).
+        fn trains with the stage's own `data`, `network`, `state`, `epochs` and returns tensors (or a nest of them).
         depends: what the result depends on; runs that agree on it and on the stage's name share it. Without
         it the stage belongs to this run alone.
         """
@@ -246,14 +247,17 @@ class Run:
             folder = self.folder / "stages" / name
             seed = seed_of(self.seed, "stage", name)
         else:
-            key = seed_of(name, json.dumps(depends, sort_keys=True, default=str))
+            key = seed_of(name, self.model, self.precision, tuple(self.data.x.shape), self.data.classes,
+                          json.dumps(depends, sort_keys=True, default=str))
             folder = self.root / "stages" / f"{name}-{key:016x}"
             seed = key
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder):
             done = folder / "result.pt"
             if not done.exists():
-                child = Run(folder, data=self.data, evaluator=self.evaluator, model=self.model, seed=seed,
+                data = copy.copy(self.data)
+                data.seed = seed
+                child = Run(folder, data=data, evaluator=self.evaluator, model=self.model, seed=seed,
                             precision=self.precision, compile=self.compile, progress=self.progress,
                             root=self.root, name=name)
                 save_atomically(done, torch_bytes(to_cpu(fn(child))), durable=True)
@@ -281,6 +285,10 @@ class Run:
         test_row, test_probs = self.evaluator.test(tested, self.autocast)
         self.inference_seconds = time.perf_counter() - started
         row.update(test_row)
+        if not np.isfinite(test_probs).all():
+            good = f"the last good checkpoint is epoch {epoch}" if epoch else "no epoch was finished before"
+            raise RunError(f"epoch {epoch + 1}: the network's predictions are not finite after the last batch; this "
+                           f"epoch was not saved, {good} ({self.folder}). Try a lower learning rate")
         if epoch in history_epochs(total):  # these passes are not spent every epoch
             for name in state.also_tested:
                 row[f"{name}_test_accuracy"] = self.evaluator.test([state[name]], self.autocast)[0]["test_accuracy"]
@@ -324,12 +332,14 @@ class Run:
             return torch.cat([net.features(x).float().cpu() for x, _ in self.data.in_order()])
 
     def _commit(self, state: State) -> None:
+        started = time.perf_counter()
         specs = {name: getattr(state[name], "spec", None) for name in state.tested}
         content = {"done": state.done, "rows": self.rows, "tested": list(state.tested), "networks": specs,
                    "state": state.snapshot(), "arrays": self.arrays, "history": self.history,
-                   "inference_seconds": self.inference_seconds}
+                   "inference_seconds": self.inference_seconds, "saving_seconds": self.saving_seconds}
         save_atomically(self.folder / "state.pt", torch_bytes(content), durable=True)
-        self.write_tables()
+        self.write_tables(history=bool(self.history["epochs"]) and self.history["epochs"][-1] == state.done)
+        self.saving_seconds += time.perf_counter() - started
 
     def _restore(self, state: State) -> None:
         path = self.folder / "state.pt"
@@ -344,12 +354,14 @@ class Run:
     def adopt(self, saved: dict) -> None:
         """Take over rows, arrays and history from a loaded `state.pt`."""
         self.rows, self.arrays, self.history = saved["rows"], saved["arrays"], saved["history"]
-        self.inference_seconds = saved["inference_seconds"]
+        self.inference_seconds, self.saving_seconds = saved["inference_seconds"], saved["saving_seconds"]
 
-    def write_tables(self) -> None:
-        """Rewrite metrics.csv, arrays.npz and history.npz, whole, from what state.pt holds."""
+    def write_tables(self, history: bool = True) -> None:
+        """Rewrite metrics.csv, arrays.npz and (unless unchanged) history.npz, whole, from what state.pt holds."""
         save_atomically(self.folder / "metrics.csv", csv_bytes(self.rows, COLUMNS))
         save_atomically(self.folder / "arrays.npz", npz_bytes({k: v.numpy() for k, v in self.arrays.items()}))
+        if not history:
+            return
         history = {"epochs": np.array(self.history["epochs"]), "index": self.evaluator.history_index}
         for name in ("train_probs", "clean_score"):
             if self.history[name]:
@@ -357,7 +369,9 @@ class Run:
         save_atomically(self.folder / "history.npz", npz_bytes(history))
 
     def _require_space(self, state: State) -> None:
-        need = 2 * len(torch_bytes(state.snapshot())) + 8 * len(self.data) * self.data.num_classes * 2
+        kept = min(len(self.data) * self.data.num_classes, HISTORY_NUMBERS)
+        # the old and the new state.pt, each with momentum still to come; arrays; 20 snapshots in two files
+        need = 4 * len(torch_bytes(state.snapshot())) + 24 * len(self.data) * self.data.num_classes + 80 * kept
         free = shutil.disk_usage(self.folder).free
         if free < need:
             raise RunError(f"{self.folder} has {free / 1e6:.0f} MB free and this run needs about {need / 1e6:.0f} MB: "

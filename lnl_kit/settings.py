@@ -38,8 +38,8 @@ class Settings:
     def __post_init__(self):
         refuse(self.epochs < 1, f"epochs {self.epochs} is not allowed: at least 1")
         refuse(self.batch_size < 2, f"batch_size {self.batch_size} is not allowed: at least 2 (BatchNorm)")
-        refuse(self.learning_rate <= 0, f"learning_rate {self.learning_rate} is not allowed: above 0")
-        refuse(self.weight_decay < 0, f"weight_decay {self.weight_decay} is not allowed: 0 or more")
+        refuse(not self.learning_rate > 0, f"learning_rate {self.learning_rate} is not allowed: above 0")
+        refuse(not self.weight_decay >= 0, f"weight_decay {self.weight_decay} is not allowed: 0 or more")
         refuse(not 0 <= self.momentum < 1, f"momentum {self.momentum} is outside [0, 1)")
         refuse(self.nesterov and self.momentum == 0, "nesterov needs a momentum above 0")
         refuse(not 0 < self.gamma <= 1, f"gamma {self.gamma} is outside (0, 1]")
@@ -82,6 +82,8 @@ def make(settings_class: type, **values):
     unknown = sorted(set(values) - set(fields))
     refuse(bool(unknown), f"no setting named {', '.join(unknown)}: there are {', '.join(fields)}")
     for name, value in values.items():
+        if hasattr(value, "item"):  # a number from NumPy or torch
+            values[name] = value = value.item()
         if isinstance(value, list):
             values[name] = tuple(value)
         elif isinstance(value, int) and not isinstance(value, bool) and str(fields[name].type) == "float":

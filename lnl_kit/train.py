@@ -12,23 +12,23 @@ import platform
 import re
 import shutil
 import sys
-import time
 import types
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from . import __version__, data, methods, noise as noise_models
+from . import __version__, augment, data, methods, models, noise as noise_models
 from .batches import NoisyData
 from .evaluate import COLUMNS, Evaluator
 from .presets import resolve
 from .results import OpenedRun, open_run
+from .rng import seed_of
 from .run import Run, RunError, csv_bytes, lock, save_atomically
 from .settings import Settings, make
 
 ONLY_RECORDED = ("preset", "dataset_path", "labels_file", "versions", "not_given", "image_size", "label_column",
-                 "true_column")  # in settings.json, not in the hash
+                 "true_column", "classes", "mean", "std")  # in settings.json, not in the hash
 
 
 def runs_root(out: str | Path | None = None) -> Path:
@@ -67,14 +67,20 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
         raise ValueError(f"noisy_val {noisy_val} is outside [0, 1)")
     plan = resolve(preset, name, settings_class, dataset=like_name, noise=noise, rate=rate)
     chosen = make(settings_class, **(plan.settings | settings))
-    device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device(device)
+    if train_size is not None and train_size < 2:
+        raise ValueError(f"train_size {train_size} is not allowed: at least 2 images")
+    models.check(model or plan.model)
+    for key in ("view", "teacher_view"):
+        if hasattr(chosen, key):
+            augment.view(getattr(chosen, key))
     compile = {"auto": "off", "on": "default"}.get(compile, compile)
 
     source = data.load(dataset, image_size=image_size or plan.image_size, labels=labels, label_column=label_column,
                        true_column=true_column, like=like, skip_bad=skip_bad)
     given, true = draw_labels(source, noise, rate, seed, label_column)
     index = choose(given, train_size or plan.train_size, seed)
-    test_index = choose(source.test_y.numpy(), None if train_size and preset != "quick" else plan.test_size, 0)
+    test_index = choose(source.test_y.numpy(), plan.test_size, 0)
     held_out = hold_out(len(index), noisy_val, seed)
     index, val_index = index[~held_out], index[held_out]
 
@@ -85,10 +91,10 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
         if not source.name.startswith("folder:") else source.slug, "like": source.like, "noise": noise.partition(":")[0], "rate": rate,
         "seed": seed, "precision": precision, "noisy_val": noisy_val, "keep": sorted(keep),
         "train_images": len(index), "fingerprint": source.fingerprint, "labels_digest": digest(given, index, test_index),
-        "method_digest": method_digest(function),
-        "preset": preset, "dataset_path": dataset, "labels_file": labels, "label_column": label_column,
+        "method_digest": method_digest(function, settings_class),
+        "preset": preset, "dataset_path": absolute(dataset), "labels_file": labels and str(Path(labels).absolute()), "label_column": label_column,
         "true_column": true_column, "image_size": image_size or plan.image_size, "not_given": plan.not_given,
-        "versions": versions(),
+        "versions": versions(), "classes": source.classes, "mean": source.mean, "std": source.std,
     }
     decides = json.loads(json.dumps(decides))  # as it will be read back
     key = json.dumps({k: v for k, v in decides.items() if k not in ONLY_RECORDED}, sort_keys=True)
@@ -101,6 +107,8 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
     with lock(folder):
         if fresh:
             clear(folder)
+        for left in folder.glob(".*.*"):  # temporary files of a killed process
+            left.unlink(missing_ok=True)
         if (folder / "summary.json").exists():
             run = open_run(folder)
             before = run.settings["versions"]["lnl_kit"]
@@ -121,7 +129,9 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
                               source.test_y.numpy()[test_index], val)
         run = Run(folder, data=noisy, evaluator=evaluator, model=model or plan.model, seed=seed, precision=precision,
                   compile=compile, keep=tuple(keep), progress=progress, root=root, name=f"{name} seed {seed}")
-        started = time.perf_counter()
+        wrong = "unknown" if truth is None else f"{noise_models.actual_rate(given[index], truth):.1%}"
+        if progress:
+            print(f"{len(index)} training images, share of wrong labels: {wrong}", file=sys.stderr)
         try:
             function(noisy, chosen, run)
         except KeyboardInterrupt:
@@ -141,13 +151,15 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
                     "seed": seed, "preset": preset, "model": model or plan.model, "train_images": len(index),
                     "epochs": chosen.epochs}
         save_atomically(folder / "summary.json",
-                        json_bytes(identity | summarise(run, started, settings_class.uses)), durable=True)
+                        json_bytes(identity | summarise(run, settings_class.uses)), durable=True)
         return open_run(folder)
 
 
 def find_method(method, settings_class):
     """(name, train function, settings class) of a built-in name or of a function of one's own."""
     if isinstance(method, types.FunctionType):
+        if any(method is known for known, _ in methods.METHODS.values()) and settings_class is Settings:
+            raise ValueError(f"{method.__name__} is built in: ask for it by its name, one of {', '.join(methods.METHODS)}")
         return method.__name__.removeprefix("train_"), method, settings_class
     if method not in methods.METHODS:
         raise ValueError(f"method {method!r} does not exist: {', '.join(methods.METHODS)}")
@@ -186,7 +198,7 @@ def choose(labels: np.ndarray, size: int | None, seed: int) -> np.ndarray:
     """Sorted indices of at most `size` images, even over the classes of `labels`, drawn by the seed."""
     if size is None or size >= len(labels):
         return np.arange(len(labels))
-    order = np.random.RandomState(seed).permutation(len(labels))
+    order = np.random.RandomState(seed_of("subset", seed) % 2**32).permutation(len(labels))  # not the noise's stream
     rank = np.empty(len(labels), dtype=np.int64)  # how many of its class come before it in the draw
     for k in np.unique(labels):
         members = order[labels[order] == k]
@@ -197,7 +209,7 @@ def choose(labels: np.ndarray, size: int | None, seed: int) -> np.ndarray:
 def hold_out(n: int, share: float, seed: int) -> np.ndarray:
     """bool (n,): the round(share * n) images held out for validation on given labels."""
     held = np.zeros(n, dtype=bool)
-    held[np.random.RandomState(seed + 1).permutation(n)[:round(share * n)]] = True
+    held[np.random.RandomState(seed_of("noisy val", seed) % 2**32).permutation(n)[:round(share * n)]] = True
     return held
 
 
@@ -206,11 +218,11 @@ def rows(images: torch.Tensor, index: np.ndarray) -> torch.Tensor:
     return images if len(index) == len(images) else images[torch.from_numpy(index)]
 
 
-def summarise(run: Run, started: float, uses: tuple[str, ...]) -> dict:
+def summarise(run: Run, uses: tuple[str, ...]) -> dict:
     """The metric fields of summary.json."""
     accuracies = [r["test_accuracy"] for r in run.rows]
     last = run.rows[-1]
-    seconds = sum(r["epoch_seconds"] + r["evaluation_seconds"] for r in run.rows)
+    seconds = sum(r["epoch_seconds"] + r["evaluation_seconds"] for r in run.rows) + run.saving_seconds
     summary = {
         "seconds": seconds, "seconds_per_epoch": float(np.median([r["epoch_seconds"] for r in run.rows])),
         "images_per_second": float(np.median([r["images_per_second"] for r in run.rows])),
@@ -243,15 +255,65 @@ def versions() -> dict[str, str]:
             "python": platform.python_version()}
 
 
-def method_digest(function) -> str:
-    """A digest of the method's own source: its file for a built-in method, the function for one's own."""
-    module = sys.modules.get(function.__module__)
-    builtin = (function.__module__ or "").startswith(f"{__package__}.")
-    try:
-        text = inspect.getsource(module if builtin else function)
-    except (OSError, TypeError):
-        text = repr((function.__code__.co_code, function.__code__.co_consts))
+def method_digest(function, settings_class) -> str:
+    """A digest of the method's own source.
+
+    A built-in method: its file. A function of one's own: its source, defaults and what it refers to outside
+    installed packages (constants, helper functions, closures), and its settings class.
+    """
+    if (function.__module__ or "").startswith(f"{__package__}."):
+        text = inspect.getsource(sys.modules[function.__module__])
+    else:
+        seen: dict[int, str] = {}
+        describe(function, seen)
+        describe(settings_class, seen)
+        text = "\n".join(seen.values())
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def describe(thing, seen: dict[int, str]) -> None:
+    """Add the source of a function or class, and of what it refers to, to `seen`; plain values as text."""
+    if id(thing) in seen:
+        return
+    if isinstance(thing, types.FunctionType) or isinstance(thing, type):
+        module = sys.modules.get(thing.__module__)
+        where = getattr(module, "__file__", None) or ""
+        if (thing.__module__ or "").startswith(f"{__package__}.") or "site-packages" in where or "/lib/python" in where:
+            return
+        try:
+            seen[id(thing)] = inspect.getsource(thing)
+        except (OSError, TypeError):
+            seen[id(thing)] = code_text(thing.__code__) if hasattr(thing, "__code__") else repr(thing)
+        if isinstance(thing, types.FunctionType):
+            seen[id(thing)] += repr((thing.__defaults__, thing.__kwdefaults__))
+            used = inspect.getclosurevars(thing)
+            for name, value in sorted({**used.globals, **used.nonlocals}.items()):
+                if isinstance(value, types.FunctionType | type):
+                    describe(value, seen)
+                elif isinstance(value, int | float | str | bool | tuple | list | dict | None):
+                    seen[id(thing)] += f"{name}={value!r}"
+
+
+def code_text(code) -> str:
+    """The byte code of a function without source, with that of the functions inside it."""
+    inner = [code_text(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
+    return repr((code.co_code, code.co_names, inner))
+
+
+def absolute(dataset: str) -> str:
+    """`folder:PATH` with an absolute path, so that the run can be opened from anywhere; other names as they are."""
+    kind, colon, path = dataset.partition(":")
+    return f"{kind}:{Path(path).expanduser().absolute()}" if colon else dataset
+
+
+def find_device(name: str) -> torch.device:
+    """The device asked for, or a sentence that says which are there."""
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name == "auto":
+        return torch.device("cuda" if len(there) > 1 else "cpu")
+    if name not in [*there, *(["cuda"] if len(there) > 1 else [])]:
+        raise ValueError(f"device {name!r} is not here: there are {', '.join(there)}")
+    return torch.device(name)
 
 
 def digest(*arrays) -> str:
@@ -276,9 +338,9 @@ def make_folder(folder: Path) -> None:
     """Create a run folder, or say in one sentence why it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
+        probe = folder / f".probe.{os.getpid()}"
         probe.write_bytes(b"x")
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise RunError(f"cannot write in {folder}: {error.strerror}; choose another root with --out") from None
 
@@ -287,7 +349,7 @@ def clear(folder: Path) -> None:
     """Forget a run: the summary first, so that an interruption never leaves a run that looks finished."""
     for path in sorted(folder.iterdir(), key=lambda p: p.name != "summary.json"):
         if path.name != ".lock":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def write_labels(path: Path, source, index, given, true) -> None:

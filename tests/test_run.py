@@ -166,6 +166,63 @@ def test_a_finished_stage_is_skipped_shared_and_a_private_one_is_not(tmp_path):
     assert len(calls) == 3 and calls[2] not in calls[:2]  # the shared one was loaded, the private one made anew
 
 
+@pytest.mark.parametrize("noise", ["symmetric", "symmetric_exclusive", "pair_flip", "asymmetric", "instance"])
+def test_a_subset_has_the_noise_of_the_whole_set(noise):
+    """The draw of a subset, and of a validation share, must not share the noise's random stream."""
+    from lnl_kit import data
+    from lnl_kit.train import choose, draw_labels, hold_out
+    source = data.load("digits")
+    given, true = draw_labels(source, noise, 0.4, 0, None)
+    wrong = given != true
+    subset = choose(given, 300, 0)
+    spread = (wrong.mean() * (1 - wrong.mean()) / 300) ** 0.5
+    assert abs(wrong[subset].mean() - wrong.mean()) < 3 * spread
+    held = hold_out(len(given), 0.2, 0)
+    assert abs(wrong[held].mean() - wrong.mean()) < 3 * spread
+    counts = [(given[subset] == k).sum() for k in range(10)]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_an_own_method_is_retrained_when_what_it_refers_to_changes():
+    from lnl_kit.train import method_digest
+
+    def make(factor):
+        def method(data, settings, run):
+            return factor
+
+        return method
+
+    plain = lnl_kit.Settings
+    assert method_digest(make(1), plain) == method_digest(make(1), plain) != method_digest(make(2), plain)
+    typed = [{}, {}, {}]
+    for space, body in zip(typed, ("1", "1", "2")):  # as typed into an interpreter: no source
+        exec(f"def helper(): return {body}\ndef method(data, settings, run): return helper()", space)
+    first, same, other = (method_digest(space["method"], plain) for space in typed)
+    assert first == same != other
+
+
+def test_a_run_opens_from_anywhere_and_notices_changed_data(tmp_path, monkeypatch):
+    from PIL import Image
+    rng = np.random.RandomState(0)
+    for part, n in (("train", 12), ("test", 4)):
+        for k in ("cat", "dog"):
+            (tmp_path / "photos" / part / k).mkdir(parents=True)
+            for i in range(n):
+                Image.fromarray(rng.randint(0, 255, (16, 16, 3), dtype=np.uint8)).save(
+                    tmp_path / "photos" / part / k / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    run = lnl_kit.train("ce", "folder:photos", noise="none", out=tmp_path / "runs", epochs=1, batch_size=8,
+                        progress=False)
+    assert run.summary["actual_rate"] is None and run.metrics[-1]["memorized"] is None  # the truth is unknown
+    monkeypatch.chdir(tmp_path / "photos")
+    opened = lnl_kit.open_run(run.folder)
+    assert opened.classes == ("cat", "dog") and opened.labels["true"] is None
+    assert np.abs(opened.predict(opened.train_images()) - run.arrays["train_probs"]).max() < 1e-4
+    (tmp_path / "photos" / "train" / "cat" / "0.png").unlink()
+    with pytest.raises(ValueError, match="changed"):
+        lnl_kit.open_run(run.folder).train_images()
+
+
 def test_noisy_val_is_an_honest_stopping_rule(tmp_path):
     run = lnl_kit.train("ce", out=tmp_path, noisy_val=0.25, **TINY)
     assert run.summary["train_images"] == 192 and len(run.labels["given"]) == 192
@@ -179,12 +236,13 @@ def test_noisy_val_is_an_honest_stopping_rule(tmp_path):
     ({"noise": "none", "rate": 0.3}, "none"), ({"noise": "human"}, "label-column"), ({"view": "sepia"}, "sepia"),
     ({"model": "alexnet"}, "alexnet"), ({"preset": "paper", "method": "mae"}, "mae"),
     ({"method": "nrd", "pi": (0.5, 0.5, 0.5)}, "pi"), ({"noisy_val": 1.5}, "noisy_val"),
+    ({"device": "tpu"}, "tpu"), ({"train_size": -5}, "train_size -5"), ({"learning_rate": float("nan")}, "learning_rate"),
 ])
 def test_bad_input_gets_one_sentence(tmp_path, arguments, sentence):
     values = {"method": "ce", "out": tmp_path} | TINY | arguments
     with pytest.raises((ValueError, FileNotFoundError), match=sentence) as error:
         lnl_kit.train(**values)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir()), "refused before a folder is made"
 
 
 def test_an_unwritable_root_is_reported_before_training(tmp_path):

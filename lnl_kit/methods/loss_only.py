@@ -21,7 +21,7 @@ def train_loss_only(data, settings, run) -> None:
     """Minimise `settings.loss(logits, y)` per image, on one view, or on two where `settings.views` is 2."""
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
-    clean_score = torch.zeros(len(data), device=run.device)  # small loss = clean
+    clean_score = torch.full((len(data),), float("nan"), device=run.device)  # small loss = clean; NaN = not yet seen
     state = run.state(network=network, optimizer=optimizer, schedule=schedule, clean_score=clean_score,
                       tested="network")
     forward = run.compiled(network)

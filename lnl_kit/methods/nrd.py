@@ -34,7 +34,7 @@ class NRD(Settings):
     """Noise-robust distillation: an averaged teacher labels views the student never trains on."""
 
     pi: tuple[float, ...] = (0.2, 0.6, 0.2)  # weights of label, student, teacher in the divergence; sum 1; Table 5
-    decay: float = 0.99  # of the teacher's moving average, Eq. (24); 0 = the teacher is the student of a step ago
+    decay: float = 0.99  # of the teacher's moving average, Eq. (24); 0 = the teacher is the student
     teacher_view: str = "augmix"  # augmentation of the images that the teacher labels
     scale_jsd: bool = False  # divide the divergence by -(1 - pi1) ln(1 - pi1), as GJS does
     teacher_batch_statistics: bool = True  # the teacher labels with its batch's BatchNorm statistics
@@ -52,8 +52,8 @@ def train_nrd(data, settings, run) -> None:
     student = run.network()
     teacher = copy.deepcopy(student).requires_grad_(False)
     optimizer, schedule = run.sgd(student, settings)
-    clean_score = torch.zeros(len(data), device=run.device)
-    new_labels = torch.full((len(data), data.num_classes), 1 / data.num_classes, device=run.device)
+    clean_score = torch.full((len(data),), float("nan"), device=run.device)  # NaN = not yet seen
+    new_labels = torch.nn.functional.one_hot(data.y, data.num_classes).float()
     state = run.state(student=student, teacher=teacher, optimizer=optimizer, schedule=schedule,
                       clean_score=clean_score, new_labels=new_labels, tested="student", also_tested="teacher")
     student_forward, teacher_forward = run.compiled(student), run.compiled(teacher)
