@@ -64,8 +64,12 @@ def test_a_memorised_network_knows_better_on_unseen_views(tmp_path):
 
 
 @pytest.mark.slow
-def test_nrd_withstands_half_the_labels_redrawn(tmp_path):
-    ask = dict(out=tmp_path, progress=False, rate=0.5)
-    nrd, ce = lnl_kit.train("nrd", **ask), lnl_kit.train("ce", **ask)
-    assert nrd.summary["test_accuracy_last"] >= max(0.94, ce.summary["test_accuracy_last"] + 0.05)
-    assert nrd.summary["seconds"] < 60
+@pytest.mark.parametrize("rate", [0.5, 0.8])
+def test_nrd_withstands_what_cross_entropy_memorises(tmp_path, rate):
+    """Means of the last epoch over seeds 0-2."""
+    def last(method):
+        return np.mean([lnl_kit.train(method, out=tmp_path, progress=False, rate=rate, seed=s)
+                        .summary["test_accuracy_last"] for s in range(3)])
+
+    nrd, ce = last("nrd"), last("ce")
+    assert nrd >= ce + 0.08 and (rate > 0.5 or nrd >= 0.94), (nrd, ce)

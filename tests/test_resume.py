@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import random
 import signal
 import subprocess
@@ -15,7 +14,7 @@ import torch
 import lnl_kit
 from lnl_kit.methods import METHODS
 
-ASK = ["--epochs", "4", "--train-size", "512", "--keep", "weights"]
+ASK = ["--train-size", "512", "--keep", "weights"]
 CLOCK = ("seconds", "images_per_second")
 
 
@@ -48,51 +47,47 @@ def assert_equal(a, b):
         assert a == b
 
 
-def start(method, out, extra=(), **env):
-    return subprocess.Popen([sys.executable, "-m", "lnl_kit.cli", "train", method, *ASK, "--out", str(out), *extra],
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | env)
+def start(method, out, *extra):
+    return subprocess.Popen([sys.executable, "-m", "lnl_kit.cli", "train", method, *ASK, *extra, "--out", str(out)],
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
-def whole(method, out):
-    child = start(method, out)
+def whole(method, out, *extra):
+    child = start(method, out, *extra)
     folder, _ = child.communicate(timeout=300)
     assert child.returncode == 0
     return type(out)(folder.splitlines()[-1])
 
 
+def last_checkpoint(out):
+    return max((p.stat().st_mtime_ns for p in out.glob("*/*/*/*/state.pt")), default=0)
+
+
 def kill_at_random_moments(method, tmp_path, kills, seed):
-    """Start the run again and again, killing it `kills` times, then let it finish."""
+    """Let the run finish an epoch, kill it at a random moment after that, start it again; `kills` times."""
     rng = random.Random(seed)
-    alone = whole(method, tmp_path / "alone")
+    epochs = ("--epochs", str(6 * kills + 6))
+    alone = whole(method, tmp_path / "alone", *epochs)
     out = tmp_path / "killed"
-    done = 0
-    while done < kills:
-        child = start(method, out)
-        started = time.monotonic()
-        # wait for the run's first or next checkpoint, then strike within the next epoch or two
-        while child.poll() is None and not list(out.glob("*/*/*/*/settings.json")):
-            time.sleep(0.01)
-        wait = rng.uniform(0, 6)
-        while child.poll() is None and time.monotonic() - started < wait + 3:
-            time.sleep(0.005)
-        if child.poll() is not None:  # it finished before the blow: start over
-            subprocess.run(["rm", "-r", str(out)], check=True)
-        else:
-            child.send_signal(signal.SIGKILL)
-            child.wait()
-            done += 1
-    return alone, whole(method, out)
+    for _ in range(kills):
+        before, child = last_checkpoint(out), start(method, out, *epochs)
+        while last_checkpoint(out) == before:
+            assert child.poll() is None, "the run ended before it was killed"
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.5))
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+    assert not list(out.glob("*/*/*/*/summary.json"))
+    return alone, whole(method, out, *epochs)
 
 
 def test_kill_9_between_epochs_and_resume(tmp_path):
-    alone, resumed = kill_at_random_moments("nrd", tmp_path, kills=2, seed=0)
-    assert_same_run(alone, resumed)
+    assert_same_run(*kill_at_random_moments("nrd", tmp_path, kills=2, seed=0))
 
 
 @pytest.mark.slow
 def test_kill_9_at_ten_random_moments(tmp_path):
-    alone, resumed = kill_at_random_moments("nrd", tmp_path, kills=10, seed=1)
-    assert_same_run(alone, resumed)
+    assert_same_run(*kill_at_random_moments("nrd", tmp_path, kills=10, seed=1))
 
 
 # where a blow between two writes is most likely to leave the files at odds with each other
@@ -107,25 +102,25 @@ BLOWS = {
 @pytest.mark.parametrize("where", BLOWS)
 def test_kill_9_between_two_writes(tmp_path, where):
     target = BLOWS[where]
+    strikes_at = 1 if target in ("os.replace", "lnl_kit.train.summarise") else 3
     code = f"""
-import os, signal, sys, importlib
+import os, signal, sys
 import lnl_kit, lnl_kit.train
-parts = {target!r}.split('.')
-owner = sys.modules['.'.join(parts[:2])] if parts[0] == 'lnl_kit' else os
-for part in parts[2:-1]:
+*path, name = {target!r}.split('.')
+owner = os if path == ['os'] else sys.modules['.'.join(path[:2])]
+for part in path[2:]:
     owner = getattr(owner, part)
-original, calls = getattr(owner, parts[-1]), []
+original, calls = getattr(owner, name), []
 def struck(*a, **k):
-    calls.append(1)
-    relevant = 'replace' not in {target!r} or str(a[1]).endswith('state.pt')
-    if relevant and len([c for c in calls]) >= {3 if 'replace' not in target and 'summarise' not in target else 1}:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if name != 'replace' or str(a[1]).endswith('state.pt'):
+        calls.append(1)
+        if len(calls) >= {strikes_at}:
+            os.kill(os.getpid(), signal.SIGKILL)
     return original(*a, **k)
-setattr(owner, parts[-1], struck)
-from lnl_kit import train
-train('nrd', epochs=4, train_size=512, keep=['weights'], out={str(tmp_path / 'killed')!r}, progress=False)
+setattr(owner, name, struck)
+lnl_kit.train('nrd', epochs=4, train_size=512, keep=['weights'], out={str(tmp_path / 'killed')!r}, progress=False)
 """
-    child = subprocess.run([sys.executable, "-c", code.replace("lnl_kit.train\n", "lnl_kit.train\n", 1)], timeout=300)
+    child = subprocess.run([sys.executable, "-c", code], timeout=300)
     assert child.returncode == -signal.SIGKILL
     folder = next((tmp_path / "killed").glob("*/*/*/*"))
     assert not (folder / "summary.json").exists()
@@ -155,7 +150,7 @@ def test_every_method_resumes_exactly(tmp_path, method, monkeypatch):
 
 
 def test_command_line_ctrl_c_exits_130_and_prints_the_folder(tmp_path):
-    child = start("ce", tmp_path, ["--epochs", "400"])
+    child = start("ce", tmp_path, "--epochs", "400")
     while not list(tmp_path.glob("*/*/*/*/state.pt")):
         assert child.poll() is None
         time.sleep(0.05)
