@@ -53,6 +53,7 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     add.add_argument("--quick", action="store_true", help="small networks and few repeats")
     add.add_argument("--only", metavar="TEXT", default="", help="only the rows whose name contains TEXT")
     add.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    add.add_argument("--no-compile", action="store_true", help="leave torch.compile out of what the bound tries")
     add.set_defaults(command=bench_command)
     return parser
 
@@ -144,7 +145,8 @@ def reproduce_command(options) -> int:
 def bench_command(options) -> int:
     """`lnl bench`."""
     from .bench import bench
-    return bench(json_file=options.json, quick=options.quick, only=options.only, device=options.device)
+    return bench(json_file=options.json, quick=options.quick, only=options.only, device=options.device,
+                 compile=not options.no_compile)
 
 
 if __name__ == "__main__":

@@ -38,11 +38,12 @@ def parse(text: str):
 
 def add(name: str, row: dict) -> None:
     """Add a row to data/measured/<name>.csv, in place of one about the same run. The file is rewritten whole."""
-    row = {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in row.items()} | {"commit": commit()}
+    row = row | {"commit": commit()}
     identity = ("method", "dataset", "noise", "rate", "seed", "preset", "model", "epochs", "train_images", "asked")
     rows = [r for r in read(name) if any(r.get(k) != row.get(k) for k in identity)]
+    rows = [{k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in r.items()} for r in [*rows, row]]
     FOLDER.mkdir(parents=True, exist_ok=True)
-    save_atomically(FOLDER / f"{name}.csv", csv_bytes([*rows, row], FIRST))
+    save_atomically(FOLDER / f"{name}.csv", csv_bytes(rows, FIRST))
 
 
 def commit() -> str:

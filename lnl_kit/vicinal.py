@@ -33,11 +33,6 @@ def most_corrected(single: np.ndarray, ensemble: np.ndarray, given: np.ndarray, 
     """
     rows = np.arange(len(true))
     score = np.where((given != true) & (single.argmax(1) == given), ensemble[rows, true], -1.0)
-    order, chosen = np.argsort(-score), []
-    for i in [*order, *order]:
-        fresh = true[i] not in true[chosen] or len(chosen) >= len(np.unique(true))
-        if score[i] >= 0 and i not in chosen and (fresh or i in order[:n]):
-            chosen.append(i)
-        if len(chosen) == n:
-            break
-    return np.array(chosen[:n])
+    order = [i for i in np.argsort(-score, kind="stable") if score[i] >= 0]
+    first = [i for place, i in enumerate(order) if true[i] not in true[order[:place]]]
+    return np.array([*first, *(i for i in order if i not in first)][:n], dtype=np.int64)
