@@ -25,14 +25,16 @@ def lab(tmp_path):
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
     nbformat.write(notebook, tmp_path / "slider.ipynb")
     environment = {k: v for k, v in os.environ.items() if k != "LNL_HEADLESS"}
-    server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
-                               "--IdentityProvider.token=test", f"--ServerApp.root_dir={tmp_path}"],
-                              stderr=subprocess.PIPE, text=True, env=environment)
-    address = None
-    for line in server.stderr:
-        if found := re.search(r"(http://(?:localhost|127\.0\.0\.1):\d+)/lab\?token=test", line):
-            address = found[1]
-            break
+    log = tmp_path / "server.log"
+    with open(log, "w") as file:
+        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
+                                   "--IdentityProvider.token=test", f"--ServerApp.root_dir={tmp_path}"],
+                                  stderr=file, env=environment)
+    end = time.monotonic() + 60
+    while not (found := re.search(r"(http://127\.0\.0\.1:\d+)/lab", log.read_text())):
+        assert server.poll() is None and time.monotonic() < end, log.read_text()
+        time.sleep(0.2)
+    address = found[1]
     yield address
     server.terminate()
     server.wait(timeout=30)
