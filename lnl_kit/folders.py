@@ -27,6 +27,8 @@ CACHE_VERSION = 1  # to be raised when the same file would be decoded to other p
 
 
 class File(NamedTuple):
+    """One image file of a folder, as found by the scan."""
+
     path: str  # relative to the folder, with "/"
     label: str  # its class: the name of the folder it lies in
     test: bool
@@ -35,6 +37,8 @@ class File(NamedTuple):
 
 
 class Pixels(NamedTuple):
+    """The decoded images of a folder, from the cache or just made."""
+
     x: np.ndarray  # uint8 (n, C, H, W), a memory map
     digests: np.ndarray  # uint8 (n, 16), one digest an image
     unreadable: dict[int, str]  # position -> reason; these images are black in x

@@ -11,12 +11,16 @@ import numpy as np
 
 
 class Problem(NamedTuple):
+    """Something wrong with an image or a row; all are reported together."""
+
     kind: str  # in the plural: "unreadable images"
     path: str
     detail: str
 
 
 class Labels(NamedTuple):
+    """What a label CSV says of a data set's images."""
+
     given: np.ndarray  # int64 (N,), -1 where missing or unknown
     true: np.ndarray | None  # int64 (N,), -1 where missing or unknown
     test: np.ndarray  # int64 (M,), -1 where the table does not name the test image
