@@ -62,19 +62,21 @@ class NoisyData:
         """Batches in an epoch."""
         return max(1, len(self) // (batch_size or self.batch_size))
 
-    def batches(self, epoch: int, views=("crop",), batch_size: int | None = None) -> Iterator[tuple]:
-        """Yield (x, y, idx) in the random order of this epoch.
+    def batches(self, epoch: int, views=("crop",), batch_size: int | None = None,
+                order: Tensor | None = None) -> Iterator[tuple]:
+        """Yield (x, y, idx) in the random order of this epoch, or of the indices `order` (n,) where given.
 
         views: names or augmentations; x is a tuple with one normalised (B, C, H, W) tensor per view
         (a single tensor where `views` is one name). The last, partial batch is dropped.
         """
         single = not isinstance(views, tuple | list)
         policies = [self.view(v) for v in ((views,) if single else views)]
-        size = min(batch_size or self.batch_size, len(self))
-        order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch)).to(self.device)
-        chunk = size * max(1, CHUNK // size)
-        for start in range(0, self.steps(size) * size, chunk):
-            idx = order[start:min(start + chunk, self.steps(size) * size)]
+        if order is None:
+            order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch)).to(self.device)
+        size = min(batch_size or self.batch_size, len(order))
+        chunk, end = size * max(1, CHUNK // size), len(order) // size * size
+        for start in range(0, end, chunk):
+            idx = order[start:min(start + chunk, end)]
             x = self._gather(idx)
             seen = [self._seen(x, p, number, epoch, start) for number, p in enumerate(policies)]
             y = self.y[idx]

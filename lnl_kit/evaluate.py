@@ -12,7 +12,7 @@ from . import metrics
 from .batches import NoisyData
 
 LOGGED = ("clean_score", "selected", "new_labels", "train_probs", "transition", "transition_of",
-          "accepted", "test_accepted")
+          "transition_all", "accepted", "test_accepted")
 COLUMNS = ("epoch", "loss", "learning_rate", "test_accuracy", "test_top5", "test_ece", "noisy_val_accuracy",
            "train_accuracy_clean", "train_accuracy_wrong", "memorized", "selection_auc", "selection_precision",
            "selection_recall", "refurbished_accuracy", "transition_error", "epoch_seconds",

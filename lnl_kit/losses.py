@@ -107,10 +107,19 @@ def jsd(pi: Sequence[float], *probs: Tensor) -> Tensor:
                          "distributions, and sum to 1")
     probs = [p.float() for p in probs]
     mixture = sum(weight * p for weight, p in zip(pi, probs))
-    return _entropy(mixture) - sum(weight * _entropy(p) for weight, p in zip(pi, probs))
+    return entropy(mixture) - sum(weight * entropy(p) for weight, p in zip(pi, probs))
 
 
-def _entropy(p: Tensor) -> Tensor:
+def contrastive(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
+    """NT-Xent of two views' projections z1, z2 (B, D) -> (2B,): each view has to find the other view of its image
+    among all others of the batch, by cosine similarity / temperature (Chen et al. 2020, SimCLR, Eq. 1)."""
+    z = F.normalize(torch.cat((z1, z2)).float(), dim=1)
+    similarity = z @ z.T / temperature
+    similarity.fill_diagonal_(-torch.inf)
+    return F.cross_entropy(similarity, torch.arange(len(z), device=z.device).roll(len(z1)), reduction="none")
+
+
+def entropy(p: Tensor) -> Tensor:
     """−Σ_k p_k log p_k, with 0 log 0 = 0: (B, K) -> (B,)."""
     return -(p * p.clamp(min=SMALLEST).log()).sum(1)
 

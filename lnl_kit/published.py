@@ -33,6 +33,10 @@ NAMES: dict[str | tuple[str, str], str] = {
     ("robust_features", "asymmetric"): "pair_flip",
     # settings
     "lr_gamma": "gamma",
+    "lr_schedule": "schedule",
+    "warmup_epochs": "warmup",
+    ("flywheel", "lambda"): "confidence_regularizer",
+    ("flywheel", "alpha"): "contrastive",
 }
 PERCENT = {"accuracy", "top5", "best", "last", "avg_last10", "teacher_accuracy", "accuracy_gain_points"}
 # Which column of summary.json stands beside a printed metric: (last, best). "best" is the paper's best epoch.
@@ -262,7 +266,12 @@ def paper_settings(method: str, dataset: str, noise: str, rate: float | None, pa
             if field not in values and len(symmetric) == 1:
                 values[field] = _value(symmetric.pop())
                 not_given = list(dict.fromkeys([*not_given, field]))
+    if str(values.get("schedule", "")).startswith("cosine"):
+        values["schedule"] = "cosine"
     fractions, epochs = values.pop("lr_milestones_fraction", None), values.pop("lr_milestones_epochs", None)
+    every, after = values.pop("lr_decay_every_epochs", None), values.pop("lr_decay_after_epoch", None)
+    if every:  # the first drop comes as the stated epoch ends
+        epochs, values["gamma"] = tuple(range(after, values["epochs"], every)), values.pop("lr_decay_factor")
     if epochs and not fractions:
         fractions = tuple(e / values["epochs"] for e in (epochs if isinstance(epochs, tuple) else (epochs,)))
     if fractions:

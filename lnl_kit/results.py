@@ -139,6 +139,13 @@ class OpenedRun:
         nets = [net.to(device) for net in self.networks(epoch)]
         return predict(nets, images, empty, autocast).numpy()
 
+    @torch.no_grad()
+    def features(self, images: torch.Tensor) -> np.ndarray:
+        """(n, D) float32: what the last layer of the (first) tested network sees of uint8 images (n, C, H, W)."""
+        s, net = self.settings, self.networks()[0]
+        data = NoisyData(images, torch.zeros(len(images), dtype=torch.int64), self.classes, mean=s["mean"], std=s["std"])
+        return torch.cat([net.cpu().features(x).float() for x, _ in data.in_order()]).numpy()
+
     def predict_views(self, images: torch.Tensor, view: str, n_views: int, seed: int = 0,
                       epoch: int | None = None) -> np.ndarray:
         """(n_views, n, K) probabilities for augmented images, a new draw of the view for each of n_views."""

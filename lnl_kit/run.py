@@ -162,13 +162,20 @@ class Run:
         net.spec = spec  # saved with the weights, so that a finished run can predict without its method
         return net.to(self.device, memory_format=torch.channels_last)
 
-    def sgd(self, network: nn.Module, settings):
-        """(SGD, step schedule) by the recipe in `settings`; call `schedule.step()` once per epoch."""
-        optimizer = torch.optim.SGD(network.parameters(), lr=settings.learning_rate, momentum=settings.momentum,
+    def sgd(self, network: nn.Module, settings, *more: nn.Module):
+        """(SGD, schedule) by the recipe in `settings`; call `schedule.step()` once per epoch.
+
+        more: other modules trained by the same optimiser, each a parameter group of its own.
+        """
+        groups = [{"params": list(net.parameters())} for net in (network, *more)]
+        optimizer = torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum,
                                     weight_decay=settings.weight_decay, nesterov=settings.nesterov,
                                     fused=self.device.type in ("cuda", "cpu"))
-        drops = [max(1, round(m * settings.epochs)) for m in settings.milestones]
-        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, drops, gamma=settings.gamma)
+        if settings.schedule == "cosine":
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
+        else:
+            drops = [max(1, round(m * settings.epochs)) for m in settings.milestones]
+            schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, drops, gamma=settings.gamma)
         return optimizer, schedule
 
     def autocast(self):
@@ -205,7 +212,8 @@ class Run:
         """Tell what the method can tell at the end of an epoch; all optional.
 
         clean_score (N,), larger = cleaner; selected (N,) bool; new_labels (N,) or (N, K); train_probs (N, K);
-        transition (K, K), row = true class, with transition_of="all" or "corrupted"; accepted (N,) and
+        transition (K, K), row = true class, with transition_of="all" or "corrupted" (transition_all is kept in
+        arrays.npz and not measured); accepted (N,) and
         test_accepted: a class or -1; any other number or 0-d tensor becomes a column.
         """
         self._log.update(values)

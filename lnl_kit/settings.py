@@ -29,6 +29,7 @@ class Settings:
     weight_decay: float = 1e-4  # L2 penalty of SGD, on all weights
     momentum: float = 0.9  # of SGD
     nesterov: bool = False  # Nesterov's form of momentum
+    schedule: str = "steps"  # of the learning rate: "steps" at the milestones, or "cosine" to 0 without restart
     milestones: tuple[float, ...] = (0.7, 0.9)  # shares of the epochs after which the learning rate drops
     gamma: float = 0.1  # factor of each drop
     view: str = "crop"  # augmentation of the images that the supervised loss sees
@@ -43,6 +44,7 @@ class Settings:
         refuse(not 0 <= self.momentum < 1, f"momentum {self.momentum} is outside [0, 1)")
         refuse(self.nesterov and self.momentum == 0, "nesterov needs a momentum above 0")
         refuse(not 0 < self.gamma <= 1, f"gamma {self.gamma} is outside (0, 1]")
+        refuse(self.schedule not in ("steps", "cosine"), f"schedule {self.schedule!r} does not exist: steps or cosine")
         refuse(any(not 0 < m < 1 for m in self.milestones),
                f"milestones {self.milestones} are not allowed: shares of the epochs, each inside (0, 1)")
 

@@ -81,3 +81,28 @@ def _controls(fn: Callable, figure: go.Figure,
         c.observe(redraw, "value")
     return ipywidgets.VBox([ipywidgets.HBox(list(controls.values()),
                            layout=dict(flex_flow="row wrap")), shown, error])
+
+
+def beside_image(figure: go.Figure, images, pixels: int = 128) -> object:
+    """The figure with the image under the pointer beside it; the traces' customdata number the images (n, C, H, W).
+
+    Live, returns a box of a FigureWidget and the picture, empty until a point is hovered over. Headless, returns the
+    figure as it is.
+    """
+    if not live():
+        return figure
+    import ipywidgets
+
+    from .figures.views import png_uri
+    shown, picture = go.FigureWidget(figure), ipywidgets.HTML()
+
+    def show(trace: go.Scatter, points: object, _state: object) -> None:
+        if points.point_inds:
+            i = points.point_inds[0]
+            text = "" if trace.hovertext is None else trace.hovertext[i]
+            picture.value = f"<img src='{png_uri(images[int(trace.customdata[i])], pixels)}'><br>{text}"
+
+    for trace in shown.data:
+        if trace.customdata is not None:
+            trace.on_hover(show)
+    return ipywidgets.HBox([shown, picture])

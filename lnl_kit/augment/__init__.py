@@ -35,6 +35,7 @@ __all__ = [
 VIEWS = {
     "none": "the image as it is",
     "crop": "random crop, flip",
+    "small_crop": "random crop with half the padding, flip",
     "randaugment": "RandAugment (1 operation, magnitude 3), crop, flip, Cutout 5",
     "cutout16": "RandAugment (1 operation, magnitude 3), crop, flip, Cutout 16",
     "augmix": "AugMix, crop, flip",
@@ -75,6 +76,8 @@ def view(
         return None
     if name == "crop":
         return crop
+    if name == "small_crop":
+        return CropFlip(pixels(2), p)
     if name in ("randaugment", "cutout16"):
         return Compose((RandAugment(1, 3), crop, Cutout(pixels(5 if name == "randaugment" else 16), fill)))
     if name == "strong":

@@ -6,9 +6,11 @@ paper. Arrays are numpy; probs (..., K) softmax outputs; rates, accuracies and c
 drawn as percent.
 """
 
-from .charts import bars, beside_table, curves, memorization_histogram, reliability, transition_heatmap
+from .charts import (bars, beside_table, curves, memorization_histogram, reliability, score_slider, transition_heatmap,
+                     transition_pairs)
 from .style import hover, save_png, save_pngs
-from .views import decagon, decagon_slider, equiradial, image_row
+from .views import decagon, decagon_slider, embedding, equiradial, image_row
 
-__all__ = ["bars", "beside_table", "curves", "decagon", "decagon_slider", "equiradial", "hover", "image_row",
-           "memorization_histogram", "reliability", "save_png", "save_pngs", "transition_heatmap"]
+__all__ = ["bars", "beside_table", "curves", "decagon", "decagon_slider", "embedding", "equiradial", "hover", "image_row",
+           "memorization_histogram", "reliability", "save_png", "save_pngs", "score_slider", "transition_heatmap",
+           "transition_pairs"]

@@ -182,6 +182,73 @@ def transition_heatmap(T: np.ndarray, classes: Sequence[str], *,
     return layout(fig, title, subtitle or "percent of each true class", height=470, width=600)
 
 
+def transition_pairs(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: Sequence[str], *,
+                     title: str = "Which wrong label does each class get?", subtitle: str = "") -> go.Figure:
+    """Flywheel Fig 3: label corruption matrices, upper row true, lower row estimated, one column per noise.
+
+    pairs: name -> (true, estimated), each (K, K) with row = true class. As in the paper a *column* of the picture is
+    a true class and the colour ends at 0.9; a class without wrong labels (a NaN row) stays empty.
+    """
+    fig = make_subplots(2, len(pairs), row_titles=["true", "estimated"], horizontal_spacing=0.05,
+                        column_titles=[f"<b>{n}</b>" for n in pairs], vertical_spacing=0.08)
+    for col, (name, both) in enumerate(pairs.items(), 1):
+        for row, T in enumerate(both, 1):
+            fig.add_heatmap(z=np.asarray(T, np.float64).T, x=list(classes), y=list(classes), coloraxis="coloraxis",
+                            xgap=1, ygap=1, hovertemplate="true %{x}, given %{y}: %{z:.1%}<extra>" + name + "</extra>",
+                            row=row, col=col)
+    axis = dict(type="category", ticks="", showgrid=False, constrain="domain", tickfont_size=10)
+    fig.update_xaxes(**axis)
+    fig.update_xaxes(title="true class", row=2)
+    fig.update_yaxes(autorange="reversed", **axis)
+    fig.update_yaxes(title="given label", col=1)
+    for i, trace in enumerate(fig.data):  # square cells
+        fig.update_yaxes(scaleanchor=trace.xaxis, row=i % 2 + 1, col=i // 2 + 1)
+    fig.update_annotations(font_size=13)
+    return layout(fig, title, subtitle or "share of each class's wrong labels; column = true class", height=500, above=24,
+                  coloraxis=dict(cmin=0, cmax=0.9, colorscale=[[0, "rgba(127,176,220,0.12)"], [0.5, "#5f9bd1"], [1, "#143f6b"]],
+                                 colorbar=dict(tickformat=".0%", outlinewidth=0, thickness=12)))
+
+
+def score_slider(epochs: Sequence[int], scores: np.ndarray, right: np.ndarray, *, bins: int = 40,
+                 name: str = "clean score", title: str = "Clean score by epoch", subtitle: str = "") -> go.Figure:
+    """Histograms of a score in [0, 1] for right (blue) and wrong (red) given labels, with a slider over the epochs.
+
+    scores (E, n), one row per entry of epochs (E,); right (n,) bool. NaN scores are left out. The legend's numbers,
+    the share of either kind above one half, and the selection AUC in the title follow the slider.
+    """
+    scores, right, edges = np.asarray(scores, np.float64), np.asarray(right, bool), np.linspace(0, 1, bins + 1)
+    if len(epochs) != len(scores):
+        raise ValueError(f"{len(epochs)} epochs, but scores of {len(scores)}: give one row per epoch")
+    middles = (edges[:-1] + edges[1:]) / 2
+
+    def at(e: int) -> list[go.Bar]:
+        both = []
+        for kind, mask, color in (("right labels", right, BLUE), ("wrong labels", ~right, RED)):
+            values = scores[e, mask]
+            values = values[~np.isnan(values)]
+            above = f"{(values > 0.5).mean():.0%} above ½" if len(values) else "none"
+            both.append(go.Bar(x=middles, y=np.histogram(values, edges)[0], name=f"{kind} ({above})", width=1 / bins,
+                               marker=dict(color=fade(color, 0.6), line_width=0),
+                               hovertemplate="%{y} images, " + name + " %{x:.2f}<extra>" + kind + "</extra>"))
+        return both
+
+    def heading(e: int) -> str:
+        auc = metrics.selection_auc(scores[e], right)
+        return f"<b>{title}: epoch {epochs[e]}" + ("" if auc is None else f", selection AUC {auc:.3f}") + "</b>"
+
+    last = len(epochs) - 1
+    fig = go.Figure(at(last))
+    fig.frames = [go.Frame(name=str(e), data=at(i), layout=dict(title_text=heading(i))) for i, e in enumerate(epochs)]
+    at_once = dict(mode="immediate", frame=dict(duration=0), transition=dict(duration=0))
+    slider = dict(active=last, currentvalue=dict(prefix="epoch ", font=dict(size=14)), pad=dict(t=56), bgcolor=GRID,
+                  bordercolor=LINE, activebgcolor=BLUE, tickcolor=LINE,
+                  steps=[dict(method="animate", label=str(e), args=[[str(e)], at_once]) for e in epochs])
+    fig.update_xaxes(title=name, range=[-0.01, 1.01])
+    fig.update_yaxes(title="training images (log scale)", type="log", range=[-0.3, np.log10(len(right)) + 0.1], dtick=1)
+    layout(fig, title, subtitle, below=132, barmode="overlay", sliders=[slider])
+    return fig.update_layout(title_text=heading(last))
+
+
 def beside_table(table: object, *, title: str = "Published beside measured", subtitle: str = "") -> go.Figure:
     """The rows of `published.beside` as a table; fractions as percent, with the spread over seeds after ±."""
     rows = table.to_dict("records")

@@ -12,7 +12,9 @@ import plotly.io as pio
 RED, BLUE, GREEN, AMBER, PURPLE, GREY = "#d9542b", "#2f7fc4", "#159a70", "#bf8700", "#9d68c2", "#7b828a"
 PALETTE = (BLUE, RED, GREEN, PURPLE, AMBER, "#cf5f90", "#3c97a8",
            GREY)  # in this order also apart for the colour-blind
-METHODS = {"nrd": BLUE, "ce": RED, "gjs": GREEN}  # the same in every figure, whatever the order
+CLASSES = ("#2f7fc4", "#d9542b", "#159a70", "#9d68c2", "#e0a100", "#cf5f90", "#4bb3c4", "#7b828a", "#8c6239",
+           "#a3b83a")  # ten classes in one picture
+METHODS = {"nrd": BLUE, "ce": RED, "gjs": GREEN, "flywheel": PURPLE, "dividemix": AMBER}  # the same in every figure, whatever the order
 TEXT = "#787f87"  # 4:1 or more, on white and on JupyterLab's #111
 GRID, LINE = "rgba(128,128,128,0.18)", "rgba(128,128,128,0.55)"
 FONT = "Inter, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from .style import AMBER, BLUE, GREEN, GREY, GRID, LINE, RED, TEXT, band, fade, hover, layout
+from .style import AMBER, BLUE, CLASSES, GREEN, GREY, GRID, LINE, RED, TEXT, band, fade, hover, layout
 
 
 def png_uri(image: np.ndarray, pixels: int = 128) -> str:
@@ -200,3 +200,29 @@ def decagon_slider(epochs: Sequence[int], probs_seen: np.ndarray, probs_unseen: 
                   pad=dict(t=56), bgcolor=GRID, bordercolor=LINE, activebgcolor=BLUE, tickcolor=LINE)
     subtitle = subtitle or "confidence in the true class (left), all classes (right)"
     return layout(fig, title, subtitle, height=235 * n, below=132, margin_l=92, sliders=[slider])
+
+
+def embedding(points: Mapping[str, np.ndarray], labels: Sequence[int], classes: Sequence[str], *,
+              texts: Mapping[str, Sequence[str]] | None = None, title: str = "Features of the test images (t-SNE)",
+              subtitle: str = "") -> go.Figure:
+    """Flywheel Fig 4: maps of the same images under several networks, side by side, one colour per class.
+
+    points: name of the panel -> (n, 2), from `embedding.tsne`. labels (n,): classes that give the colours.
+    texts: name -> hover text per image (see `hover`). Each point carries the number of its image as customdata.
+    """
+    labels = np.asarray(labels)
+    fig = make_subplots(1, len(points), subplot_titles=[f"<b>{n}</b>" for n in points], horizontal_spacing=0.03)
+    for col, (name, xy) in enumerate(points.items(), 1):
+        for k in range(len(classes)):
+            own = np.flatnonzero(labels == k)
+            fig.add_scatter(x=np.asarray(xy)[own, 0], y=np.asarray(xy)[own, 1], mode="markers", name=classes[k],
+                            legendgroup=classes[k], showlegend=col == 1 and k < 20, customdata=own,
+                            hovertext=None if texts is None else [texts[name][i] for i in own],
+                            hoverinfo="text" if texts else None, row=1, col=col,
+                            marker=dict(size=5, color=CLASSES[k % len(CLASSES)], opacity=0.8, line_width=0,
+                                        symbol=("circle", "diamond")[k // len(CLASSES) % 2]))
+    fig.update_xaxes(showticklabels=False, ticks="", showgrid=False, linecolor=LINE, mirror=True)
+    fig.update_yaxes(showticklabels=False, ticks="", showgrid=False, linecolor=LINE, mirror=True)
+    fig.update_annotations(font_size=13)
+    return layout(fig, title, subtitle or "distances between groups mean little; whether groups mix does",
+                  height=330, above=22, below=14, margin_l=16, margin_r=16, legend_itemsizing="constant")

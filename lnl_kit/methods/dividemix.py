@@ -1,0 +1,168 @@
+"""DivideMix: Learning with Noisy Labels as Semi-supervised Learning (Li, Socher, Hoi; ICLR 2020).
+
+Two networks teach each other. A mixture of two Gaussians on a network's losses tells small losses (labels likely
+right) from large ones; the *other* network then trains on that division: likely right labels are refined, the rest
+are guessed by both networks, and MixMatch mixes all of them. The mean of both softmaxes is tested.
+
+Where this differs from the paper, or chooses where it is silent (values from the authors' code):
+- A batch of B images is B/2 labelled and B/2 unlabelled ones, each in two views: the code's batch of 64 and 64, and
+  its warm-up batch of 128. As there, an epoch is one pass over the labelled images.
+- The division is made at the end of an epoch instead of at the start of the next, which is the same division.
+- Both networks are divided by losses on images without augmentation, in evaluation mode, scaled to [0, 1].
+- A division that leaves fewer than two images labelled or unlabelled is replaced by one at the median.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import losses
+from ..rng import generator
+from ..selection import small_loss_probability
+from ..settings import Settings, refuse
+
+
+@dataclass(frozen=True, kw_only=True)
+class DivideMix(Settings):
+    """DivideMix: two networks split the labels for each other and treat the doubtful ones as missing."""
+
+    warmup: int = 10  # epochs of plain cross-entropy; the code's value for CIFAR-10
+    warmup_entropy: bool = False  # reward uncertainty in the warm-up, as the paper does for asymmetric noise
+    threshold: float = 0.5  # probability of a right label above which an image counts as labelled; Sec. 3.1
+    sharpening: float = 0.5  # temperature of the guessed labels; Sec. 3.3
+    mixup: float = 4.0  # Beta(mixup, mixup) of MixUp's coefficient; Sec. 4.2
+    unsupervised: float = 25.0  # weight lambda_u of the unlabelled images' loss; Sec. 4.2 (0 to 150 by cell)
+    ramp: int = 16  # epochs over which that weight rises from 0; the code
+    average_losses: int = 1  # epochs whose losses are averaged before the division (5 at 90 % noise)
+    view: str = "crop"  # augmentation of all four views
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse(not 1 <= self.warmup < self.epochs, f"warmup {self.warmup} is not allowed: at least 1 epoch, and fewer "
+                                                   f"than all {self.epochs}")
+        refuse(not 0 < self.threshold < 1, f"threshold {self.threshold} is outside (0, 1)")
+        refuse(not (self.sharpening > 0 and self.mixup > 0),
+               f"sharpening {self.sharpening} and mixup {self.mixup} must be above 0")
+        refuse(min(self.unsupervised, self.ramp) < 0,
+               f"unsupervised {self.unsupervised} and ramp {self.ramp} must be 0 or more")
+        refuse(self.average_losses < 1, f"average_losses {self.average_losses} is not allowed: at least 1")
+
+
+def train_dividemix(data, settings, run) -> None:
+    """Algorithm 1: warm up both networks, then let each train on the other's division."""
+    nets = run.network(), run.network()
+    (optimizer_1, schedule_1), (optimizer_2, schedule_2) = (run.sgd(net, settings) for net in nets)
+    optimizers = optimizer_1, optimizer_2
+    past = torch.zeros(2, settings.average_losses, len(data), device=run.device)  # scaled losses, newest last
+    clean = torch.ones(2, len(data), device=run.device)  # probability of a right label, by each network
+    state = run.state(network_1=nets[0], network_2=nets[1], optimizer_1=optimizer_1, optimizer_2=optimizer_2,
+                      schedule_1=schedule_1, schedule_2=schedule_2, past=past, clean=clean,
+                      tested=("network_1", "network_2"))
+    for epoch in run.epochs(state, settings.epochs):
+        for i in range(2):
+            if epoch < settings.warmup:
+                warm_up(nets[i], optimizers[i], 2 * epoch + i, data, settings, run)
+            else:
+                train_divided(nets[i], nets[1 - i], optimizers[i], clean[1 - i], 2 * epoch + i, epoch, data,
+                              settings, run)
+        probs = [predict(net, data, run) for net in nets]
+        for i in range(2):
+            loss = -probs[i].gather(1, data.y[:, None])[:, 0].clamp(min=1e-12).log()
+            loss = (loss - loss.min()) / (loss.max() - loss.min()).clamp(min=1e-12)
+            past[i] = torch.cat((past[i, 1:], loss[None]))
+            known = past[i, -min(epoch + 1, settings.average_losses):]
+            clean[i] = small_loss_probability(known.mean(0), seed=run.seed)
+        schedule_1.step()
+        schedule_2.step()
+        run.log(clean_score=clean.mean(0), selected=clean.mean(0) > settings.threshold, new_labels=sum(probs) / 2)
+
+
+def warm_up(network, optimizer, key, data, settings, run) -> None:
+    """Cross-entropy to the given labels for one epoch, with the entropy reward where asked for."""
+    forward = run.compiled(network)
+    for x, y, _ in data.batches(key, views=settings.view):
+        with run.autocast():
+            logits = forward(x)
+        terms = {"warm_up": losses.cross_entropy(logits, y).mean()}
+        if settings.warmup_entropy:
+            terms["negative_entropy"] = -losses.entropy(logits.float().softmax(1)).mean()
+        optimizer.zero_grad()
+        run.total(**terms).backward()
+        optimizer.step()
+
+
+def train_divided(network, other, optimizer, clean, key, epoch, data, settings, run) -> None:
+    """One network's epoch on the division `clean` (N,) of the other: co-refinement, co-guessing, MixMatch."""
+    labelled, unlabelled = divide(clean, settings.threshold)
+    half, k = max(1, settings.batch_size // 2), data.num_classes
+    draw = generator(run.seed, "divided", key)
+    beta = torch.distributions.Beta(settings.mixup, settings.mixup)
+    steps = max(1, len(labelled) // half)
+    batches = data.batches(2 * key, views=(settings.view,) * 2, batch_size=half,
+                           order=repeated(labelled, steps * half, draw))
+    without = data.batches(2 * key + 1, views=(settings.view,) * 2, batch_size=half,
+                           order=repeated(unlabelled, steps * half, draw))
+    other.eval()
+    for step, ((x, y, idx), (u, _, _)) in enumerate(zip(batches, without)):
+        w = clean[idx][:, None]
+        with torch.no_grad(), run.autocast():
+            seen, guessed = (torch.cat(v) for v in (x, u))
+            p_x = softmax(network, seen, half)
+            p_u = (softmax(network, guessed, half) + softmax(other, guessed, half)) / 2
+        onehot = torch.nn.functional.one_hot(y, k).float()
+        target_x = sharpen(w * onehot + (1 - w) * p_x, settings.sharpening)  # co-refinement
+        target_u = sharpen(p_u, settings.sharpening)  # co-guessing
+        inputs, targets = torch.cat((seen, guessed)), torch.cat((target_x,) * 2 + (target_u,) * 2)
+        share = beta.sample()
+        share, partner = torch.maximum(share, 1 - share), torch.randperm(len(inputs)).to(inputs.device)
+        with run.autocast():
+            logits = network(share * inputs + (1 - share) * inputs[partner])
+        targets = share * targets + (1 - share) * targets[partner]
+        weight = settings.unsupervised * min(1.0, (epoch - settings.warmup + step / steps) / max(1e-9, settings.ramp))
+        probs = logits.float().softmax(1)
+        optimizer.zero_grad()
+        run.total(labelled=losses.cross_entropy(logits[:2 * half], targets[:2 * half]).mean(),
+                  unlabelled=weight * ((probs[2 * half:] - targets[2 * half:]) ** 2).mean(),
+                  balance=-(k * probs.mean(0)).log().mean()).backward()
+        optimizer.step()
+    other.train()
+
+
+def divide(clean: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Indices of the images that count as labelled and as unlabelled; at the median where one side has fewer than 2."""
+    labelled = clean > threshold
+    if min(labelled.sum(), (~labelled).sum()) < 2:
+        labelled = torch.zeros_like(labelled)
+        labelled[clean.argsort(descending=True, stable=True)[:len(clean) // 2]] = True
+    return labelled.nonzero()[:, 0], (~labelled).nonzero()[:, 0]
+
+
+def repeated(index: Tensor, n: int, draw: torch.Generator) -> Tensor:
+    """n of these indices in random order, going round again where they are fewer."""
+    rounds = [index[torch.randperm(len(index), generator=draw).to(index.device)] for _ in range(-(-n // len(index)))]
+    return torch.cat(rounds)[:n]
+
+
+def softmax(network, views: Tensor, half: int) -> Tensor:
+    """The mean softmax (half, K) over the two views stacked in views (2 half, C, H, W)."""
+    probs = network(views).float().softmax(1)
+    return (probs[:half] + probs[half:]) / 2
+
+
+def sharpen(probs: Tensor, temperature: float) -> Tensor:
+    """p^(1/T), normalised: (B, K)."""
+    powered = probs ** (1 / temperature)
+    return powered / powered.sum(1, keepdim=True)
+
+
+@torch.no_grad()
+def predict(network, data, run) -> Tensor:
+    """Softmax in evaluation mode for every image, not augmented: (N, K)."""
+    network.eval()
+    with run.autocast():
+        probs = torch.cat([network(x).float().softmax(1) for x, _ in data.in_order()])
+    network.train()
+    return probs

@@ -1,0 +1,244 @@
+"""LNL-flywheel: Interconnection of Two Expectation-Maximizations (Kim, Chang, Cho, Lee, Han).
+
+Two networks with two roles. The main network g tells right labels from wrong ones: how probable is the given label
+under g, against an outlier distribution? The auxiliary network f gives every image with a doubtful label a new one.
+Each is one expectation-maximisation cycle; f's labels train g, g's verdicts make f's targets. f alone is tested.
+
+Where this differs from the paper, or chooses where it is silent:
+- One cycle is one epoch. Both E-steps run once a cycle over the whole set: f's prediction after its M-step serves the
+  new labels and (14) at once and, in the next cycle, (11) and the transition matrices, since f has not changed by then.
+- The regulariser's logarithm is of g + 1e-8 (CORES2's code), without which (8) has no lower bound for lambda > 1;
+  (4) adds 1e-8 above and below; rows of T_c without corrupted mass are uniform; epsilon_i is at least 1e-6 and
+  gamma within [0.001, 0.999].
+- p(y) in (9) is the frequency of the new labels, counted again each cycle (`prior="uniform"`: 1/K).
+- f's mixed-up images and both strong views go through the network as one batch of 3B images, so that BatchNorm sees
+  them together; MixUp's Beta(4, 4), temperature and the 2-layer projection to 128 dimensions are UNICON's.
+- g trains on crops and is evaluated without augmentation.
+- Without the auxiliary network (Table 6) g trains on the given labels weighted by (4), Eq. (7), with the regulariser,
+  and is tested; epsilon stays 1/K.
+- `confidence_regularizer` is 3 in the paper and under `paper`; the default here is what digits bear, see the notebook.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import losses
+from ..settings import Settings, refuse
+
+TINY = 1e-8  # added above and below in (4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flywheel(Settings):
+    """LNL-flywheel: one network judges the labels, another replaces the doubtful ones, in turns."""
+
+    warmup: int = 10  # epochs of plain cross-entropy for both networks before the first cycle; Sec. 4.2
+    confidence_regularizer: float = 3.0  # weight lambda of the regulariser (9) in (8), 0 = without; Sec. 4.1
+    cycle: int = 1  # epochs of training between two E-steps; the paper's epochs have 390 batches
+    ramp: int = 0  # epochs over which lambda rises from 0 to its value (0 = at once, as printed)
+    prior: str = "empirical"  # label frequencies in (9): "empirical" (of the new labels) or "uniform"
+    auxiliary: bool = True  # False = the main network alone, on the given labels weighted by (4), Eq. (7)
+    epsilon: str = "estimated"  # outlier density in (4): "estimated" by (14) or "fixed" at 1/K
+    contrastive: float = 0.025  # weight alpha of the contrastive loss, 0 = without; Sec. 4.1
+    temperature: float = 0.5  # of the contrastive loss; UNICON
+    mixup: float = 4.0  # Beta(mixup, mixup) of MixUp's coefficient; UNICON
+    strong_view: str = "strong"  # augmentation of the two views of the contrastive loss
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse(not 1 <= self.warmup < self.epochs, f"warmup {self.warmup} is not allowed: at least 1 epoch, and fewer "
+                                                   f"than all {self.epochs}")
+        refuse(min(self.confidence_regularizer, self.contrastive, self.ramp) < 0,
+               f"confidence_regularizer {self.confidence_regularizer}, contrastive {self.contrastive} and ramp "
+               f"{self.ramp} must be 0 or more")
+        refuse(self.cycle < 1, f"cycle {self.cycle} is not allowed: at least 1 epoch")
+        refuse(not self.temperature > 0, f"temperature {self.temperature} is not allowed: above 0")
+        refuse(not self.mixup > 0, f"mixup {self.mixup} is not allowed: above 0")
+        refuse(self.prior not in ("empirical", "uniform"), f"prior {self.prior!r} does not exist: empirical or uniform")
+        refuse(self.epsilon not in ("estimated", "fixed"), f"epsilon {self.epsilon!r} does not exist: estimated or fixed")
+
+
+def train_flywheel(data, settings, run) -> None:
+    """Section 3: warm up, then in every epoch one turn of the auxiliary cycle and one of the main cycle."""
+    if not settings.auxiliary:
+        return train_main_alone(data, settings, run)
+    n, k = len(data), data.num_classes
+    g, f = run.network(), run.network()
+    projector = projection(f.head.in_features).to(run.device)
+    g_optimizer, g_schedule = run.sgd(g, settings)
+    f_optimizer, f_schedule = run.sgd(f, settings, projector)
+    f_probs = torch.full((n, k), 1 / k, device=run.device)  # f's softmax, the newest
+    targets, T, T_c = f_probs.clone(), f_probs[:k].clone(), f_probs[:k].clone()
+    q = torch.ones(n, device=run.device)  # q(s = 1)
+    epsilon = torch.full((n,), 1 / k, device=run.device)
+    gamma = torch.ones((), device=run.device)
+    state = run.state(auxiliary=f, main=g, projector=projector, f_optimizer=f_optimizer, g_optimizer=g_optimizer,
+                      f_schedule=f_schedule, g_schedule=g_schedule, f_probs=f_probs, targets=targets, T=T, T_c=T_c, q=q,
+                      epsilon=epsilon, gamma=gamma, tested="auxiliary", also_tested="main")
+    for epoch in run.epochs(state, settings.epochs):
+        turn = epoch - settings.warmup
+        if turn < 0:
+            warm_up(g, g_optimizer, 2 * epoch, data, settings, run)
+            warm_up(f, f_optimizer, 2 * epoch + 1, data, settings, run)
+            f_probs.copy_(predict_auxiliary(f, epoch, data, settings, run))
+            gamma.copy_((f_probs.argmax(1) == data.y).float().mean())
+        else:
+            if turn % settings.cycle == 0:  # both E-steps are known: (4) in q, f's prediction in f_probs
+                targets.copy_(soft_targets(q, f_probs, data.y))
+                T.copy_(transition_matrix(targets, data.y))
+                T_c.copy_(transition_matrix((1 - q)[:, None] * f_probs, data.y))
+            train_auxiliary(f, projector, f_optimizer, targets, epoch, data, settings, run)
+            f_probs.copy_(predict_auxiliary(f, epoch, data, settings, run))
+            train_main(g, g_optimizer, f_probs.argmax(1), None, epoch, data, settings, run)
+        if turn < 0 or (turn + 1) % settings.cycle == 0:
+            if turn >= 0:
+                gamma.copy_(q.mean())
+                if settings.epsilon == "estimated":
+                    epsilon.copy_(outlier_density(f_probs, T_c, data.y))
+            q.copy_(cleanness(predict_main(g, data, run), data.y, gamma, epsilon))
+        g_schedule.step()
+        f_schedule.step()
+        known = {"transition": T_c, "transition_of": "corrupted", "transition_all": T} if turn >= 0 else {}
+        run.log(clean_score=q, new_labels=f_probs, gamma=gamma, **known)
+
+
+def train_main_alone(data, settings, run) -> None:
+    """Table 6, without the auxiliary network: reweighting (7) in place of resampling (8)."""
+    g = run.network()
+    optimizer, schedule = run.sgd(g, settings)
+    q = torch.ones(len(data), device=run.device)
+    gamma = torch.ones((), device=run.device)
+    state = run.state(main=g, optimizer=optimizer, schedule=schedule, q=q, gamma=gamma, tested="main")
+    for epoch in run.epochs(state, settings.epochs):
+        if epoch < settings.warmup:
+            warm_up(g, optimizer, 2 * epoch, data, settings, run)
+        else:
+            train_main(g, optimizer, data.y, q, epoch, data, settings, run)
+            gamma.copy_(q.mean())
+        g_probs = predict_main(g, data, run)
+        if epoch < settings.warmup:
+            gamma.copy_((g_probs.argmax(1) == data.y).float().mean())
+        q.copy_(cleanness(g_probs, data.y, gamma, torch.full_like(q, 1 / data.num_classes)))
+        schedule.step()
+        run.log(clean_score=q, new_labels=g_probs, gamma=gamma)
+
+
+# ---- the equations ---------------------------------------------------------------------------------------------
+
+def cleanness(g_probs: Tensor, y: Tensor, gamma: Tensor, epsilon: Tensor) -> Tensor:
+    """Eq. (4), main E-step: probability that the given label y (N,) is right, (N,), from g_probs (N, K), the share
+    gamma of right labels and each image's outlier density epsilon (N,)."""
+    gamma = gamma.clamp(1e-3, 1 - 1e-3)
+    right = gamma * g_probs.gather(1, y[:, None])[:, 0]
+    return (right + TINY) / (right + (1 - gamma) * epsilon + TINY)
+
+
+def soft_targets(q: Tensor, f_probs: Tensor, y: Tensor) -> Tensor:
+    """Eq. (11), auxiliary E-step: (N, K) probabilities of the true class; q (N,), f_probs (N, K), y (N,)."""
+    targets = (1 - q)[:, None] * f_probs
+    return targets.scatter_add_(1, y[:, None], q[:, None])
+
+
+def transition_matrix(mass: Tensor, y: Tensor) -> Tensor:
+    """T or T_c (below Eq. (13)): the shares in which each class's mass (N, K) has the given labels y (N,): (K, K),
+    row = true class. Mass (11) gives T; (1 - q) f alone, the corrupted part, gives T_c. A row with hardly any mass
+    is uniform."""
+    k = mass.shape[1]
+    counts = mass.new_zeros(k, k).index_add_(0, y, mass).T  # [true, given]
+    total = counts.sum(1, keepdim=True)
+    return torch.where(total < 1e-6, torch.full_like(counts, 1 / k), counts / total.clamp(min=1e-6))
+
+
+def outlier_density(f_probs: Tensor, T_c: Tensor, y: Tensor) -> Tensor:
+    """Eq. (14): epsilon_i (N,), how probable the given label would be if it were wrong."""
+    return (f_probs * T_c.T[y]).sum(1).clamp(min=1e-6)
+
+
+def main_loss(logits: Tensor, labels: Tensor, prior: Tensor, weight: float) -> Tensor:
+    """Eqs. (8)-(9) per image, (B,): cross-entropy to the new labels plus lambda times the expected log-probability
+    of a label drawn from the prior (K,). Its sign pushes the probability of random labels down."""
+    eta = (prior * (logits.float().softmax(1) + TINY).log()).sum(1)
+    return losses.cross_entropy(logits, labels) + weight * eta
+
+
+# ---- one epoch of each ---------------------------------------------------------------------------------------
+
+def warm_up(network, optimizer, key, data, settings, run) -> None:
+    """Cross-entropy to the given labels for one epoch; `key` names its order and crops."""
+    forward = run.compiled(network)
+    for x, y, _ in data.batches(key, views=settings.view):
+        with run.autocast():
+            logits = forward(x)
+        optimizer.zero_grad()
+        run.total(warm_up=losses.cross_entropy(logits, y).mean()).backward()
+        optimizer.step()
+
+
+def train_auxiliary(f, projector, optimizer, targets, epoch, data, settings, run) -> None:
+    """Auxiliary M-step: soft cross-entropy (13) with MixUp, plus alpha times the contrastive loss."""
+    views = (settings.view,) + (settings.strong_view,) * 2 * bool(settings.contrastive)
+    beta = torch.distributions.Beta(settings.mixup, settings.mixup)
+    for (x, *strong), _, idx in data.batches(2 * epoch + 1, views=views):
+        share, other = beta.sample(), torch.randperm(len(x)).to(x.device)
+        mixed = share * x + (1 - share) * x[other]
+        target = share * targets[idx] + (1 - share) * targets[idx][other]
+        with run.autocast():
+            features = f.features(torch.cat((mixed, *strong)))
+            logits = f.head(features[:len(x)])
+            z = projector(features[len(x):]) if strong else None
+        terms = {"auxiliary": losses.cross_entropy(logits, target).mean()}
+        if strong:
+            terms["contrastive"] = settings.contrastive * losses.contrastive(*z.chunk(2), settings.temperature).mean()
+        optimizer.zero_grad()
+        run.total(**terms).backward()
+        optimizer.step()
+
+
+def train_main(g, optimizer, labels, weights, epoch, data, settings, run) -> None:
+    """Main M-step: (8) on labels (N,), each image weighted by weights (N,) where given, as in (7)."""
+    k = data.num_classes
+    prior = torch.bincount(labels, minlength=k) / len(labels) if settings.prior == "empirical" else (
+        torch.full((k,), 1 / k, device=labels.device))
+    strength = settings.confidence_regularizer * min(1.0, (epoch - settings.warmup + 1) / max(1, settings.ramp))
+    forward = run.compiled(g)
+    for x, _, idx in data.batches(2 * epoch, views=settings.view):
+        with run.autocast():
+            logits = forward(x)
+        loss = main_loss(logits, labels[idx], prior, strength)
+        if weights is not None:
+            loss = loss + (weights[idx] - 1) * losses.cross_entropy(logits, labels[idx])
+        optimizer.zero_grad()
+        run.total(main=loss.mean()).backward()
+        optimizer.step()
+
+
+@torch.no_grad()
+def predict_auxiliary(f, epoch, data, settings, run) -> Tensor:
+    """f's softmax for every image, the mean over two weak views (Sec. 4.1 (i)): (N, K)."""
+    return (predict(f, data.in_order(settings.view, epoch=2 * epoch), run)
+            + predict(f, data.in_order(settings.view, epoch=2 * epoch + 1), run)) / 2
+
+
+def predict_main(g, data, run) -> Tensor:
+    """g's softmax for every image, not augmented: (N, K)."""
+    return predict(g, data.in_order(), run)
+
+
+@torch.no_grad()
+def predict(network, batches, run) -> Tensor:
+    """Softmax in evaluation mode over the batches of `in_order`: (N, K)."""
+    network.eval()
+    with run.autocast():
+        probs = torch.cat([network(x).float().softmax(1) for x, _ in batches])
+    network.train()
+    return probs
+
+
+def projection(width: int, dimensions: int = 128) -> nn.Module:
+    """The contrastive loss's head: two linear layers, (B, width) -> (B, dimensions)."""
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, dimensions))

@@ -1,0 +1,92 @@
+"""DivideMix: the mixture, the division, and what each network learns from."""
+
+import numpy as np
+import pytest
+import torch
+
+import lnl_kit
+from lnl_kit.methods import dividemix
+from lnl_kit.selection import small_loss_probability
+from lnl_kit.settings import make
+
+TINY = {"epochs": 3, "warmup": 1, "train_size": 256, "progress": False}
+
+
+def test_small_losses_are_clean():
+    g = torch.Generator().manual_seed(0)
+    loss = torch.cat((0.1 + 0.03 * torch.randn(300, generator=g), 0.8 + 0.05 * torch.randn(100, generator=g)))
+    clean = small_loss_probability(loss)
+    assert (clean[:300] > 0.5).all() and (clean[300:] < 0.5).all()
+    assert (small_loss_probability(torch.full((9,), 0.3)) == 1).all()
+
+
+def test_division_and_its_fallback():
+    labelled, unlabelled = dividemix.divide(torch.tensor([0.9, 0.2, 0.6, 0.1]), 0.5)
+    assert labelled.tolist() == [0, 2] and unlabelled.tolist() == [1, 3]
+    labelled, unlabelled = dividemix.divide(torch.tensor([0.9, 0.7, 0.6, 0.8]), 0.5)  # nobody unlabelled
+    assert labelled.tolist() == [0, 3] and unlabelled.tolist() == [1, 2]
+
+
+def test_sharpening_by_hand():
+    assert dividemix.sharpen(torch.tensor([[0.6, 0.3, 0.1]]), 0.5)[0].tolist() == pytest.approx(
+        [0.36 / 0.46, 0.09 / 0.46, 0.01 / 0.46], abs=1e-6)
+
+
+def test_repeated_goes_round_before_it_repeats():
+    draw = torch.Generator().manual_seed(0)
+    order = dividemix.repeated(torch.tensor([5, 7, 9]), 7, draw)
+    assert len(order) == 7 and order[:3].sort().values.tolist() == [5, 7, 9] == order[3:6].sort().values.tolist()
+
+
+def test_each_network_trains_on_the_others_division_and_alone(tmp_path, monkeypatch):
+    states, seen = [], []
+    from lnl_kit.run import Run
+    state_of, train_divided = Run.state, dividemix.train_divided
+
+    def spy(self, **parts):
+        states.append(parts)
+        return state_of(self, **parts)
+
+    def checked(network, other, optimizer, clean, *args):
+        state = states[0]
+        i = 0 if network is state["network_1"] else 1
+        assert torch.equal(clean, state["clean"][1 - i]) and other is state[f"network_{2 - i}"]
+        before = [p.detach().clone() for p in other.parameters()]
+        for p in other.parameters():
+            p.grad = None
+        train_divided(network, other, optimizer, clean, *args)
+        assert all(p.grad is None and torch.equal(p, b) for p, b in zip(other.parameters(), before))
+        seen.append(i)
+
+    monkeypatch.setattr(Run, "state", spy)
+    monkeypatch.setattr(dividemix, "train_divided", checked)
+    lnl_kit.train("dividemix", out=tmp_path, **TINY)
+    assert seen == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("variant", [{"unsupervised": 0.0}, {"threshold": 0.8}, {"warmup_entropy": True},
+                                     {"sharpening": 1.0}, {"ramp": 0}])
+def test_settings_change_the_run(tmp_path, variant):
+    settings = TINY | {"epochs": 4, "rate": 0.5}
+    plain, other = (lnl_kit.train("dividemix", out=tmp_path, **settings | changes) for changes in ({}, variant))
+    assert not np.array_equal(other.arrays["new_labels"], plain.arrays["new_labels"])
+
+
+def test_losses_are_averaged_over_epochs_where_asked(tmp_path):
+    run = lnl_kit.train("dividemix", out=tmp_path, average_losses=2, **TINY)
+    past = torch.load(run.folder / "state.pt", weights_only=True)["state"]["past"]
+    assert past.shape == (2, 2, 256) and not torch.equal(past[0, 0], past[0, 1])
+    assert ((past >= 0) & (past <= 1)).all()
+
+
+def test_what_is_logged_and_tested(tmp_path):
+    run = lnl_kit.train("dividemix", out=tmp_path, **TINY)
+    assert run.arrays["new_labels"].shape == (256, 10) and run.arrays["selected"].dtype == bool
+    assert len(run.networks()) == 2, "the mean of both is tested"
+
+
+def test_settings_refuse_impossible_values():
+    for values in ({"warmup": 0}, {"threshold": 1}, {"sharpening": 0}, {"mixup": 0}, {"unsupervised": -1},
+                   {"average_losses": 0}):
+        with pytest.raises(ValueError, match=next(iter(values))):
+            make(dividemix.DivideMix, **values)
