@@ -120,7 +120,7 @@ class OpenedRun:
             spec = saved["networks"][name]
             if spec is None:
                 raise ValueError(f"the network {name!r} was not made by run.network(): it cannot be built again")
-            net = models.make(spec["name"], spec["num_classes"], spec["channels"])
+            net = models.make(spec["name"], spec["num_classes"], spec["channels"], pretrained=False)
             net.load_state_dict(values)
             nets.append(net.eval().to(memory_format=torch.channels_last))
         return nets
