@@ -61,7 +61,7 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
 def add_train_flags(add: argparse.ArgumentParser, method: str | None) -> None:
     """The flags of `lnl train`, and those of the method's settings."""
     add.add_argument("method", choices=METHODS, metavar="METHOD", help=f"one of: {', '.join(METHODS)}")
-    add.add_argument("--dataset", default="digits", help="digits, cifar10, cifar100 or folder:PATH")
+    add.add_argument("--dataset", default="digits", help="digits, cifar10, cifar100, tiny_imagenet, clothing1m, webvision or folder:PATH")
     add.add_argument("--noise", help=f"{', '.join(noise.NAMES)} or matrix:FILE.csv; default symmetric, with --labels none")
     add.add_argument("--rate", type=float, help="share of the labels that the noise acts on, in [0, 1]; default 0.5")
     add.add_argument("--preset", default="quick", help="quick, demo, paper, or paper:NAME for that paper's cell")

@@ -1,21 +1,18 @@
-"""Data sets: `load("digits" | "cifar10" | "cifar100" | "folder:PATH")` gives a `Dataset`: images and labels.
+"""Data sets: `load("digits" | "cifar10" | … | "folder:PATH")` gives a `Dataset`: images and labels.
 
 Pixels are the same on every platform, splits are fixed, and every data set carries a fingerprint of its
-contents (images, labels, test set, class names; never a path), by which finished runs are found again.
+contents (images, labels, test set, class names; never where it lies), by which finished runs are found again.
+For clothing1m and webvision names and sizes of the image files stand for their pixels.
 """
 
 from __future__ import annotations
 
 import codecs
-import contextlib
 import hashlib
 import os
 import pickle
-import socket
 import sys
-import tarfile
 from dataclasses import dataclass, replace
-from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import folders, label_tables
+from . import built_in, folders, label_tables, large_sets
 from .label_tables import Problem
+from .streams import Stream, file_digests, pick
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR100_CLASSES = tuple(
@@ -38,14 +36,24 @@ CIFAR100_CLASSES = tuple(
     "wardrobe whale willow_tree wolf woman worm".split()
 )
 CLASSES = {"digits": tuple("0123456789"), "cifar10": CIFAR10_CLASSES, "cifar100": CIFAR100_CLASSES}
-# Per channel, of the training images in [0, 1].
+# Per channel, of the training images in [0, 1]; webvision has ImageNet's, as in the papers' code.
 MEAN_STD = {
     "digits": ((0.305811,), (0.319038,)),
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "tiny_imagenet": ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
+    "clothing1m": ((0.6959, 0.6537, 0.6371), (0.3113, 0.3192, 0.3214)),
+    "webvision": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-NAMES = (*CLASSES, "folder:PATH")
-PATIENCE = 10  # seconds of silence after which a download has failed
+NAMES = (*CLASSES, *large_sets.LISTINGS, "folder:PATH")
+
+
+class SecondTest(NamedTuple):
+    """A second test set, whose metrics are called `<name>_accuracy` and `<name>_top5`."""
+
+    name: str
+    x: Tensor | Stream  # uint8 (M, C, H, W)
+    y: Tensor  # int64 (M,)
 
 
 @dataclass(frozen=True)
@@ -59,26 +67,27 @@ class Dataset:
     slug: str  # safe in a path: "digits", "folder-photos"
     like: str  # built-in set whose normalisation, augmentation, noise pairs apply; "" = none, a folder
     classes: tuple[str, ...]  # K names
-    x: Tensor  # uint8 (N, C, H, W), may be a memory map
+    x: Tensor | Stream  # uint8 (N, C, H, W), may be a memory map, or files not decoded yet
     true_labels: Tensor | None  # int64 (N,); None = unknown
-    given_labels: Tensor | None  # int64 (N,) of a label file, else a folder's classes; None = see true_labels
-    test_x: Tensor  # uint8 (M, C, H, W)
+    given_labels: Tensor | None  # int64 (N,) of a label file, a folder or the web; None = see true_labels
+    test_x: Tensor | Stream  # uint8 (M, C, H, W)
     test_y: Tensor  # int64 (M,)
-    paths: tuple[str, ...] | None  # (N,) relative to the folder; None for built-in sets
+    paths: tuple[str, ...] | None  # (N,) relative to the folder; None for digits and CIFAR
     mean: tuple[float, ...]  # (C,) of images in [0, 1]
     std: tuple[float, ...]  # (C,)
     skipped: tuple[tuple[str, str], ...] = ()  # (path, reason) of what `skip_bad` left out
-    fingerprint: str = ""  # hex over pixels, labels, test set and class names
+    fingerprint: str = ""  # hex over pixels (or file names and sizes), labels, test sets and class names
     notes: tuple[str, ...] = ()  # choices worth knowing: a split that was made, images that were resized
+    second_test: SecondTest | None = None
 
 
 class _Raw(NamedTuple):
     """A data set before a label file is read and what is bad is left out."""
 
     classes: tuple[str, ...]
-    x: np.ndarray  # uint8 (N, C, H, W)
+    x: np.ndarray | Stream  # uint8 (N, C, H, W)
     y: np.ndarray  # int64 (N,): the truth of a built-in set, the folder an image lies in
-    test_x: np.ndarray
+    test_x: np.ndarray | Stream
     test_y: np.ndarray
     digests: np.ndarray | None = None  # uint8 (N, 16); None = still to be computed
     test_digests: np.ndarray | None = None
@@ -86,20 +95,22 @@ class _Raw(NamedTuple):
     test_paths: list[str] | None = None
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    second: tuple | None = None  # (name, x, y, digests)
 
 
 def load(name: str, *, root=None, image_size: int | None = None, labels=None, label_column: str | None = None,
          true_column: str | None = None, like: str | None = None, skip_bad: bool = False) -> Dataset:
-    """The data set `name`: "digits", "cifar10", "cifar100" or "folder:PATH".
+    """The data set `name`: one of `NAMES`; data/README.md says what to put where.
 
     root: where downloads and caches lie; None = `data_root()`.
-    image_size: pixels a side. None = the set's own (digits 16, CIFAR 32); for a folder the images' own if
-        they share a square one of at most 256 pixels, else 32. Resizing scales the shorter side and cuts out
-        the centre.
+    image_size: pixels a side. None = the set's own (digits 16, CIFAR 32, tiny_imagenet 64), 224 for clothing1m
+        and webvision; for a folder the images' own if they share a square one of at most 256 pixels, else 32.
+        Resizing scales the shorter side and cuts out the centre.
     labels: CSV of the training images' labels, with a column `path` (relative to the folder, `train/` may be
-        left out) or, for built-in sets, `index`. label_column: None = `given`, else `label`. true_column:
-        None = the truth is unknown for a folder, and the set's own labels for a built-in set.
-        A folder without `labels` has its classes as given labels and no true ones.
+        left out) or, for digits and CIFAR, `index`. label_column: None = `given`, else `label`. true_column:
+        None = the truth is unknown for a folder, clothing1m and webvision, else the set's own labels.
+        A folder without `labels` has its classes as given labels and no true ones, likewise clothing1m and
+        webvision, whose labels come from the web. Their images are a Stream, decoded when they are used.
         Test images keep their folder's class unless the CSV names them.
     like: for a folder with the classes of a built-in set, that set's name: its class order and normalisation.
     skip_bad: leave out unreadable images, unknown classes, images without a label and labels without an
@@ -119,18 +130,23 @@ def load(name: str, *, root=None, image_size: int | None = None, labels=None, la
         path = Path(name.removeprefix("folder:")).expanduser()
         slug = "folder-" + folders.safe(Path(os.path.abspath(path)).name)
         raw = _folder(path, root / "cache", image_size, like)
-    elif name in CLASSES:
+    elif name in NAMES:
         if like not in (None, "", name):
             raise ValueError(f"{name} cannot be like '{like}': that is for folders of images")
         slug, like = name, name
-        raw = _digits() if name == "digits" else _cifar(name, root)
-        if image_size is not None:
-            x, test_x = (folders.resize(images, image_size) for images in (raw.x, raw.test_x))
-            raw = raw._replace(x=x, test_x=test_x)
+        if name == "tiny_imagenet":
+            raw = _decoded(large_sets.tiny_imagenet(root), root / "cache", image_size)
+        elif name in large_sets.LISTINGS:
+            raw = _streamed(large_sets.LISTINGS[name](root), image_size)
+        else:
+            raw = _Raw(CLASSES[name], *(built_in.digits() if name == "digits" else built_in.cifar(name, root)))
+            if image_size is not None:
+                x, test_x = (folders.resize(images, image_size) for images in (raw.x, raw.test_x))
+                raw = raw._replace(x=x, test_x=test_x)
     else:
         raise ValueError(f"unknown data set '{name}': choose one of {', '.join(NAMES)}")
 
-    given, true = (raw.y, None) if is_folder else (None, raw.y)
+    given, true = (raw.y, None) if is_folder or name in large_sets.OWN_NOISE else (None, raw.y)
     test_y, problems = raw.test_y, list(raw.problems)
     keep, keep_test = raw.y >= 0, raw.test_y >= 0  # all but what cannot be read or belongs to no class
     if labels is not None:
@@ -146,13 +162,18 @@ def load(name: str, *, root=None, image_size: int | None = None, labels=None, la
             raise ValueError(f"{name}: no usable {part} image is left out of {len(mask)}")
 
     def kept(values, mask):  # the memory map itself where nothing is left out
-        return values if values is None or mask.all() else values[mask]
+        return values if values is None or mask.all() else pick(values, np.flatnonzero(mask))
 
     x, given, true = kept(raw.x, keep), kept(given, keep), kept(true, keep)
     test_x, test_y = kept(raw.test_x, keep_test), kept(test_y, keep_test)
     digests = folders.image_digests(x) if raw.digests is None else kept(raw.digests, keep)
     test_digests = (folders.image_digests(test_x) if raw.test_digests is None
                     else kept(raw.test_digests, keep_test))
+    second, second_parts = None, ()
+    if raw.second:
+        title, *parts = raw.second
+        second_x, second_y, second_digests = (kept(part, parts[1] >= 0) for part in parts)
+        second, second_parts = SecondTest(title, second_x, _tensor(second_y)), (second_digests, second_y)
     if like and len(MEAN_STD[like][0]) == x.shape[1]:
         mean, std = MEAN_STD[like]
     else:
@@ -160,11 +181,15 @@ def load(name: str, *, root=None, image_size: int | None = None, labels=None, la
     for note in raw.notes:
         print(f"{name}: {note}", file=sys.stderr)
     return Dataset(
-        name, slug, like or "", raw.classes, torch.from_numpy(x), _tensor(true), _tensor(given),
-        torch.from_numpy(test_x), _tensor(test_y),
+        name, slug, like or "", raw.classes, _images(x), _tensor(true), _tensor(given), _images(test_x),
+        _tensor(test_y),
         None if raw.paths is None else tuple(p for p, k in zip(raw.paths, keep) if k), mean, std,
-        skipped=tuple((p.path, p.detail) for p in problems), notes=raw.notes,
-        fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y))
+        skipped=tuple((p.path, p.detail) for p in problems), notes=raw.notes, second_test=second,
+        fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts))
+
+
+def _images(x: np.ndarray | Stream) -> Tensor | Stream:
+    return x if isinstance(x, Stream) else torch.from_numpy(x)
 
 
 def _tensor(labels: np.ndarray | None) -> Tensor | None:
@@ -207,18 +232,42 @@ def _folder(path: Path, cache: Path, image_size: int | None, like: str | None) -
                 tuple(notes + [pixels.note] * bool(pixels.note)))
 
 
+def _decoded(listing: large_sets.Listing, cache: Path, image_size: int | None) -> _Raw:
+    """A listed set, decoded once and kept as a folder's images are."""
+    (files, y), (test_files, test_y) = listing.parts.values()
+    n, paths = len(y), [f.path for f in files + test_files]
+    pixels = folders.pixels(listing.folder, files + test_files, image_size, cache)
+    y = np.concatenate([y, test_y])
+    y[list(pixels.unreadable)] = -1
+    problems = [Problem("unreadable images", paths[i], why) for i, why in pixels.unreadable.items()]
+    return _Raw(listing.classes, pixels.x[:n], y[:n], pixels.x[n:], y[n:], pixels.digests[:n], pixels.digests[n:],
+                paths[:n], paths[n:], tuple(problems))
+
+
+def _streamed(listing: large_sets.Listing, image_size: int | None) -> _Raw:
+    """A listed set whose images are decoded when they are used."""
+    size, problems, parts = image_size or large_sets.IMAGE_SIZE, [], {}
+    for part, (files, y) in listing.parts.items():
+        there = np.array([f.size > 0 for f in files])
+        problems += [Problem("unreadable images", files[i].path, "missing or empty") for i in np.flatnonzero(~there)]
+        paths = [f.path for f in files]
+        parts[part] = Stream(listing.folder, paths, size), np.where(there, y, -1), file_digests(files, size), paths
+    (x, y, digests, paths), (test_x, test_y, test_digests, test_paths) = parts.pop("train"), parts.pop("test")
+    second = next(((name, *part[:3]) for name, part in parts.items()), None)
+    return _Raw(listing.classes, x, y, test_x, test_y, digests, test_digests, paths, test_paths, tuple(problems),
+                second=second)
+
+
 def subset(dataset: Dataset, train_index, test_index=None) -> Dataset:
     """The data set with only the training (and test) images of these positions; it keeps its fingerprint."""
-    def pick(values, index):
-        return None if values is None else values[index]
-
     train_index = torch.as_tensor(np.asarray(train_index), dtype=torch.int64)
-    changes = {key: pick(getattr(dataset, key), train_index) for key in ("x", "true_labels", "given_labels")}
+    changes = {key: pick(values, train_index) for key in ("x", "true_labels", "given_labels")
+               if (values := getattr(dataset, key)) is not None}
     if dataset.paths is not None:
         changes["paths"] = tuple(dataset.paths[i] for i in train_index.tolist())
     if test_index is not None:
         test_index = torch.as_tensor(np.asarray(test_index), dtype=torch.int64)
-        changes |= {"test_x": dataset.test_x[test_index], "test_y": dataset.test_y[test_index]}
+        changes |= {"test_x": pick(dataset.test_x, test_index), "test_y": dataset.test_y[test_index]}
     return replace(dataset, **changes)
 
 
@@ -234,10 +283,13 @@ def data_root() -> Path:
     return Path(told).expanduser() if told else project_folder() / "data"
 
 
-def fingerprint(classes, x_digests, given, true, test_digests, test_y) -> str:
-    """Hex digest of what a data set holds; `x_digests (N, 16)`, `test_digests (M, 16)`: one an image."""
+def fingerprint(classes, x_digests, given, true, test_digests, test_y, *second) -> str:
+    """Hex digest of what a data set holds; `x_digests (N, 16)`, `test_digests (M, 16)`: one an image.
+
+    second: digests and labels of a second test set.
+    """
     h = hashlib.blake2b(repr(tuple(classes)).encode(), digest_size=16)
-    for part in (x_digests, given, true, test_digests, test_y):
+    for part in (x_digests, given, true, test_digests, test_y, *second):
         if part is None:
             h.update(b"none")
         else:
@@ -262,72 +314,6 @@ def channel_stats(x: np.ndarray, at_most: int = 10_000) -> tuple[tuple[float, ..
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 1.0))  # one grey level at least: no division by zero
     return tuple((mean / 255).round(6).tolist()), tuple((std / 255).round(6).tolist())
-
-
-def _digits() -> _Raw:
-    """1,797 handwritten digits (scikit-learn's copy of the UCI set), 8x8, shown at 16x16; 360 for test."""
-    from sklearn.datasets import load_digits  # slow to import, so only when needed
-
-    bunch = load_digits()
-    pixels, y = bunch.images.astype(np.int64), bunch.target.astype(np.int64)  # (1797, 8, 8) in 0..16
-    for axis in (1, 2):  # bilinear to twice the size: 3/4 of the nearest pixel and 1/4 of the next
-        pixels = _double(pixels, axis)
-    x = ((pixels * 255 + 128) // 256).astype(np.uint8)[:, None]  # 0..256 to 0..255, rounded in integers
-    train, test = folders.stratified_split(y, 360, seed=0)
-    return _Raw(CLASSES["digits"], x[train], y[train], x[test], y[test])
-
-
-def _double(pixels: np.ndarray, axis: int) -> np.ndarray:
-    """4 x the bilinear interpolation of `pixels` to twice the size along `axis`; the edge is repeated."""
-    pixels = np.moveaxis(pixels, axis, -1)
-    before = np.concatenate([pixels[..., :1], pixels[..., :-1]], -1)
-    after = np.concatenate([pixels[..., 1:], pixels[..., -1:]], -1)
-    out = np.stack([3 * pixels + before, 3 * pixels + after], -1).reshape(*pixels.shape[:-1], -1)
-    return np.moveaxis(out, -1, axis)
-
-
-def _cifar(name: str, root: Path) -> _Raw:
-    (x, y), (test_x, test_y) = _cifar_part(name, root, True), _cifar_part(name, root, False)
-    return _Raw(CLASSES[name], _planes(x), y, _planes(test_x), test_y)
-
-
-def _planes(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))  # (N, H, W, C) to (N, C, H, W)
-
-
-def _cifar_part(name: str, root: Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 32, 32, 3) and labels (N,) as torchvision downloads (to `root`), checks and reads them.
-
-    Raises FileNotFoundError with one sentence that says which file to put where.
-    """
-    from torchvision import datasets  # slow to import, so only when needed
-
-    kind = datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
-    try:
-        part = kind(root, train=train)
-    except RuntimeError:  # torchvision's word for "not there, or not with the right checksum"
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            with folders.locked(root / f"{name}.lock"), _patience(PATIENCE):
-                part = kind(root, train=train, download=True)
-        except (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError) as error:
-            archive = root / kind.filename
-            there = "what is there is not that file, and " if archive.is_file() else ""
-            raise FileNotFoundError(
-                f"{name} is not in {root}: put {kind.filename} (from {kind.url}, MD5 {kind.tgz_md5}) there "
-                f"as {archive} ({there}the download failed: {error})") from error
-    return part.data, np.asarray(part.targets, np.int64)
-
-
-@contextlib.contextmanager
-def _patience(seconds: float):
-    """Network calls that are silent for so long fail (torchvision sets no limit)."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 HUMAN_SOURCE = "https://github.com/UCSC-REAL/cifar-10-100n"
@@ -367,12 +353,21 @@ def human_labels(dataset_name: str, column: str, root=None, true_labels=None) ->
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} is not the label file of {dataset_name} ({reason}): fetch it again from "
                          f"{HUMAN_SOURCE}") from error
-    truth = _cifar_part(dataset_name, root, True)[1] if true_labels is None else np.asarray(true_labels)
+    truth = built_in.cifar_part(dataset_name, root, True)[1] if true_labels is None else np.asarray(true_labels)
     if clean.shape != truth.shape or labels.shape != truth.shape or (clean != truth).any():
         wrong = int((clean != truth).sum()) if clean.shape == truth.shape else len(clean)
         raise ValueError(f"the clean labels in {path} disagree with {dataset_name} on {wrong} of "
                          f"{len(truth)} images: it is another file, or its images are in another order")
     return torch.from_numpy(labels)
+
+
+def clothing1m_double_labels(root=None) -> tuple[np.ndarray, np.ndarray]:
+    """(given, true), int64 (n,) each: the images of Clothing1M that carry both a noisy and a clean label.
+
+    They are the only ones of its training images whose truth is known, for the transition matrix.
+    root: where `clothing1m` lies; None = `data_root()`. Raises FileNotFoundError that says what to put where.
+    """
+    return large_sets.clothing1m_double_labels(data_root() if root is None else Path(root).expanduser())
 
 
 # What a pickled numpy array of whole numbers is made of, under the names old and new numpy give it.

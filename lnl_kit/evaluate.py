@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from . import metrics
-from .batches import NoisyData
+from .batches import NoisyData, at_once
+from .streams import in_chunks
 
 LOGGED = ("clean_score", "selected", "new_labels", "train_probs", "transition", "transition_of",
           "transition_all", "accepted", "test_accepted")
@@ -31,15 +32,15 @@ def history_epochs(total: int) -> list[int]:
 def predict(networks, images: Tensor, data: NoisyData, autocast=contextlib.nullcontext):
     """(n, K) float32 probabilities on the CPU: the mean of the networks' softmaxes, in evaluation mode.
 
-    images: uint8 (n, C, H, W). The networks' training mode is restored.
+    images: uint8 (n, C, H, W), a tensor or a Stream. The networks' training mode is restored.
     """
-    batch_size = 256 if data.device.type == "cpu" else 2000  # small ones stay in a CPU's cache
+    batch_size = min(256 if data.device.type == "cpu" else 2000, at_once(images))  # small ones stay in a CPU's cache
     modes = [net.training for net in networks]
     for net in networks:
         net.eval()
     rows = []
-    for start in range(0, len(images), batch_size):
-        x = data.normalise(images[start:start + batch_size])
+    for x in in_chunks(images, [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]):
+        x = data.normalise(x)
         with autocast():
             logits = [net(x) for net in networks]
         rows.append(sum(z.float().softmax(1) for z in logits) / len(networks))
@@ -49,14 +50,18 @@ def predict(networks, images: Tensor, data: NoisyData, autocast=contextlib.nullc
 
 
 class Evaluator:
-    """Knows the truth: test set, true training labels (None = unknown), a held-out noisy set (or None)."""
+    """Knows the truth: test set, true training labels (None = unknown), a held-out noisy set (or None).
 
-    def __init__(self, data: NoisyData, given, true, test_x, test_y, noisy_val=None):
+    second: (name, images, labels) of a second test set, or None.
+    """
+
+    def __init__(self, data: NoisyData, given, true, test_x, test_y, noisy_val=None, second=None):
         self.data, self.test_x = data, test_x
         self.given = np.asarray(given)
         self.true = None if true is None else np.asarray(true)
         self.test_y = np.asarray(test_y)
         self.noisy_val = noisy_val  # (images, given labels)
+        self.second = second
         rng = np.random.RandomState(0)
         n, k = len(self.given), data.num_classes
         whole = n * k <= HISTORY_NUMBERS
@@ -72,6 +77,12 @@ class Evaluator:
             images, labels = self.noisy_val
             row["noisy_val_accuracy"] = metrics.accuracy(
                 predict(networks, images, self.data, autocast).numpy(), np.asarray(labels))
+        if self.second is not None:
+            name, images, labels = self.second
+            second_probs = predict(networks, images, self.data, autocast).numpy()
+            row[f"{name}_accuracy"] = metrics.accuracy(second_probs, np.asarray(labels))
+            if self.data.num_classes > 20:
+                row[f"{name}_top5"] = metrics.top_k(second_probs, np.asarray(labels), 5)
         return row, probs
 
     def train_probs(self, networks, autocast) -> np.ndarray:

@@ -192,7 +192,7 @@ def _write_images(paths: list[Path], shape: tuple[int, int, int], own: bool, gre
                   out: Path) -> dict[int, str]:
     """Decode `paths` to images.npy and digests.npy; returns why images could not be read, by position."""
     def decode(part: list[Path]):
-        return _decode_chunk(part, shape, own, grey)
+        return decode_files(part, shape, own, grey)
 
     chunks = [paths[i:i + CHUNK] for i in range(0, len(paths), CHUNK)]
     unreadable: dict[int, str] = {}
@@ -210,10 +210,14 @@ def _write_images(paths: list[Path], shape: tuple[int, int, int], own: bool, gre
     return unreadable
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _in_parallel(fn, chunks: list) -> Iterator:
     """`fn` of each chunk, in order, on all cores. Threads: Pillow decodes without holding Python's lock."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    pool = ThreadPoolExecutor(cores)
+    pool = ThreadPoolExecutor(cores())
     bar = tqdm(desc="decoding images", total=sum(map(len, chunks)), unit=" images", disable=len(chunks) < 8,
                leave=False, mininterval=1, file=sys.stderr)
     try:
@@ -238,8 +242,8 @@ class _Differs(Exception):
     """An image is not like the first one; its argument is "size" or "colour"."""
 
 
-def _decode_chunk(paths: list[Path], shape: tuple[int, int, int], own: bool,
-                  grey: bool) -> tuple[np.ndarray, dict[int, str]]:
+def decode_files(paths: list[Path], shape: tuple[int, int, int], own: bool,
+                 grey: bool) -> tuple[np.ndarray, dict[int, str]]:
     """Images uint8 (len(paths), *shape), black where unreadable, and the reasons by position.
 
     Raises _Differs where `own` size is asked of an image of another size, or `grey` of one in colour.

@@ -9,29 +9,59 @@ Every network has, for x (B, C, H, W):
 
 from __future__ import annotations
 
+import importlib.util
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import ResNet
+from torchvision.models import ResNet, ResNet50_Weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from .built_in import PATIENCE, patience
 
-def make(name: str, num_classes: int, channels: int = 3) -> nn.Module:
+
+def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True) -> nn.Module:
     """The network `name` for images of 1 or 3 channels, with random weights from torch's global generator.
 
-    Raises ValueError for an unknown name, fewer than 2 classes, or a number of channels other than 1 or 3.
+    `*_imagenet` starts from weights trained on ImageNet, all but its head; pretrained=False: from random ones too,
+    to be replaced by saved ones.
+    Raises ValueError for an unknown name, fewer than 2 classes, or a number of channels other than 1 or 3 (or 1 for
+    ImageNet's weights), and FileNotFoundError where these cannot be downloaded.
     """
     check(name)
     if channels not in (1, 3):
         raise ValueError(f"networks take images of 1 or 3 channels, not {channels}")
     if num_classes < 2:
         raise ValueError(f"a classifier needs at least 2 classes, not {num_classes}")
-    return _MAKERS[name](num_classes, channels)
+    net = _MAKERS[name](num_classes, channels)
+    if name.endswith("_imagenet") and pretrained:
+        if channels != 3:
+            raise ValueError(f"{name} starts from weights for images of 3 channels, not {channels}")
+        weights = {k: v for k, v in _imagenet_weights().items() if not k.startswith("fc.")}
+        net.load_state_dict(weights | {k: v for k, v in net.state_dict().items() if k.startswith("fc.")})
+    return net
 
 
 def check(name: str) -> None:
-    """Raise ValueError for an unknown network, naming those that exist."""
+    """Raise ValueError for an unknown network, naming those that exist, and for one whose library is missing."""
     if name not in _MAKERS:
         raise ValueError(f"unknown network {name!r}; choose one of {', '.join(NAMES)}")
+    if name == "inception_resnet_v2" and importlib.util.find_spec("timm") is None:
+        raise ValueError("inception_resnet_v2 needs the library timm: pip install timm")
+
+
+def _imagenet_weights() -> dict[str, Tensor]:
+    """torchvision's ResNet-50 trained on ImageNet, as first released; downloaded once, to torch's cache."""
+    weights = ResNet50_Weights.IMAGENET1K_V1
+    try:
+        with patience(PATIENCE):
+            return weights.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError, HTTPException) as error:
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        raise FileNotFoundError(f"the ImageNet weights of resnet50 are not at {path}: put {path.name} (from "
+                                f"{weights.url}) there (the download failed: {error})") from error
 
 
 class Classifier(nn.Module):
@@ -139,6 +169,23 @@ class TorchvisionResNet(Classifier, ResNet):
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
+class InceptionResNetV2(Classifier):
+    """Inception-ResNet-v2 (Szegedy et al. 2016) as in timm, with random weights; images of at least 75 pixels."""
+
+    def __init__(self, num_classes: int, channels: int):
+        super().__init__()
+        import timm  # optional, and slow to import
+
+        self.body = timm.create_model("inception_resnet_v2", num_classes=0, in_chans=channels)
+        self.head = nn.Linear(self.body.num_features, num_classes)
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        if min(x.shape[2:]) < 75:
+            raise ValueError(f"inception_resnet_v2 needs images of at least 75 pixels a side, not {min(x.shape[2:])}: "
+                             "--image-size sets it")
+        return self.body.forward_features(x)
+
+
 _WIDE = (64, 128, 256, 512)
 _MAKERS = {
     "small_cnn": SmallCNN,
@@ -148,5 +195,7 @@ _MAKERS = {
     "resnet18": lambda k, c: TorchvisionResNet(BasicBlock, [2, 2, 2, 2], True, k, c),
     "resnet34": lambda k, c: TorchvisionResNet(BasicBlock, [3, 4, 6, 3], True, k, c),
     "resnet50": lambda k, c: TorchvisionResNet(Bottleneck, [3, 4, 6, 3], False, k, c),
+    "resnet50_imagenet": lambda k, c: TorchvisionResNet(Bottleneck, [3, 4, 6, 3], False, k, c),
+    "inception_resnet_v2": InceptionResNetV2,
 }
 NAMES = tuple(_MAKERS)

@@ -8,7 +8,9 @@ from . import published
 
 PAPER_OF = {"nrd": "nrd"}  # a method's own paper; a baseline's cells are those of NRD's Table 5
 PAPER_NETWORKS = {"preactresnet34": "preact_resnet34", "preactresnet18": "preact_resnet18",
-                  "resnet18": "resnet18", "resnet34": "resnet34", "resnet50": "resnet50"}
+                  "resnet18": "resnet18", "resnet34": "resnet34", "resnet50": "resnet50",
+                  "resnet50 imagenet_pretrained": "resnet50_imagenet", "inceptionresnetv2": "inception_resnet_v2"}
+IMAGE_SIZE = {"tiny_imagenet": 64, "clothing1m": 224, "webvision": 224}  # pixels a side under `paper`
 # Step sizes that differ under `demo`: NRD's divergence as printed has a gradient 13 times smaller than cross-entropy's
 # at the start and underfits its given labels in 50 epochs of real images; GJS's scale makes up for it.
 DEMO = {"nrd": {"scale_jsd": True}}
@@ -42,7 +44,8 @@ def resolve(preset: str, method: str, settings_class: type, *, dataset: str, noi
     if kind != "paper":
         raise ValueError(f"preset {preset!r} does not exist: quick, demo, paper, or paper:NAME for that paper's cell")
     cell, not_given = published.paper_settings(method, dataset, noise, rate, paper=paper or PAPER_OF.get(method, "nrd"))
-    model = PAPER_NETWORKS[cell.pop("architecture", "preactresnet34")]
+    architecture = cell.pop("architecture", "preactresnet34")
+    model = PAPER_NETWORKS.get(f"{architecture} {cell.get('initialization')}") or PAPER_NETWORKS[architecture]
     if {"pi1", "pi2", "pi3"} <= set(cell):
         cell["pi"] = (cell.pop("pi1"), cell.pop("pi2"), cell.pop("pi3"))
     if "ema_beta" in cell:
@@ -53,4 +56,4 @@ def resolve(preset: str, method: str, settings_class: type, *, dataset: str, noi
     if dataset == "webvision" and "teacher_view" in known:
         cell["teacher_view"] = "imagenet_augmix"
     return Preset(preset, model=model, settings=cell, not_given=not_given,
-                  image_size=224 if dataset == "webvision" else None)
+                  image_size=IMAGE_SIZE.get(dataset))

@@ -15,6 +15,7 @@ from .batches import NoisyData
 from .evaluate import predict
 from .rng import generator
 from .run import supports_bf16
+from .streams import Stream, pick
 
 
 class OpenedRun:
@@ -95,9 +96,9 @@ class OpenedRun:
                              "changed since; restore them, or train again")
         return found
 
-    def train_images(self) -> torch.Tensor:
+    def train_images(self) -> torch.Tensor | Stream:
         """uint8 (N, C, H, W): the training images in the order of every (N, ...) array."""
-        return self.dataset().x[torch.from_numpy(self.labels["index"])]
+        return pick(self.dataset().x, torch.from_numpy(self.labels["index"]))
 
     @functools.lru_cache(maxsize=32)
     def networks(self, epoch: int | None = None) -> list[torch.nn.Module]:
@@ -119,7 +120,7 @@ class OpenedRun:
             spec = saved["networks"][name]
             if spec is None:
                 raise ValueError(f"the network {name!r} was not made by run.network(): it cannot be built again")
-            net = models.make(spec["name"], spec["num_classes"], spec["channels"])
+            net = models.make(spec["name"], spec["num_classes"], spec["channels"], pretrained=False)
             net.load_state_dict(values)
             nets.append(net.eval().to(memory_format=torch.channels_last))
         return nets
@@ -156,7 +157,7 @@ class OpenedRun:
         return list(self._views(images, view, n_views, seed))
 
     def _views(self, images, view, n_views, seed):
-        s = self.settings
+        s, images = self.settings, images[:]  # a Stream is decoded
         policy = augment.view(view, like=s["like"], size=images.shape[-1], channels=images.shape[1], mean=s["mean"])
         for v in range(n_views):
             yield images if policy is None else policy(images, generator(seed, "views", v))

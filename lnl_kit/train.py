@@ -21,11 +21,13 @@ import torch
 from . import __version__, augment, data, methods, models, noise as noise_models
 from .batches import NoisyData
 from .evaluate import COLUMNS, Evaluator
+from .large_sets import OWN_NOISE
 from .presets import resolve
 from .results import OpenedRun, open_run
 from .rng import seed_of
 from .run import Run, RunError, csv_bytes, lock, save_atomically
 from .settings import Settings, make
+from .streams import Stream, pick, resident
 
 ONLY_RECORDED = ("preset", "dataset_path", "labels_file", "versions", "not_given", "image_size", "label_column",
                  "true_column", "classes", "mean", "std")  # in settings.json, not in the hash
@@ -51,7 +53,8 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
 
     method: a name of `lnl methods`, or a function `(data, settings, run)` of one's own (its settings are
         `settings_class`, by default the plain recipe).
-    noise, rate: see `lnl_kit.noise`; by default symmetric 0.5, or the labels as they come with `labels`.
+    noise, rate: see `lnl_kit.noise`; by default symmetric 0.5, or the labels as they come with `labels` and for
+        clothing1m and webvision.
     preset: quick | demo | paper | paper:NAME; keyword arguments in `settings` override its values.
     noisy_val: share of the training images held out with their given labels, the honest stopping rule.
     keep: "features" and/or "weights" (of the tested network at the history's epochs).
@@ -60,7 +63,7 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
     Raises ValueError or FileNotFoundError with one sentence for bad input, RunError when training cannot go on.
     """
     name, function, settings_class = find_method(method, settings_class)
-    noise, rate = default_noise(noise, rate, labels)
+    noise, rate = default_noise(noise, rate, labels, dataset)
     like_name = like or dataset.partition(":")[0]
     noise_models.check(noise, rate, like_name)
     if not 0 <= noisy_val < 1:
@@ -81,6 +84,8 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
     given, true = draw_labels(source, noise, rate, seed, label_column)
     index = choose(given, train_size or plan.train_size, seed)
     test_index = choose(source.test_y.numpy(), plan.test_size, 0)
+    second = source.second_test
+    second_index = None if second is None else choose(second.y.numpy(), plan.test_size, 0)
     held_out = hold_out(len(index), noisy_val, seed)
     index, val_index = index[~held_out], index[held_out]
 
@@ -90,7 +95,8 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
         "method": name, "settings": dataclasses.asdict(chosen), "model": model or plan.model, "dataset": source.name
         if not source.name.startswith("folder:") else source.slug, "like": source.like, "noise": noise.partition(":")[0], "rate": rate,
         "seed": seed, "precision": precision, "noisy_val": noisy_val, "keep": sorted(keep),
-        "train_images": len(index), "fingerprint": source.fingerprint, "labels_digest": digest(given, index, test_index),
+        "train_images": len(index), "fingerprint": source.fingerprint,
+        "labels_digest": digest(given, index, test_index, second_index),
         "method_digest": method_digest(function, settings_class),
         "preset": preset, "dataset_path": absolute(dataset), "labels_file": labels and str(Path(labels).absolute()), "label_column": label_column,
         "true_column": true_column, "image_size": image_size or plan.image_size, "not_given": plan.not_given,
@@ -125,8 +131,10 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
         noisy = NoisyData(rows(source.x, index), torch.from_numpy(given[index]), source.classes, mean=source.mean,
                           std=source.std, like=source.like, batch_size=chosen.batch_size, seed=seed, device=device)
         val = (rows(source.x, val_index), given[val_index]) if len(val_index) else None
+        if second is not None:
+            second = (second.name, rows(second.x, second_index), second.y.numpy()[second_index])
         evaluator = Evaluator(noisy, given[index], truth, rows(source.test_x, test_index),
-                              source.test_y.numpy()[test_index], val)
+                              source.test_y.numpy()[test_index], val, second)
         run = Run(folder, data=noisy, evaluator=evaluator, model=model or plan.model, seed=seed, precision=precision,
                   compile=compile, keep=tuple(keep), progress=progress, root=root, name=f"{name} seed {seed}")
         wrong = "unknown" if truth is None else f"{noise_models.actual_rate(given[index], truth):.1%}"
@@ -166,11 +174,14 @@ def find_method(method, settings_class):
     return method, *methods.METHODS[method]
 
 
-def default_noise(noise, rate, labels):
+def default_noise(noise, rate, labels, dataset):
     """Noise and rate as asked for, with design's defaults; combinations that contradict are refused."""
+    if dataset in OWN_NOISE and noise not in (None, "none"):
+        raise ValueError(f"noise {noise} on {dataset}: its labels are wrong by themselves and the truth is unknown, so "
+                         "its noise is none")
     if labels and noise not in (None, "none"):
         raise ValueError(f"noise {noise} beside --labels: labels from a file are taken as they come; drop one of them")
-    noise = noise or ("none" if labels else "symmetric")
+    noise = noise or ("none" if labels or dataset in OWN_NOISE else "symmetric")
     without_rate = noise in ("none", "human") or noise.startswith("matrix:")
     if rate is None:
         rate = 0.0 if without_rate else 0.5
@@ -213,9 +224,9 @@ def hold_out(n: int, share: float, seed: int) -> np.ndarray:
     return held
 
 
-def rows(images: torch.Tensor, index: np.ndarray) -> torch.Tensor:
-    """The images at these sorted indices; the whole set is passed on as it is, uncopied."""
-    return images if len(index) == len(images) else images[torch.from_numpy(index)]
+def rows(images: torch.Tensor | Stream, index: np.ndarray) -> torch.Tensor | Stream:
+    """The images at these sorted indices, in memory if they fit; the whole set is passed on as it is, uncopied."""
+    return resident(images if len(index) == len(images) else pick(images, torch.from_numpy(index)))
 
 
 def summarise(run: Run, uses: tuple[str, ...]) -> dict:
@@ -317,9 +328,9 @@ def find_device(name: str) -> torch.device:
 
 
 def digest(*arrays) -> str:
-    """A digest of integer arrays."""
+    """A digest of integer arrays; None counts as absent."""
     h = hashlib.blake2b(digest_size=8)
-    for a in arrays:
+    for a in filter(lambda a: a is not None, arrays):
         h.update(np.ascontiguousarray(a, dtype=np.int64).tobytes())
     return h.hexdigest()
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from lnl_kit import data, folders
+from lnl_kit import built_in, data, folders
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_subset_picks_images_labels_and_paths(digits):
 
 
 def test_wrong_names_say_what_is_allowed():
-    with pytest.raises(ValueError, match="unknown data set 'mnist'.*digits, cifar10, cifar100, folder:PATH"):
+    with pytest.raises(ValueError, match="unknown data set 'mnist'.*digits, cifar10, cifar100, tiny_imagenet, .*folder:PATH"):
         data.load("mnist")
     with pytest.raises(ValueError, match="digits cannot be like 'cifar10'"):
         data.load("digits", like="cifar10")
@@ -264,7 +264,7 @@ def test_without_network_one_sentence_says_which_file_to_put_where(tmp_path, cif
 
 def test_a_silent_server_is_given_up(tmp_path, cifar, monkeypatch):
     _, _, kind = cifar("cifar10")
-    monkeypatch.setattr(data, "PATIENCE", 0.2)
+    monkeypatch.setattr(built_in, "PATIENCE", 0.2)
     before = socket.getdefaulttimeout()
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setattr(kind, "url", f"http://127.0.0.1:{server.getsockname()[1]}/{kind.filename}")

@@ -179,13 +179,13 @@ def test_equal_but_large_or_oblong_images_are_shown_at_32(tmp_path, load):
 def decodes(monkeypatch):
     """Counts the files decoded."""
     seen = []
-    decode = folders._decode_chunk
+    decode = folders.decode_files
 
     def counting(paths, *rest):
         seen.extend(paths)
         return decode(paths, *rest)
 
-    monkeypatch.setattr(folders, "_decode_chunk", counting)
+    monkeypatch.setattr(folders, "decode_files", counting)
     return seen
 
 

@@ -1,3 +1,6 @@
+import importlib.util
+import urllib.error
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +16,13 @@ PARAMETERS = {  # 10 classes, 3 channels
     "resnet18": 11_173_962,
     "resnet34": 21_282_122,
     "resnet50": 23_528_522,
+    "resnet50_imagenet": 23_528_522,
+    "inception_resnet_v2": 54_321_834,
 }
+SMALLEST = {"inception_resnet_v2": 75}  # pixels a side
+without_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+every_network = pytest.mark.parametrize("name", [
+    pytest.param(name, marks=without_timm) if name == "inception_resnet_v2" else name for name in models.NAMES])
 
 
 def count(net):
@@ -22,17 +31,17 @@ def count(net):
 
 def build(name, num_classes=10, channels=3, seed=0):
     torch.manual_seed(seed)
-    return models.make(name, num_classes, channels)
+    return models.make(name, num_classes, channels, pretrained=False)
 
 
 def test_every_name_has_a_count():
     assert set(models.NAMES) == set(PARAMETERS)
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@every_network
 def test_parameter_counts(name):
     with torch.device("meta"):  # shapes without memory
-        ten, hundred = models.make(name, 10), models.make(name, 100)
+        ten, hundred = (models.make(name, k, pretrained=False) for k in (10, 100))
     assert count(ten) == PARAMETERS[name]
     assert count(hundred) == PARAMETERS[name] + 90 * (ten.head.in_features + 1)
 
@@ -71,13 +80,15 @@ def test_resnet50_is_torchvisions():
 
 # name -> (width, how much smaller than the image the feature map is)
 GRID = {"small_cnn": (64, 4), "preact_resnet18": (512, 8), "preact_resnet34": (512, 8),
-        "preact_resnet34_cifar": (128, 4), "resnet18": (512, 8), "resnet34": (512, 8), "resnet50": (2048, 32)}
+        "preact_resnet34_cifar": (128, 4), "resnet18": (512, 8), "resnet34": (512, 8), "resnet50": (2048, 32),
+        "resnet50_imagenet": (2048, 32), "inception_resnet_v2": (1536, 75)}
 
 
 @pytest.mark.parametrize("channels, size", [(1, 16), (3, 32)])
-@pytest.mark.parametrize("name", models.NAMES)
+@every_network
 def test_shapes_and_head(name, channels, size):
     net = build(name, 7, channels).eval()
+    size = max(size, SMALLEST.get(name, 0))
     x = torch.randn(2, channels, size, size)
     width, stride = GRID[name]
     side = -(-size // stride)
@@ -89,10 +100,11 @@ def test_shapes_and_head(name, channels, size):
     torch.testing.assert_close(features @ net.head.weight.T + net.head.bias, logits)
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@every_network
 def test_gradients_reach_every_parameter(name):
     net = build(name, 10, 1)
-    net(torch.randn(4, 1, 16, 16)).square().sum().backward()
+    size = SMALLEST.get(name, 16)
+    net(torch.randn(4, 1, size, size)).square().sum().backward()
     for key, parameter in net.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, key
 
@@ -153,11 +165,66 @@ def test_wrong_requests():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
-@pytest.mark.parametrize("name", models.NAMES)
+@every_network
 def test_cuda_agrees_with_cpu(name):
     net = build(name).eval()
-    x = torch.from_numpy(np.random.RandomState(0).randn(4, 3, 32, 32).astype(np.float32))
+    size = SMALLEST.get(name, 32)
+    x = torch.from_numpy(np.random.RandomState(0).randn(4, 3, size, size).astype(np.float32))
     expected = net(x)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         got = net.cuda()(x.cuda()).cpu()
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+
+
+# ---------------------------------------------------------------- ImageNet's weights, timm
+
+def test_imagenet_weights_are_loaded_but_for_the_head(monkeypatch):
+    theirs = torchvision.models.resnet50().state_dict()
+    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda url, **_: theirs)
+    torch.manual_seed(0)
+    net = models.make("resnet50_imagenet", 14)
+    assert net.head.out_features == 14 and all(
+        torch.equal(value, theirs[key]) for key, value in net.state_dict().items() if not key.startswith("fc."))
+    assert torch.equal(net.head.weight, build("resnet50", 14).head.weight)  # the head follows the seed
+    assert not torch.equal(build("resnet50_imagenet", 14).conv1.weight, theirs["conv1.weight"])
+    with pytest.raises(ValueError, match="images of 3 channels, not 1"):
+        models.make("resnet50_imagenet", 14, 1)
+
+
+def test_without_network_one_sentence_says_where_the_weights_go(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    monkeypatch.setattr("torch.hub.urlopen", unreachable)
+    with pytest.raises(FileNotFoundError) as error:
+        models.make("resnet50_imagenet", 14)
+    message, path = str(error.value), tmp_path / "hub/checkpoints/resnet50-0676ba61.pth"
+    assert str(path) in message and "https://download.pytorch.org/models/resnet50-0676ba61.pth" in message
+    assert "no route" in message and "\n" not in message
+    torch.save({k: v.bfloat16() for k, v in build("resnet50", 1000).state_dict().items()}, path)  # as it says
+    assert models.make("resnet50_imagenet", 14).head.out_features == 14
+
+
+def unreachable(*args, **options):
+    raise urllib.error.URLError("no route")
+
+
+def test_without_timm_one_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="inception_resnet_v2 needs the library timm: pip install timm"):
+        models.check("inception_resnet_v2")
+    models.check("resnet50")
+
+
+@without_timm
+def test_inception_is_timms_and_refuses_small_images():
+    import timm
+
+    ours = build("inception_resnet_v2").eval()
+    with torch.device("meta"):
+        theirs = timm.create_model("inception_resnet_v2", num_classes=10).eval()
+    weights = {key.removeprefix("body.").replace("head.", "classif."): v for key, v in ours.state_dict().items()}
+    theirs.load_state_dict(weights, assign=True)
+    x = torch.randn(2, 3, 80, 80)
+    torch.testing.assert_close(ours(x), theirs(x))
+    with pytest.raises(ValueError, match="at least 75 pixels a side, not 32"):
+        ours(torch.randn(1, 3, 32, 32))

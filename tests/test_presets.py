@@ -2,9 +2,10 @@
 
 import pytest
 
+from lnl_kit import models
 from lnl_kit.methods import METHODS
 from lnl_kit.presets import resolve
-from lnl_kit.settings import make
+from lnl_kit.settings import Settings, make
 
 
 def cell(method, dataset="cifar10", noise="symmetric", rate=0.4, preset="paper"):
@@ -42,6 +43,19 @@ def test_a_cell_that_does_not_exist_is_refused_with_those_that_do():
         cell("nrd", rate=0.33)
     with pytest.raises(ValueError, match="mae"):
         cell("mae")
+
+
+@pytest.mark.parametrize("paper, dataset, model, size", [
+    ("nrd", "webvision", "resnet50", 224), ("flywheel", "webvision", "inception_resnet_v2", 224),
+    ("flywheel", "clothing1m", "resnet50_imagenet", 224), ("pu_distill", "clothing1m", "resnet50_imagenet", 224)])
+def test_networks_and_image_sizes_of_the_large_sets(paper, dataset, model, size):
+    plan = resolve(f"paper:{paper}", paper, Settings, dataset=dataset, noise="none", rate=0.0)
+    assert plan.model == model and plan.image_size == size and model in models.NAMES
+
+
+def test_tiny_imagenet_keeps_its_size():
+    plan = resolve("paper:flywheel", "flywheel", Settings, dataset="tiny_imagenet", noise="symmetric", rate=0.2)
+    assert plan.image_size == 64
 
 
 @pytest.mark.parametrize("preset", ["quick", "demo"])
