@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, fields
 
 from . import published
 
-PAPER_OF = {"nrd": "nrd"}  # a method's own paper; a baseline's cells are those of NRD's Table 5
+PAPER_OF = {"nrd": "nrd", "flywheel": "flywheel", "dividemix": "flywheel"}  # a method's own paper; a baseline's cells are those of NRD's Table 5
 PAPER_NETWORKS = {"preactresnet34": "preact_resnet34", "preactresnet18": "preact_resnet18",
                   "resnet18": "resnet18", "resnet34": "resnet34", "resnet50": "resnet50",
                   "resnet50 imagenet_pretrained": "resnet50_imagenet", "inceptionresnetv2": "inception_resnet_v2"}
 IMAGE_SIZE = {"tiny_imagenet": 64, "clothing1m": 224, "webvision": 224}  # pixels a side under `paper`
+# Our readings where a paper gives no value; a cell's own values come before them.
+READINGS = {"flywheel": {"architecture": "preactresnet18", "view": "crop", "cycle": 1}, "dividemix": {"view": "crop"}}
 # Step sizes that differ under `demo`: NRD's divergence as printed has a gradient 13 times smaller than cross-entropy's
 # at the start and underfits its given labels in 50 epochs of real images; GJS's scale makes up for it.
 DEMO = {"nrd": {"scale_jsd": True}}
@@ -44,6 +46,9 @@ def resolve(preset: str, method: str, settings_class: type, *, dataset: str, noi
     if kind != "paper":
         raise ValueError(f"preset {preset!r} does not exist: quick, demo, paper, or paper:NAME for that paper's cell")
     cell, not_given = published.paper_settings(method, dataset, noise, rate, paper=paper or PAPER_OF.get(method, "nrd"))
+    cell = READINGS.get(method, {}) | cell
+    if method == "flywheel" and dataset in ("clothing1m", "webvision"):
+        cell.setdefault("mixup", 0.5)  # UNICON's there
     architecture = cell.pop("architecture", "preactresnet34")
     model = PAPER_NETWORKS.get(f"{architecture} {cell.get('initialization')}") or PAPER_NETWORKS[architecture]
     if {"pi1", "pi2", "pi3"} <= set(cell):

@@ -35,6 +35,7 @@ NAMES: dict[str | tuple[str, str], str] = {
     "lr_gamma": "gamma",
     "lr_schedule": "schedule",
     "warmup_epochs": "warmup",
+    "minibatches_per_epoch": "batches_per_epoch",
     ("flywheel", "lambda"): "confidence_regularizer",
     ("flywheel", "alpha"): "contrastive",
 }

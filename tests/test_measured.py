@@ -54,15 +54,14 @@ def test_most_corrected_picks_memorised_images_of_different_classes():
 @pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.2, 0.5])
 def test_a_memorised_network_knows_better_on_unseen_views(tmp_path, rate):
-    """Fits at least 99 % of the given labels; the ensemble lifts the mislabeled images by 0.25. (Its calibration error
-    is lower at 50 %; at 20 % that differs from run to run.)"""
-    run = lnl_kit.train("ce", out=tmp_path, rate=rate, view="none", weight_decay=0.0, progress=False)
+    """Fits at least 99 % of the given labels; the ensemble lifts the mislabeled images by 0.25 and is calibrated better."""
+    run = lnl_kit.train("ce", out=tmp_path, rate=rate, view="none", weight_decay=0.0, epochs=120, progress=False)
     given, true = run.labels["given"], run.labels["true"]
-    single, many = run.predict(run.train_images()), vicinal.vicinal_ensemble(run, "augmix")
+    single, many = run.predict(run.train_images()), vicinal.vicinal_ensemble(run, "small_crop")
     assert (single.argmax(1) == given).mean() >= 0.99
     one, views = (vicinal.self_correction(p, given, true)["mislabeled"] for p in (single, many))
     assert views >= one + 0.25
-    assert rate < 0.5 or lnl_kit.metrics.ece(many, true) < lnl_kit.metrics.ece(single, true)
+    assert lnl_kit.metrics.ece(many, true) < lnl_kit.metrics.ece(single, true)
 
 
 @pytest.mark.slow

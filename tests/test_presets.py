@@ -63,5 +63,32 @@ def test_quick_and_demo_share_the_recipe(preset):
     recipes = set()
     for method in METHODS:
         plan, s = cell(method, preset=preset)
-        recipes.add((plan.model, s.epochs, s.batch_size, s.learning_rate, s.weight_decay, s.milestones, s.view))
+        recipes.add((plan.model, s.epochs, s.batch_size, s.schedule, s.milestones, s.view))
     assert len(recipes) == 1
+
+
+@pytest.mark.parametrize("dataset, noise, rate, model, expected", [
+    ("cifar10", "symmetric", 0.9, "preact_resnet18", {"epochs": 300, "warmup": 10, "learning_rate": 0.02, "batch_size": 128,
+                                                     "weight_decay": 5e-4, "schedule": "cosine"}),
+    ("cifar100", "asymmetric", 0.1, "preact_resnet18", {"epochs": 300, "warmup": 10}),
+    ("cifar100", "instance", 0.6, "preact_resnet18", {"learning_rate": 0.02}),
+    ("tiny_imagenet", "symmetric", 0.5, "preact_resnet18", {"epochs": 200, "batch_size": 32, "learning_rate": 0.01, "gamma": 0.5,
+                                                           "milestones": (0.5, 0.625, 0.75, 0.875), "schedule": "steps"}),
+    ("clothing1m", "none", 0.0, "resnet50_imagenet", {"epochs": 80, "batches_per_epoch": 1000, "weight_decay": 1e-3,
+                                                     "milestones": (0.5,), "gamma": 0.1, "mixup": 0.5}),
+    ("webvision", "none", 0.0, "inception_resnet_v2", {"epochs": 100, "gamma": 0.5, "milestones": (0.5, 0.75), "mixup": 0.5})])
+def test_the_flywheels_cells(dataset, noise, rate, model, expected):
+    plan, s = cell("flywheel", dataset, noise, rate)
+    assert plan.model == model and {k: getattr(s, k) for k in expected} == expected
+    assert (s.confidence_regularizer, s.contrastive, s.cycle, s.view) == (3, 0.025, 1, "crop")
+
+
+@pytest.mark.parametrize("dataset, noise, rate, expected", [
+    ("cifar10", "symmetric", 0.2, {"unsupervised": 0, "threshold": 0.5, "average_losses": 1}),
+    ("cifar10", "symmetric", 0.9, {"unsupervised": 50, "threshold": 0.6, "average_losses": 5}),
+    ("cifar10", "asymmetric", 0.4, {"unsupervised": 0, "warmup_entropy": True}),
+    ("cifar100", "symmetric", 0.8, {"unsupervised": 150, "warmup": 30})])
+def test_dividemixs_cells(dataset, noise, rate, expected):
+    plan, s = cell("dividemix", dataset, noise, rate)
+    assert {k: getattr(s, k) for k in expected} == expected
+    assert (plan.model, s.epochs, s.milestones, s.batch_size) == ("preact_resnet18", 300, (0.5,), 128)

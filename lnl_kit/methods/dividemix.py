@@ -29,6 +29,7 @@ from ..settings import Settings, refuse
 class DivideMix(Settings):
     """DivideMix: two networks split the labels for each other and treat the doubtful ones as missing."""
 
+    learning_rate: float = 0.02  # of SGD, at the start; Sec. 4.2
     warmup: int = 10  # epochs of plain cross-entropy; the code's value for CIFAR-10
     warmup_entropy: bool = False  # reward uncertainty in the warm-up, as the paper does for asymmetric noise
     threshold: float = 0.5  # probability of a right label above which an image counts as labelled; Sec. 3.1

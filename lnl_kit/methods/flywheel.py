@@ -5,8 +5,12 @@ under g, against an outlier distribution? The auxiliary network f gives every im
 Each is one expectation-maximisation cycle; f's labels train g, g's verdicts make f's targets. f alone is tested.
 
 Where this differs from the paper, or chooses where it is silent:
-- One cycle is one epoch. Both E-steps run once a cycle over the whole set: f's prediction after its M-step serves the
-  new labels and (14) at once and, in the next cycle, (11) and the transition matrices, since f has not changed by then.
+- How long a cycle is the paper does not say; `paper` takes one epoch, 390 batches on CIFAR. Digits have 11, after which
+  BatchNorm's statistics still swing (most at the first cycle, when MixUp begins) and E-steps read networks that for a
+  moment miss whole classes, which then stay lost. `quick` and `demo` therefore renew q and the targets every 5 epochs.
+- f's prediction after its M-step serves the new labels and (14) at once and, in the next cycle, (11) and the transition
+  matrices, since f has not changed by then.
+- Where an epoch is a class-balanced draw of batches (Clothing1M), E-steps cover the images of that epoch.
 - The regulariser's logarithm is of g + 1e-8 (CORES2's code), without which (8) has no lower bound for lambda > 1;
   (4) adds 1e-8 above and below; rows of T_c without corrupted mass are uniform; epsilon_i is at least 1e-6 and
   gamma within [0.001, 0.999].
@@ -16,7 +20,7 @@ Where this differs from the paper, or chooses where it is silent:
 - g trains on crops and is evaluated without augmentation.
 - Without the auxiliary network (Table 6) g trains on the given labels weighted by (4), Eq. (7), with the regulariser,
   and is tested; epsilon stays 1/K.
-- `confidence_regularizer` is 3 in the paper and under `paper`; the default here is what digits bear, see the notebook.
+- The learning rate is the paper's in every preset.
 """
 
 from __future__ import annotations
@@ -39,7 +43,9 @@ class Flywheel(Settings):
 
     warmup: int = 10  # epochs of plain cross-entropy for both networks before the first cycle; Sec. 4.2
     confidence_regularizer: float = 3.0  # weight lambda of the regulariser (9) in (8), 0 = without; Sec. 4.1
-    cycle: int = 1  # epochs of training between two E-steps; the paper's epochs have 390 batches
+    learning_rate: float = 0.02  # of SGD, at the start; Sec. 4.2
+    cycle: int = 5  # epochs between two E-steps of the main network; 1 under `paper`, whose epochs have 390 batches
+    batches_per_epoch: int = 0  # class-balanced batches in an epoch, 0 = all images once; Clothing1M
     ramp: int = 0  # epochs over which lambda rises from 0 to its value (0 = at once, as printed)
     prior: str = "empirical"  # label frequencies in (9): "empirical" (of the new labels) or "uniform"
     auxiliary: bool = True  # False = the main network alone, on the given labels weighted by (4), Eq. (7)
@@ -57,6 +63,7 @@ class Flywheel(Settings):
                f"confidence_regularizer {self.confidence_regularizer}, contrastive {self.contrastive} and ramp "
                f"{self.ramp} must be 0 or more")
         refuse(self.cycle < 1, f"cycle {self.cycle} is not allowed: at least 1 epoch")
+        refuse(self.batches_per_epoch < 0, f"batches_per_epoch {self.batches_per_epoch} is not allowed: 0 or more")
         refuse(not self.temperature > 0, f"temperature {self.temperature} is not allowed: above 0")
         refuse(not self.mixup > 0, f"mixup {self.mixup} is not allowed: above 0")
         refuse(self.prior not in ("empirical", "uniform"), f"prior {self.prior!r} does not exist: empirical or uniform")
@@ -81,26 +88,29 @@ def train_flywheel(data, settings, run) -> None:
                       f_schedule=f_schedule, g_schedule=g_schedule, f_probs=f_probs, targets=targets, T=T, T_c=T_c, q=q,
                       epsilon=epsilon, gamma=gamma, tested="auxiliary", also_tested="main")
     for epoch in run.epochs(state, settings.epochs):
-        turn = epoch - settings.warmup
+        turn, now = epoch - settings.warmup, images_of(epoch, data, settings)
         if turn < 0:
             warm_up(g, g_optimizer, 2 * epoch, data, settings, run)
             warm_up(f, f_optimizer, 2 * epoch + 1, data, settings, run)
-            f_probs.copy_(predict_auxiliary(f, epoch, data, settings, run))
-            gamma.copy_((f_probs.argmax(1) == data.y).float().mean())
+            f_probs[now] = predict_auxiliary(f, epoch, now, data, settings, run)
+            gamma.copy_((f_probs[now].argmax(1) == data.y[now]).float().mean())
         else:
             if turn % settings.cycle == 0:  # both E-steps are known: (4) in q, f's prediction in f_probs
                 targets.copy_(soft_targets(q, f_probs, data.y))
-                T.copy_(transition_matrix(targets, data.y))
-                T_c.copy_(transition_matrix((1 - q)[:, None] * f_probs, data.y))
+                T.copy_(transition_matrix(targets[now], data.y[now]))
+                T_c.copy_(transition_matrix((1 - q[now])[:, None] * f_probs[now], data.y[now]))
             train_auxiliary(f, projector, f_optimizer, targets, epoch, data, settings, run)
-            f_probs.copy_(predict_auxiliary(f, epoch, data, settings, run))
+            f_probs[now] = predict_auxiliary(f, epoch, now, data, settings, run)
             train_main(g, g_optimizer, f_probs.argmax(1), None, epoch, data, settings, run)
         if turn < 0 or (turn + 1) % settings.cycle == 0:
+            now, before = images_of(epoch + 1, data, settings), now
+            if settings.batches_per_epoch:  # the next epoch's images are others
+                f_probs[now] = predict_auxiliary(f, epoch, now, data, settings, run)
             if turn >= 0:
-                gamma.copy_(q.mean())
+                gamma.copy_(q[before].mean())
                 if settings.epsilon == "estimated":
-                    epsilon.copy_(outlier_density(f_probs, T_c, data.y))
-            q.copy_(cleanness(predict_main(g, data, run), data.y, gamma, epsilon))
+                    epsilon[now] = outlier_density(f_probs[now], T_c, data.y[now])
+            q[now] = cleanness(predict_main(g, now, data, run), data.y[now], gamma, epsilon[now])
         g_schedule.step()
         f_schedule.step()
         known = {"transition": T_c, "transition_of": "corrupted", "transition_all": T} if turn >= 0 else {}
@@ -120,7 +130,7 @@ def train_main_alone(data, settings, run) -> None:
         else:
             train_main(g, optimizer, data.y, q, epoch, data, settings, run)
             gamma.copy_(q.mean())
-        g_probs = predict_main(g, data, run)
+        g_probs = predict_main(g, slice(None), data, run)
         if epoch < settings.warmup:
             gamma.copy_((g_probs.argmax(1) == data.y).float().mean())
         q.copy_(cleanness(g_probs, data.y, gamma, torch.full_like(q, 1 / data.num_classes)))
@@ -168,10 +178,20 @@ def main_loss(logits: Tensor, labels: Tensor, prior: Tensor, weight: float) -> T
 
 # ---- one epoch of each ---------------------------------------------------------------------------------------
 
+def images_of(epoch, data, settings):
+    """The images of an epoch: all, or those of its `batches_per_epoch` class-balanced batches (indices, in order)."""
+    return drawn(epoch, data, settings).unique() if settings.batches_per_epoch else slice(None)
+
+
+def drawn(epoch, data, settings):
+    """An epoch's class-balanced draw (n,), None = a random order of all images."""
+    return data.balanced_order(epoch, settings.batches_per_epoch).to(data.device) if settings.batches_per_epoch else None
+
+
 def warm_up(network, optimizer, key, data, settings, run) -> None:
     """Cross-entropy to the given labels for one epoch; `key` names its order and crops."""
     forward = run.compiled(network)
-    for x, y, _ in data.batches(key, views=settings.view):
+    for x, y, _ in data.batches(key, views=settings.view, order=drawn(key // 2, data, settings)):
         with run.autocast():
             logits = forward(x)
         optimizer.zero_grad()
@@ -183,7 +203,7 @@ def train_auxiliary(f, projector, optimizer, targets, epoch, data, settings, run
     """Auxiliary M-step: soft cross-entropy (13) with MixUp, plus alpha times the contrastive loss."""
     views = (settings.view,) + (settings.strong_view,) * 2 * bool(settings.contrastive)
     beta = torch.distributions.Beta(settings.mixup, settings.mixup)
-    for (x, *strong), _, idx in data.batches(2 * epoch + 1, views=views):
+    for (x, *strong), _, idx in data.batches(2 * epoch + 1, views=views, order=drawn(epoch, data, settings)):
         share, other = beta.sample(), torch.randperm(len(x)).to(x.device)
         mixed = share * x + (1 - share) * x[other]
         target = share * targets[idx] + (1 - share) * targets[idx][other]
@@ -202,11 +222,12 @@ def train_auxiliary(f, projector, optimizer, targets, epoch, data, settings, run
 def train_main(g, optimizer, labels, weights, epoch, data, settings, run) -> None:
     """Main M-step: (8) on labels (N,), each image weighted by weights (N,) where given, as in (7)."""
     k = data.num_classes
-    prior = torch.bincount(labels, minlength=k) / len(labels) if settings.prior == "empirical" else (
-        torch.full((k,), 1 / k, device=labels.device))
+    counted = labels[images_of(epoch, data, settings)]
+    prior = (torch.bincount(counted, minlength=k) / len(counted) if settings.prior == "empirical"
+             else torch.full((k,), 1 / k, device=labels.device))
     strength = settings.confidence_regularizer * min(1.0, (epoch - settings.warmup + 1) / max(1, settings.ramp))
     forward = run.compiled(g)
-    for x, _, idx in data.batches(2 * epoch, views=settings.view):
+    for x, _, idx in data.batches(2 * epoch, views=settings.view, order=drawn(epoch, data, settings)):
         with run.autocast():
             logits = forward(x)
         loss = main_loss(logits, labels[idx], prior, strength)
@@ -217,16 +238,20 @@ def train_main(g, optimizer, labels, weights, epoch, data, settings, run) -> Non
         optimizer.step()
 
 
-@torch.no_grad()
-def predict_auxiliary(f, epoch, data, settings, run) -> Tensor:
-    """f's softmax for every image, the mean over two weak views (Sec. 4.1 (i)): (N, K)."""
-    return (predict(f, data.in_order(settings.view, epoch=2 * epoch), run)
-            + predict(f, data.in_order(settings.view, epoch=2 * epoch + 1), run)) / 2
+def predict_auxiliary(f, epoch, images, data, settings, run) -> Tensor:
+    """f's softmax for these images (indices, or all), the mean over two weak views (Sec. 4.1 (i)): (n, K)."""
+    return sum(predict(f, data.in_order(settings.view, epoch=2 * epoch + view, indices=chosen(images)), run)
+               for view in range(2)) / 2
 
 
-def predict_main(g, data, run) -> Tensor:
-    """g's softmax for every image, not augmented: (N, K)."""
-    return predict(g, data.in_order(), run)
+def predict_main(g, images, data, run) -> Tensor:
+    """g's softmax for these images, not augmented: (n, K)."""
+    return predict(g, data.in_order(indices=chosen(images)), run)
+
+
+def chosen(images):
+    """Indices as `in_order` takes them: None for all."""
+    return None if isinstance(images, slice) else images
 
 
 @torch.no_grad()
