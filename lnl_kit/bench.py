@@ -29,10 +29,13 @@ from .run import Run, supports_bf16
 from .settings import make
 from .train import device_name
 
-# what a step of the method sends through a network: views with gradient, views without, a moving average
-PASSES = {"ce": (1, 0, False), "gjs": (2, 0, False), "nrd": (1, 1, True)}
+# what a step of the method sends through each of its networks: views with gradient, views without, a moving average
+PASSES = {"ce": ((1, 0, False),), "gjs": ((2, 0, False),), "nrd": ((1, 1, True),),
+          "flywheel": ((3, 2, False), (1, 1, False))}  # auxiliary: mixed-up, two strong; E-step on two weak. Main: 1; E-step
+SETTINGS = {"flywheel": {"warmup": 1, "cycle": 1}}  # the first epoch is not timed; both E-steps come every epoch
 CASES = (("ce", "preact_resnet18", 32), ("nrd", "preact_resnet18", 32), ("ce", "preact_resnet34_cifar", 32),
-         ("nrd", "preact_resnet34_cifar", 32), ("ce", "small_cnn", 16), ("nrd", "small_cnn", 16))
+         ("nrd", "preact_resnet34_cifar", 32), ("ce", "small_cnn", 16), ("nrd", "small_cnn", 16),
+         ("flywheel", "small_cnn", 16), ("flywheel", "preact_resnet18", 32))
 BATCH = 128
 
 
@@ -82,35 +85,44 @@ def make_run(model, size, batches, device, precision, compile, folder) -> BenchR
 
 def net_only(run: Run, passes, precision: str, compile: str):
     """A function `steps(n)`: the bound's work on one resident batch, n times."""
-    with_gradient, without, average = passes
-    network = run.network()
-    teacher = copy.deepcopy(network).requires_grad_(False)
-    settings = make(METHODS["ce"][1])
-    optimizer, _ = run.sgd(network, settings)
-    forward = network if compile == "off" else torch.compile(network, mode=compile)
-    teacher_forward = teacher if compile == "off" else torch.compile(teacher, mode=compile)
-    x = run.data.normalise(run.data.x[:BATCH])
-    both = torch.cat([x] * with_gradient)
-    y = run.data.y[:BATCH].repeat(with_gradient)
+    x, y = run.data.normalise(run.data.x[:BATCH]), run.data.y[:BATCH]
 
     def cast():
         return torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16")
 
-    def steps(n: int) -> float:
-        synchronise(run.device)
-        started = time.perf_counter()
-        for _ in range(n):
+    def worker(with_gradient: int, without: int, average: bool):
+        """A function that does one step's work on one network."""
+        network = run.network()
+        teacher = copy.deepcopy(network).requires_grad_(False)
+        optimizer, _ = run.sgd(network, make(METHODS["ce"][1]))
+        forward, teacher_forward = (net if compile == "off" else torch.compile(net, mode=compile)
+                                    for net in (network, teacher))
+        seen, labels = torch.cat([x] * with_gradient), y.repeat(with_gradient)
+        labelled = torch.cat([x] * without) if without else None
+
+        def step() -> None:
             if without:
                 with torch.no_grad(), cast():
-                    teacher_forward(x)
+                    teacher_forward(labelled)
             with cast():
-                logits = forward(both)
-            loss = losses.cross_entropy(logits, y).mean()
+                logits = forward(seen)
+            loss = losses.cross_entropy(logits, labels).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             if average:
                 update_teacher(teacher, network, 0.99)
+
+        return step
+
+    workers = [worker(*network) for network in passes]
+
+    def steps(n: int) -> float:
+        synchronise(run.device)
+        started = time.perf_counter()
+        for _ in range(n):
+            for step in workers:
+                step()
         synchronise(run.device)
         return time.perf_counter() - started
 
@@ -140,7 +152,8 @@ def loop_over_bound(method: str, model: str, size: int, *, device, compile: str 
         bound = []
         run.between = lambda: bound.append(steps(batches))
         train_function, settings_class = METHODS[method]
-        settings = make(settings_class, epochs=rounds + 1, batch_size=BATCH, view="crop" if size == 16 else "randaugment")
+        settings = make(settings_class, epochs=rounds + 1, batch_size=BATCH, **SETTINGS.get(method, {}),
+                        view="crop" if size == 16 or method == "flywheel" else "randaugment")
         train_function(run.data, settings, run)
         loop, limit = statistics.median(run.seconds), statistics.median(bound[1:])
         ratios = [b / s for s, b in zip(run.seconds, bound[1:])]

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from .run import csv_bytes, save_atomically
+from .run import csv_bytes, lock, save_atomically
 from .train import train
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "measured"
@@ -40,10 +40,11 @@ def add(name: str, row: dict) -> None:
     """Add a row to data/measured/<name>.csv, in place of one about the same run. The file is rewritten whole."""
     row = row | {"commit": commit()}
     identity = ("method", "dataset", "noise", "rate", "seed", "preset", "model", "epochs", "train_images", "asked")
-    rows = [r for r in read(name) if any(r.get(k) != row.get(k) for k in identity)]
-    rows = [{k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in r.items()} for r in [*rows, row]]
     FOLDER.mkdir(parents=True, exist_ok=True)
-    save_atomically(FOLDER / f"{name}.csv", csv_bytes(rows, FIRST))
+    with lock(FOLDER):  # another process may be adding its own
+        rows = [r for r in read(name) if any(r.get(k) != row.get(k) for k in identity)]
+        rows = [{k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in r.items()} for r in [*rows, row]]
+        save_atomically(FOLDER / f"{name}.csv", csv_bytes(rows, FIRST))
 
 
 def commit() -> str:

@@ -232,3 +232,42 @@ def test_save_png_without_a_browser_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
     fig = figures.curves({"a": [dict(epoch=1, test_accuracy=0.5)]})
     assert figures.save_png(fig, tmp_path / "figure.png") is False
+
+
+def test_transition_pairs_show_true_classes_as_columns():
+    made, estimate = np.array([[0.0, 1.0], [0.25, 0.75]]), np.array([[0.1, 0.9], [0.5, 0.5]])
+    fig = figures.transition_pairs({"a": (made, estimate), "b": (made, estimate)}, ["x", "y"])
+    assert len(fig.data) == 4 and fig.layout.coloraxis.cmax == 0.9
+    assert np.array_equal(fig.data[0].z, made.T) and np.array_equal(fig.data[1].z, estimate.T)
+    assert fig.layout.xaxis3.title.text == "true class" and fig.layout.yaxis.title.text == "given label"
+
+
+def test_score_slider_counts_both_kinds_at_every_epoch():
+    right = np.array([True, True, False, False, False])
+    scores = np.array([[0.1, 0.2, 0.1, 0.2, np.nan], [0.9, 0.8, 0.1, 0.7, 0.2]])
+    fig = figures.score_slider([1, 5], scores, right, bins=10)
+    assert [int(sum(t.y)) for t in fig.data] == [2, 3] and [int(sum(t.y)) for t in fig.frames[0].data] == [2, 2]
+    assert "100% above" in fig.data[0].name and "33% above" in fig.data[1].name
+    assert "AUC 1.000" in fig.layout.title.text and "AUC 0.500" in fig.frames[0].layout.title.text
+    with pytest.raises(ValueError, match="epochs"):
+        figures.score_slider([1], scores, right)
+
+
+def test_embedding_draws_every_image_in_its_class_colour():
+    xy, labels = np.random.RandomState(0).randn(12, 2), np.arange(12) % 3
+    fig = figures.embedding({"one": xy, "two": -xy}, labels, ["a", "b", "c"], texts={"one": [str(i) for i in range(12)],
+                                                                                     "two": [f"-{i}" for i in range(12)]})
+    assert len(fig.data) == 6 and [t.showlegend for t in fig.data] == [True] * 3 + [False] * 3
+    assert fig.data[1].customdata.tolist() == [1, 4, 7, 10] and fig.data[1].hovertext == ("1", "4", "7", "10")
+    assert fig.data[1].marker.color == fig.data[4].marker.color != fig.data[0].marker.color
+    assert np.allclose(fig.data[4].x, -xy[[1, 4, 7, 10], 0])
+
+
+def test_tsne_keeps_groups_apart():
+    from lnl_kit.embedding import tsne
+
+    features = np.concatenate([np.random.RandomState(0).randn(20, 8), 30 + np.random.RandomState(1).randn(20, 8)])
+    xy = tsne(features)
+    centre = [xy[:20].mean(0), xy[20:].mean(0)]
+    assert np.linalg.norm(centre[0] - centre[1]) > 3 * np.linalg.norm(xy[:20] - centre[0], axis=1).mean()
+    assert np.array_equal(xy, tsne(features)) and tsne(features[:9]).shape == (9, 2)

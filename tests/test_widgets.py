@@ -67,3 +67,20 @@ def test_live_sliders_redraw_the_same_figure_widget(draw, calls, in_jupyter):
     assert "rate &lt;too large&gt;" in error.value and "\n" not in error.value and len(shown.data[0].y) == 3
     rate.value = 0.2
     assert error.value == "" and shown.data[0].y == (0.2, 0.2, 0.2)
+
+
+def test_the_hovered_image_appears_beside_the_figure(in_jupyter, monkeypatch):
+    import numpy as np
+    from plotly.callbacks import Points
+
+    images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 4, 4), np.uint8)
+    fig = go.Figure(go.Scatter(x=[0, 1], y=[0, 1], customdata=[2, 0], hovertext=["image 2", "image 0"]))
+    shown, picture = widgets.beside_image(fig, images).children
+    assert picture.value == ""
+    for point, text in ((0, "image 2"), (1, "image 0")):
+        shown.data[0]._dispatch_on_hover(Points(point_inds=[point], trace_index=0), None)
+        assert text in picture.value
+    from lnl_kit.figures.views import png_uri
+    assert png_uri(images[0], 128) in picture.value
+    monkeypatch.setenv("LNL_HEADLESS", "1")
+    assert widgets.beside_image(fig, images) is fig

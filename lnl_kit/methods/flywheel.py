@@ -7,7 +7,8 @@ Each is one expectation-maximisation cycle; f's labels train g, g's verdicts mak
 Where this differs from the paper, or chooses where it is silent:
 - How long a cycle is the paper does not say; `paper` takes one epoch, 390 batches on CIFAR. Digits have 11, after which
   BatchNorm's statistics still swing (most at the first cycle, when MixUp begins) and E-steps read networks that for a
-  moment miss whole classes, which then stay lost. `quick` and `demo` therefore renew q and the targets every 5 epochs.
+  moment miss whole classes, which then stay lost. `quick` and `demo` therefore renew q and the targets every 5 epochs,
+  and warm up for 20 epochs, not 10: a class that is not yet learned when the cycles begin is lost as well.
 - f's prediction after its M-step serves the new labels and (14) at once and, in the next cycle, (11) and the transition
   matrices, since f has not changed by then.
 - Where an epoch is a class-balanced draw of batches (Clothing1M), E-steps cover the images of that epoch.
@@ -41,7 +42,7 @@ TINY = 1e-8  # added above and below in (4)
 class Flywheel(Settings):
     """LNL-flywheel: one network judges the labels, another replaces the doubtful ones, in turns."""
 
-    warmup: int = 10  # epochs of plain cross-entropy for both networks before the first cycle; Sec. 4.2
+    warmup: int = 20  # epochs of plain cross-entropy for both networks before the first cycle; 10 under `paper`
     confidence_regularizer: float = 3.0  # weight lambda of the regulariser (9) in (8), 0 = without; Sec. 4.1
     learning_rate: float = 0.02  # of SGD, at the start; Sec. 4.2
     cycle: int = 5  # epochs between two E-steps of the main network; 1 under `paper`, whose epochs have 390 batches
