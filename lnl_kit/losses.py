@@ -110,6 +110,12 @@ def jsd(pi: Sequence[float], *probs: Tensor) -> Tensor:
     return entropy(mixture) - sum(weight * entropy(p) for weight, p in zip(pi, probs))
 
 
+# Losses that resist wrong labels, with the parameters their papers use most: name -> loss(logits, target) -> (B,)
+ROBUST = {"gce": lambda logits, target, q=0.7: gce(logits, target, q), "mae": mae,
+          "js": lambda logits, target: js(logits, target, 0.5), "sce": lambda logits, target: sce(logits, target, 0.1, 1.0),
+          "nce_rce": lambda logits, target: nce_rce(logits, target, 1.0, 0.1)}
+
+
 def contrastive(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
     """NT-Xent of two views' projections z1, z2 (B, D) -> (2B,): each view has to find the other view of its image
     among all others of the batch, by cosine similarity / temperature (Chen et al. 2020, SimCLR, Eq. 1)."""

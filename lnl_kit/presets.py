@@ -12,7 +12,7 @@ PAPER_NETWORKS = {"preactresnet34": "preact_resnet34", "preactresnet18": "preact
                   "resnet50 imagenet_pretrained": "resnet50_imagenet", "inceptionresnetv2": "inception_resnet_v2"}
 IMAGE_SIZE = {"tiny_imagenet": 64, "clothing1m": 224, "webvision": 224}  # pixels a side under `paper`
 # Our readings where a paper gives no value; a cell's own values come before them.
-READINGS = {"flywheel": {"architecture": "preactresnet18", "view": "crop", "cycle": 1}, "dividemix": {"view": "crop"}}
+READINGS = {"flywheel": {"architecture": "preactresnet18", "view": "crop", "cycle": 1, "renew_statistics": False}, "dividemix": {"view": "crop"}}
 # Step sizes that differ under `demo`: NRD's divergence as printed has a gradient 13 times smaller than cross-entropy's
 # at the start and underfits its given labels in 50 epochs of real images; GJS's scale makes up for it.
 DEMO = {"nrd": {"scale_jsd": True}}

@@ -190,7 +190,8 @@ class Run:
         """Name what decides the run's future (networks, optimisers, schedules, per-image tensors).
 
         tested: the network that is evaluated, or a tuple of names whose softmaxes are averaged;
-        also_tested: names that get a column `<name>_test_accuracy` each, at the history's epochs.
+        also_tested: names that get columns `<name>_test_accuracy`, `<name>_train_accuracy_clean` and so on, at the
+            history's epochs.
         """
         state = State(parts)
         state.tested = (tested,) if isinstance(tested, str) else tuple(tested)
@@ -300,6 +301,8 @@ class Run:
         if epoch in history_epochs(total):  # these passes are not spent every epoch
             for name in state.also_tested:
                 row[f"{name}_test_accuracy"] = self.evaluator.test([state[name]], self.autocast)[0]["test_accuracy"]
+                seen = self.evaluator.of_training(self.evaluator.train_probs([state[name]], self.autocast))
+                row.update({f"{name}_{column}": value for column, value in seen.items()})
             probs = log.get("train_probs")
             if probs is None:
                 probs = self.evaluator.train_probs(tested, self.autocast)

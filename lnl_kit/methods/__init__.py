@@ -1,10 +1,11 @@
 """Every method: name -> (train function, settings class). Adding one = one file and one line here."""
 
-from . import dividemix, flywheel, loss_only, nrd
+from . import dividemix, flywheel, label_confidence, loss_only, nrd
 
 METHODS = {
     "nrd": (nrd.train_nrd, nrd.NRD),
     "flywheel": (flywheel.train_flywheel, flywheel.Flywheel),
+    "label_confidence": (label_confidence.train_label_confidence, label_confidence.LabelConfidence),
     "dividemix": (dividemix.train_dividemix, dividemix.DivideMix),
     "ce": (loss_only.train_loss_only, loss_only.CrossEntropy),
     "mae": (loss_only.train_loss_only, loss_only.MAE),

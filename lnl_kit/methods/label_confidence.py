@@ -1,0 +1,140 @@
+"""LCI: Sample-wise Label Confidence Incorporation for Learning with Noisy Labels (Ahn, Kim, Baek, Lim, Han; ICCV 2023).
+
+Losses that resist wrong labels underfit; cross-entropy fits, and memorises. So two networks: a noise-robust one trained
+with a robust loss on everything, and a noise-free one trained with cross-entropy, each image weighted by the confidence
+that the robust loss of the first has in its label. The noise-free network is tested.
+
+Where this differs from the paper, or chooses where it is silent:
+- The confidence and the corrected label carry no gradient: a weight that could be lowered by raising the robust loss
+  would undo the robust network (the paper prints one gradient for both).
+- Its factor is that of (8), alpha / sum(1 - C) over the batch; (9) as printed is `normalize_confidence=False`, alpha 1.
+- The robust loss, the confidence and the corrected label all see the first view x'; the running mean is updated first.
+- Eq. (6) never reaches 0, as the theorem asks; `threshold` adds the hard cut.
+- The penalty is the sum of squared differences of the trainable parameters; both networks start from the same weights.
+- alpha, rho, lambda, m and q are in a supplement that we do not have; the defaults were chosen by `--noisy-val`, see
+  notebook 22.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import losses
+from ..settings import Settings, refuse
+
+VARIANTS = ("ours", "two_models", "single_model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelConfidence(Settings):
+    """LCI: cross-entropy weighted by the confidence that a robust loss has in each label, in two networks."""
+
+    robust_loss: str = "gce"  # of the noise-robust network: gce, mae, js, sce or nce_rce; Sec. 4
+    q: float = 0.7  # of GCE: near 0 = cross-entropy, 1 = MAE
+    variant: str = "ours"  # Table 2: "ours", "two_models" (no consistency, no correction) or "single_model" (4)
+    alpha: float = 0.9  # weight of cross-entropy in (8); below 1 for GCE by the theorem
+    margin: float = 0.0  # m in (6): larger = more confidence in every label
+    slope: float = 0.5  # of the sigmoid in (6); as printed
+    threshold: float = 0.0  # tau: labels with a smaller probability have no confidence at all (0 = no cut)
+    normalize_confidence: bool = True  # divide by the batch's sum of 1 - C, Eq. (8); False = Eq. (9) as printed
+    consistency: float = 5.0  # rho: weight of the divergence between the predictions for two views, Eq. (9)
+    penalty: float = 1e-3  # lambda: weight of the squared distance between the networks' parameters, Eq. (9)
+    correct_after: float = 0.25  # share of the iterations after which labels are corrected; Algorithm 1
+    mean_decay: float = 0.7  # of the running mean of the robust loss; Algorithm 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse(self.robust_loss not in losses.ROBUST,
+               f"robust_loss {self.robust_loss!r} does not exist: {', '.join(losses.ROBUST)}")
+        refuse(self.variant not in VARIANTS, f"variant {self.variant!r} does not exist: {', '.join(VARIANTS)}")
+        refuse(not 0 < self.q <= 1, f"q {self.q} is outside (0, 1]")
+        refuse(not self.alpha > 0, f"alpha {self.alpha} is not allowed: above 0")
+        refuse(not self.slope > 0, f"slope {self.slope} is not allowed: above 0")
+        refuse(min(self.consistency, self.penalty) < 0,
+               f"consistency {self.consistency} and penalty {self.penalty} must be 0 or more")
+        refuse(not 0 <= self.threshold < 1, f"threshold {self.threshold} is outside [0, 1)")
+        refuse(not 0 <= self.mean_decay < 1, f"mean_decay {self.mean_decay} is outside [0, 1)")
+        refuse(not 0 <= self.correct_after <= 1, f"correct_after {self.correct_after} is outside [0, 1]")
+
+
+def train_label_confidence(data, settings, run) -> None:
+    """Algorithm 1: one joint step a batch for the noise-robust and the noise-free network."""
+    ours, single = settings.variant == "ours", settings.variant == "single_model"
+    robust = run.network()
+    free = robust if single else copy.deepcopy(robust)
+    optimizer, schedule = run.sgd(robust, settings, *(() if single else (free,)))
+    mean = torch.zeros((), device=run.device)  # mu, the running mean of the robust loss
+    confidence = torch.full((len(data),), float("nan"), device=run.device)  # NaN = not yet seen
+    new_labels = torch.nn.functional.one_hot(data.y, data.num_classes).float()
+    state = run.state(free=free, **({} if single else {"robust": robust}), optimizer=optimizer, schedule=schedule,
+                      mean=mean, confidence=confidence, new_labels=new_labels, tested="free",
+                      also_tested=() if single else "robust")
+    robust_forward, free_forward = run.compiled(robust), run.compiled(free)
+    steps, views = data.steps(), 2 if ours and settings.consistency else 1
+    for epoch in run.epochs(state, settings.epochs):
+        for step, (x, y, idx) in enumerate(data.batches(epoch, views=(settings.view,) * views)):
+            with run.autocast():
+                logits = robust_forward(x[0])
+                free_logits = logits if single else free_forward(torch.cat(x))  # (views * B, K)
+            loss = robust_loss(settings, logits, y)  # (B,)
+            mean.lerp_(loss.detach().mean(), 1 - settings.mean_decay)
+            c = label_confidence(loss.detach(), mean, settings)
+            target = torch.nn.functional.one_hot(y, data.num_classes).float()
+            if ours and epoch * steps + step >= math.ceil(settings.correct_after * settings.epochs * steps):
+                target = corrected(target, logits.detach().float().softmax(1))
+            terms = {"robust": loss.mean(),
+                     "confident": confident_loss(free_logits[:len(y)], target, c, settings)}
+            if views == 2:
+                terms["consistency"] = settings.consistency * consistency(*free_logits.chunk(2)).mean()
+            if not single and settings.penalty:
+                terms["penalty"] = settings.penalty * distance(robust, free)
+            optimizer.zero_grad()
+            run.total(**terms).backward()
+            optimizer.step()
+            confidence[idx], new_labels[idx] = c, target
+        schedule.step()
+        run.log(clean_score=confidence, new_labels=new_labels, mean_robust_loss=mean)
+
+
+def robust_loss(settings, logits: Tensor, y: Tensor) -> Tensor:
+    """The noise-robust loss (B,) of logits (B, K) on given labels (B,)."""
+    more = {"q": settings.q} if settings.robust_loss == "gce" else {}
+    return losses.ROBUST[settings.robust_loss](logits, y, **more)
+
+
+def label_confidence(loss: Tensor, mean: Tensor, settings) -> Tensor:
+    """Eq. (6): sigmoid(slope (mean + m - loss)), (B,), from the robust loss (B,) and its running mean; 0 where the loss
+    is above that of the probability `threshold`."""
+    c = torch.sigmoid(settings.slope * (mean + settings.margin - loss))
+    if settings.threshold:
+        at = torch.tensor([[settings.threshold, 1 - settings.threshold]], device=loss.device).log()
+        c = c * (loss <= robust_loss(settings, at, torch.zeros(1, dtype=torch.int64, device=loss.device)))
+    return c
+
+
+def confident_loss(logits: Tensor, target: Tensor, c: Tensor, settings) -> Tensor:
+    """The batch form of (8), 0-d: alpha sum(C CE) / sum(1 - C); or mean(C CE), as (9) prints it. target (B, K)."""
+    weighted = c * losses.cross_entropy(logits, target)
+    if not settings.normalize_confidence:
+        return weighted.mean()
+    return settings.alpha * weighted.sum() / (1 - c).sum().clamp(min=1e-6)
+
+
+def corrected(given: Tensor, predicted: Tensor) -> Tensor:
+    """Algorithm 1, line 7: half the given label, half the noise-robust network's prediction, both (B, K)."""
+    return 0.5 * given + 0.5 * predicted
+
+
+def consistency(logits_1: Tensor, logits_2: Tensor) -> Tensor:
+    """Jensen-Shannon divergence (B,) of the predictions for two views; both carry gradient."""
+    return losses.jsd((0.5, 0.5), logits_1.float().softmax(1), logits_2.float().softmax(1))
+
+
+def distance(a, b) -> Tensor:
+    """Squared Euclidean distance of two networks' trainable parameters, 0-d."""
+    return sum(d.square().sum() for d in torch._foreach_sub(list(a.parameters()), list(b.parameters())))
