@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, fields
 
 from . import published
 
-PAPER_OF = {"nrd": "nrd", "flywheel": "flywheel", "dividemix": "flywheel"}  # a method's own paper; a baseline's cells are those of NRD's Table 5
+PAPER_OF = {"nrd": "nrd", "flywheel": "flywheel", "dividemix": "flywheel", "label_confidence": "label_confidence"}  # a method's own paper; a baseline's cells are those of NRD's Table 5
 PAPER_NETWORKS = {"preactresnet34": "preact_resnet34", "preactresnet18": "preact_resnet18",
                   "resnet18": "resnet18", "resnet34": "resnet34", "resnet50": "resnet50",
+                  "preactresnet34_cifar": "preact_resnet34_cifar",
                   "resnet50 imagenet_pretrained": "resnet50_imagenet", "inceptionresnetv2": "inception_resnet_v2"}
 IMAGE_SIZE = {"tiny_imagenet": 64, "clothing1m": 224, "webvision": 224}  # pixels a side under `paper`
 # Our readings where a paper gives no value; a cell's own values come before them.
@@ -16,6 +17,22 @@ READINGS = {"flywheel": {"architecture": "preactresnet18", "view": "crop", "cycl
 # Step sizes that differ under `demo`: NRD's divergence as printed has a gradient 13 times smaller than cross-entropy's
 # at the start and underfits its given labels in 50 epochs of real images; GJS's scale makes up for it.
 DEMO = {"nrd": {"scale_jsd": True}}
+
+
+def readings(method: str, dataset: str, noise: str, rate: float) -> dict:
+    """What stands in a `paper` cell where the paper gives no value."""
+    values = dict(READINGS.get(method, {}))
+    if method == "flywheel" and dataset in ("clothing1m", "webvision"):
+        values["mixup"] = 0.5  # UNICON's there
+    if method == "label_confidence":  # "as in [4]": the GJS paper, whose values NRD's tables quote
+        shared = ("momentum", "batch_size", "epochs", "gamma", "milestones", "learning_rate", "weight_decay", "q")
+        like = "nrd" if dataset == "webvision" else "gce"
+        given = {} if dataset == "clothing1m" else published.paper_settings(like, dataset, noise, rate, paper="nrd")[0]
+        values |= {k: given[k] for k in shared if k in given} | {"nesterov": True}
+        if dataset == "clothing1m":  # ELR+'s, whose recipe it follows
+            values |= {"epochs": 15, "batch_size": 64, "learning_rate": 0.002, "weight_decay": 1e-3, "milestones": (7 / 15,),
+                       "nesterov": False, "batches_per_epoch": 2000}
+    return values
 
 
 @dataclass
@@ -46,10 +63,11 @@ def resolve(preset: str, method: str, settings_class: type, *, dataset: str, noi
     if kind != "paper":
         raise ValueError(f"preset {preset!r} does not exist: quick, demo, paper, or paper:NAME for that paper's cell")
     cell, not_given = published.paper_settings(method, dataset, noise, rate, paper=paper or PAPER_OF.get(method, "nrd"))
-    cell = READINGS.get(method, {}) | cell
-    if method == "flywheel" and dataset in ("clothing1m", "webvision"):
-        cell.setdefault("mixup", 0.5)  # UNICON's there
+    cell = readings(method, dataset, noise, rate) | cell
     architecture = cell.pop("architecture", "preactresnet34")
+    if method == "label_confidence":  # "ResNet-34" is the three-stage network of the GJS paper; two on Clothing1M
+        architecture = {"resnet34": "preactresnet34_cifar"}.get(architecture, architecture)
+        architecture = "resnet50 imagenet_pretrained" if dataset == "clothing1m" else architecture
     model = PAPER_NETWORKS.get(f"{architecture} {cell.get('initialization')}") or PAPER_NETWORKS[architecture]
     if {"pi1", "pi2", "pi3"} <= set(cell):
         cell["pi"] = (cell.pop("pi1"), cell.pop("pi2"), cell.pop("pi3"))

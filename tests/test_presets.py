@@ -92,3 +92,16 @@ def test_dividemixs_cells(dataset, noise, rate, expected):
     plan, s = cell("dividemix", dataset, noise, rate)
     assert {k: getattr(s, k) for k in expected} == expected
     assert (plan.model, s.epochs, s.milestones, s.batch_size) == ("preact_resnet18", 300, (0.5,), 128)
+
+
+@pytest.mark.parametrize("dataset, noise, rate, model, expected", [
+    ("cifar10", "symmetric", 0.8, "preact_resnet34_cifar", {"epochs": 400, "learning_rate": 0.01, "weight_decay": 5e-4, "q": 0.9,
+                                                           "milestones": (0.5, 0.75), "nesterov": True, "view": "randaugment"}),
+    ("cifar100", "asymmetric", 0.4, "preact_resnet34_cifar", {"learning_rate": 0.2, "weight_decay": 1e-4, "q": 0.7}),
+    ("webvision", "none", 0.0, "resnet50", {"epochs": 300, "learning_rate": 0.1, "view": "imagenet"}),
+    ("clothing1m", "none", 0.0, "resnet50_imagenet", {"epochs": 15, "batches_per_epoch": 2000, "batch_size": 64})])
+def test_label_confidences_cells(dataset, noise, rate, model, expected):
+    plan, s = cell("label_confidence", dataset, noise, rate)
+    assert plan.model == model and {k: getattr(s, k) for k in expected} == expected
+    assert (s.slope, s.mean_decay, s.correct_after, s.robust_loss) == (0.5, 0.7, 0.25, "gce")
+    assert {"alpha", "penalty", "consistency", "margin"} <= set(plan.not_given)

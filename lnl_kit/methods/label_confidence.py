@@ -45,6 +45,7 @@ class LabelConfidence(Settings):
     consistency: float = 5.0  # rho: weight of the divergence between the predictions for two views, Eq. (9)
     penalty: float = 1e-3  # lambda: weight of the squared distance between the networks' parameters, Eq. (9)
     correct_after: float = 0.25  # share of the iterations after which labels are corrected; Algorithm 1
+    batches_per_epoch: int = 0  # class-balanced batches in an epoch, 0 = all images once; Clothing1M
     mean_decay: float = 0.7  # of the running mean of the robust loss; Algorithm 1
 
     def __post_init__(self):
@@ -57,6 +58,7 @@ class LabelConfidence(Settings):
         refuse(not self.slope > 0, f"slope {self.slope} is not allowed: above 0")
         refuse(min(self.consistency, self.penalty) < 0,
                f"consistency {self.consistency} and penalty {self.penalty} must be 0 or more")
+        refuse(self.batches_per_epoch < 0, f"batches_per_epoch {self.batches_per_epoch} is not allowed: 0 or more")
         refuse(not 0 <= self.threshold < 1, f"threshold {self.threshold} is outside [0, 1)")
         refuse(not 0 <= self.mean_decay < 1, f"mean_decay {self.mean_decay} is outside [0, 1)")
         refuse(not 0 <= self.correct_after <= 1, f"correct_after {self.correct_after} is outside [0, 1]")
@@ -75,9 +77,10 @@ def train_label_confidence(data, settings, run) -> None:
                       mean=mean, confidence=confidence, new_labels=new_labels, tested="free",
                       also_tested=() if single else "robust")
     robust_forward, free_forward = run.compiled(robust), run.compiled(free)
-    steps, views = data.steps(), 2 if ours and settings.consistency else 1
+    steps, views = settings.batches_per_epoch or data.steps(), 2 if ours and settings.consistency else 1
     for epoch in run.epochs(state, settings.epochs):
-        for step, (x, y, idx) in enumerate(data.batches(epoch, views=(settings.view,) * views)):
+        order = data.balanced_order(epoch, steps) if settings.batches_per_epoch else None
+        for step, (x, y, idx) in enumerate(data.batches(epoch, views=(settings.view,) * views, order=order)):
             with run.autocast():
                 logits = robust_forward(x[0])
                 free_logits = logits if single else free_forward(torch.cat(x))  # (views * B, K)
