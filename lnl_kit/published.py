@@ -55,6 +55,7 @@ COLUMNS = {"accuracy": ("test_accuracy_last", "test_accuracy_best"),
            "last": ("test_accuracy_last", "test_accuracy_best"),
            "avg_last10": ("test_accuracy_mean_last10", "test_accuracy_best"),
            "top5": ("test_top5_last", None)}
+IMAGENET = {"accuracy": ("imagenet_accuracy_last", None), "top5": ("imagenet_top5_last", None)}  # of runs on WebVision
 
 
 def name(printed: str, paper: str = "") -> str:
@@ -161,12 +162,15 @@ def beside(runs: Iterable, paper: str, table: str, *, dataset_map: dict[str, str
         if cell["metric"] not in COLUMNS:
             continue
         split = "test" if cell["split"] == "val" else cell["split"]
-        wanted = (cell["dataset"], split), _noise_key(cell["noise"], cell["rate"])
+        tested_too = cell["dataset"] == "imagenet"  # a network trained on WebVision, tested on ImageNet as well
+        wanted = ("webvision" if tested_too else cell["dataset"], split), _noise_key(cell["noise"], cell["rate"])
+        pair = (IMAGENET if tested_too else COLUMNS)[cell["metric"]]
         first = {k: cell[k] for k in ("dataset", "split", "method", "noise", "rate", "metric", "published",
                                       "published_std")}
-        found = [{**first, "measured_on": key[4], **dict(zip(by, key[5])), **_averaged(group, cell["metric"])}
+        found = [{**first, "measured_on": key[4], **dict(zip(by, key[5])), **_averaged(group, pair)}
                  for key, group in groups.items()
                  if (key[:2], key[3]) == wanted and key[2] in (cell["method"], cell["method_printed"])
+                 and not (tested_too and all(row.get(pair[0]) is None for row in group))
                  and not (cell["noise_printed"] == "none" and group[0].get("actual_rate"))]
         out += found or ([first] if missing else [])
     columns = ["dataset", "split", "method", "noise", "rate", "metric", "published", "published_std",
@@ -181,7 +185,7 @@ def _fields(run: object) -> dict | None:
     return {**(run.settings or {}), **run.summary} if run.summary else None
 
 
-def _averaged(group: list[dict], metric: str) -> dict:
+def _averaged(group: list[dict], pair: tuple[str | None, str | None]) -> dict:
     """Mean and spread over the seeds of one group of runs."""
     seeds = sorted(row.get("seed", 0) for row in group)
     if len(set(seeds)) < len(seeds):
@@ -189,7 +193,7 @@ def _averaged(group: list[dict], metric: str) -> dict:
         raise ValueError(f"several runs of {one['method']} on {one['dataset']} at {one['noise']} "
                          f"{one['rate']} have the same seed ({seeds}): pass runs of one setting, or name "
                          "what differs in `by`")
-    last, best = ([row[c] for row in group if row.get(c) is not None] if c else [] for c in COLUMNS[metric])
+    last, best = ([row[c] for row in group if row.get(c) is not None] if c else [] for c in pair)
     seconds = [row["seconds"] for row in group if row.get("seconds") is not None]
     average = _mean(last)
     spread = (sum((v - average) ** 2 for v in last) / (len(last) - 1)) ** 0.5 if len(last) > 1 else None

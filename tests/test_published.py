@@ -114,6 +114,9 @@ def test_beside_real_labels_and_missing_cells():
     measured = b[b["last"].notna()]
     assert measured.metric.tolist() == ["accuracy", "top5"] and measured["last"].tolist() == [0.94, 0.9]
     assert len(b) == len(published.table("nrd", "Table 3"))
+    both = published.beside([run(dataset="webvision", noise="none", rate=0, imagenet_accuracy_last=0.7)], "nrd", "Table 3")
+    both = both[both.metric == "accuracy"]
+    assert dict(zip(both.dataset, both["last"])) == {"webvision": 0.94, "imagenet": 0.7}
 
 
 def test_beside_wrong_given_labels_are_not_the_clean_cell():
