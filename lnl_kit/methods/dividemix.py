@@ -30,7 +30,7 @@ class DivideMix(Settings):
     """DivideMix: two networks split the labels for each other and treat the doubtful ones as missing."""
 
     learning_rate: float = 0.02  # of SGD, at the start; Sec. 4.2
-    warmup: int = 10  # epochs of plain cross-entropy; the code's value for CIFAR-10
+    warmup: int = 10  # epochs of plain cross-entropy, at most half of all; the code's value for CIFAR-10
     warmup_entropy: bool = False  # reward uncertainty in the warm-up, as the paper does for asymmetric noise
     threshold: float = 0.5  # probability of a right label above which an image counts as labelled; Sec. 3.1
     sharpening: float = 0.5  # temperature of the guessed labels; Sec. 3.3
@@ -42,14 +42,18 @@ class DivideMix(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse(not 1 <= self.warmup < self.epochs, f"warmup {self.warmup} is not allowed: at least 1 epoch, and fewer "
-                                                   f"than all {self.epochs}")
+        refuse(self.warmup < 1, f"warmup {self.warmup} is not allowed: at least 1 epoch")
         refuse(not 0 < self.threshold < 1, f"threshold {self.threshold} is outside (0, 1)")
         refuse(not (self.sharpening > 0 and self.mixup > 0),
                f"sharpening {self.sharpening} and mixup {self.mixup} must be above 0")
         refuse(min(self.unsupervised, self.ramp) < 0,
                f"unsupervised {self.unsupervised} and ramp {self.ramp} must be 0 or more")
         refuse(self.average_losses < 1, f"average_losses {self.average_losses} is not allowed: at least 1")
+
+    @property
+    def divides_from(self) -> int:
+        """The epoch (from 0) at which division begins: after the warm-up, or halfway through a shorter run."""
+        return max(1, min(self.warmup, self.epochs // 2))
 
 
 def train_dividemix(data, settings, run) -> None:
@@ -64,7 +68,7 @@ def train_dividemix(data, settings, run) -> None:
                       tested=("network_1", "network_2"))
     for epoch in run.epochs(state, settings.epochs):
         for i in range(2):
-            if epoch < settings.warmup:
+            if epoch < settings.divides_from:
                 warm_up(nets[i], optimizers[i], 2 * epoch + i, data, settings, run)
             else:
                 train_divided(nets[i], nets[1 - i], optimizers[i], clean[1 - i], 2 * epoch + i, epoch, data,
@@ -122,7 +126,7 @@ def train_divided(network, other, optimizer, clean, key, epoch, data, settings, 
         with run.autocast():
             logits = network(share * inputs + (1 - share) * inputs[partner])
         targets = share * targets + (1 - share) * targets[partner]
-        weight = settings.unsupervised * min(1.0, (epoch - settings.warmup + step / steps) / max(1e-9, settings.ramp))
+        weight = settings.unsupervised * min(1.0, (epoch - settings.divides_from + step / steps) / max(1e-9, settings.ramp))
         probs = logits.float().softmax(1)
         optimizer.zero_grad()
         run.total(labelled=losses.cross_entropy(logits[:2 * half], targets[:2 * half]).mean(),

@@ -44,7 +44,7 @@ TINY = 1e-8  # added above and below in (4)
 class Flywheel(Settings):
     """LNL-flywheel: one network judges the labels, another replaces the doubtful ones, in turns."""
 
-    warmup: int = 20  # epochs of plain cross-entropy for both networks before the first cycle; 10 under `paper`
+    warmup: int = 20  # epochs of plain cross-entropy for both networks first, at most half of all; 10 under `paper`
     confidence_regularizer: float = 3.0  # weight lambda of the regulariser (9) in (8), 0 = without; Sec. 4.1
     learning_rate: float = 0.02  # of SGD, at the start; Sec. 4.2
     cycle: int = 5  # epochs between two E-steps of the main network; 1 under `paper`, whose epochs have 390 batches
@@ -61,8 +61,7 @@ class Flywheel(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse(not 1 <= self.warmup < self.epochs, f"warmup {self.warmup} is not allowed: at least 1 epoch, and fewer "
-                                                   f"than all {self.epochs}")
+        refuse(self.warmup < 1, f"warmup {self.warmup} is not allowed: at least 1 epoch")
         refuse(min(self.confidence_regularizer, self.contrastive, self.ramp) < 0,
                f"confidence_regularizer {self.confidence_regularizer}, contrastive {self.contrastive} and ramp "
                f"{self.ramp} must be 0 or more")
@@ -72,6 +71,11 @@ class Flywheel(Settings):
         refuse(not self.mixup > 0, f"mixup {self.mixup} is not allowed: above 0")
         refuse(self.prior not in ("empirical", "uniform"), f"prior {self.prior!r} does not exist: empirical or uniform")
         refuse(self.epsilon not in ("estimated", "fixed"), f"epsilon {self.epsilon!r} does not exist: estimated or fixed")
+
+    @property
+    def cycles_from(self) -> int:
+        """The epoch (from 0) at which the cycles begin: after the warm-up, or halfway through a shorter run."""
+        return max(1, min(self.warmup, self.epochs // 2))
 
 
 def train_flywheel(data, settings, run) -> None:
@@ -92,7 +96,7 @@ def train_flywheel(data, settings, run) -> None:
                       f_schedule=f_schedule, g_schedule=g_schedule, f_probs=f_probs, targets=targets, T=T, T_c=T_c, q=q,
                       epsilon=epsilon, gamma=gamma, tested="auxiliary", also_tested="main")
     for epoch in run.epochs(state, settings.epochs):
-        turn, now = epoch - settings.warmup, images_of(epoch, data, settings)
+        turn, now = epoch - settings.cycles_from, images_of(epoch, data, settings)
         if turn < 0:
             warm_up(g, g_optimizer, 2 * epoch, data, settings, run)
             warm_up(f, f_optimizer, 2 * epoch + 1, data, settings, run)
@@ -133,14 +137,14 @@ def train_main_alone(data, settings, run) -> None:
     gamma = torch.ones((), device=run.device)
     state = run.state(main=g, optimizer=optimizer, schedule=schedule, q=q, gamma=gamma, tested="main")
     for epoch in run.epochs(state, settings.epochs):
-        if epoch < settings.warmup:
+        if epoch < settings.cycles_from:
             warm_up(g, optimizer, 2 * epoch, data, settings, run)
         else:
             train_main(g, optimizer, data.y, q, epoch, data, settings, run)
             gamma.copy_(q.mean())
         renew_statistics(g, 2 * epoch, data, settings, run)
         g_probs = predict_main(g, slice(None), data, run)
-        if epoch < settings.warmup:
+        if epoch < settings.cycles_from:
             gamma.copy_((g_probs.argmax(1) == data.y).float().mean())
         q.copy_(cleanness(g_probs, data.y, gamma, torch.full_like(q, 1 / data.num_classes)))
         schedule.step()
@@ -234,7 +238,7 @@ def train_main(g, optimizer, labels, weights, epoch, data, settings, run) -> Non
     counted = labels[images_of(epoch, data, settings)]
     prior = (torch.bincount(counted, minlength=k) / len(counted) if settings.prior == "empirical"
              else torch.full((k,), 1 / k, device=labels.device))
-    strength = settings.confidence_regularizer * min(1.0, (epoch - settings.warmup + 1) / max(1, settings.ramp))
+    strength = settings.confidence_regularizer * min(1.0, (epoch - settings.cycles_from + 1) / max(1, settings.ramp))
     forward = run.compiled(g)
     for x, _, idx in data.batches(2 * epoch, views=settings.view, order=drawn(epoch, data, settings)):
         with run.autocast():
