@@ -156,8 +156,23 @@ def test_what_is_logged(tmp_path):
     assert np.array_equal(run.arrays["clean_score"], saved["q"].numpy())
 
 
+def test_an_epoch_may_be_a_class_balanced_draw(tmp_path):
+    """Only images that were drawn, or are about to be, are judged."""
+    run = lnl_kit.train("flywheel", out=tmp_path, batches_per_epoch=1, batch_size=20, **TINY)
+    judged = ~np.isnan(run.arrays["clean_score"])
+    assert 20 < judged.sum() <= 4 * 20 and np.isfinite([m["loss"] for m in run.metrics]).all()
+
+
+def test_e_steps_come_every_few_epochs(tmp_path):
+    run = lnl_kit.train("flywheel", out=tmp_path, **TINY | {"epochs": 8, "warmup": 4, "cycle": 2})
+    gamma = [m["gamma"] for m in run.metrics]
+    assert gamma[0] == 1 and all(gamma[i] == gamma[i + 1] for i in (1, 3, 5)) and len(set(gamma)) == 5
+    assert [m["selection_auc"] is None for m in run.metrics][:2] == [True, False]
+
+
 def test_settings_refuse_impossible_values():
     for values in ({"warmup": 0}, {"confidence_regularizer": -1}, {"temperature": 0}, {"mixup": 0},
-                   {"prior": "x"}, {"epsilon": "x"}, {"schedule": "x"}):
+                   {"prior": "x"}, {"epsilon": "x"}, {"schedule": "x"}, {"batches_per_epoch": 5},
+                   {"cycle": 0}):
         with pytest.raises(ValueError, match=next(iter(values))):
             make(flywheel.Flywheel, **values)

@@ -272,8 +272,14 @@ def beside_table(table: object, *, title: str = "Published beside measured", sub
         columns[words(field)] = [format(r[field], form) if known(r.get(field)) else "–" for r in rows]
     if len(set(columns["metric"])) < 2:
         del columns["metric"]
+    same = []  # what is the same in every measured row is said once, above the table
+    for field in ("published on", "measured on", "device"):
+        values = {v for v in columns[field] if v != "–"}
+        if len(values) == 1:
+            same.append(f"{'' if field == 'device' else field + ' '}{values.pop()}")
+            del columns[field]
     number = ["right" if "%" in h or h in ("seeds", "minutes") else "left" for h in columns]
-    widths = [max(map(len, (head, *column))) + 2 for head, column in columns.items()]
+    widths = [max(map(len, (head, *column))) + 3 for head, column in columns.items()]
     paint = [BLUE if head == "last %" else TEXT for head in columns]  # what was measured stands out
     fig = go.Figure(go.Table(
         columnwidth=widths,
@@ -281,5 +287,5 @@ def beside_table(table: object, *, title: str = "Published beside measured", sub
                     height=30),
         cells=dict(values=list(columns.values()), align=number, fill_color="rgba(0,0,0,0)", line_color=GRID,
                    height=27, font_color=paint)))
-    subtitle = subtitle or "accuracies in percent; measured ones: mean over seeds, ± their standard deviation"
+    subtitle = subtitle or "; ".join(["accuracies in percent, mean ± standard deviation over seeds", *same])
     return layout(fig, title, subtitle, height=40 + 27 * len(rows), below=8, margin_l=4, margin_r=4)

@@ -67,6 +67,8 @@ class Flywheel(Settings):
                f"{self.ramp} must be 0 or more")
         refuse(self.cycle < 1, f"cycle {self.cycle} is not allowed: at least 1 epoch")
         refuse(self.batches_per_epoch < 0, f"batches_per_epoch {self.batches_per_epoch} is not allowed: 0 or more")
+        refuse(self.batches_per_epoch and self.cycle > 1,
+               f"batches_per_epoch {self.batches_per_epoch} needs cycle 1 ({self.cycle} now): each epoch has its own images")
         refuse(not self.temperature > 0, f"temperature {self.temperature} is not allowed: above 0")
         refuse(not self.mixup > 0, f"mixup {self.mixup} is not allowed: above 0")
         refuse(self.prior not in ("empirical", "uniform"), f"prior {self.prior!r} does not exist: empirical or uniform")
@@ -87,9 +89,9 @@ def train_flywheel(data, settings, run) -> None:
     projector = projection(f.head.in_features).to(run.device)
     g_optimizer, g_schedule = run.sgd(g, settings)
     f_optimizer, f_schedule = run.sgd(f, settings, projector)
-    f_probs = torch.full((n, k), 1 / k, device=run.device)  # f's softmax, the newest
-    targets, T, T_c = f_probs.clone(), f_probs[:k].clone(), f_probs[:k].clone()
-    q = torch.ones(n, device=run.device)  # q(s = 1)
+    f_probs = F.one_hot(data.y, k).float()  # f's softmax, the newest; the given labels before
+    targets, T, T_c = f_probs.clone(), torch.eye(k, device=run.device), torch.eye(k, device=run.device)
+    q = torch.full((n,), float("nan"), device=run.device)  # q(s = 1); NaN = not yet judged
     epsilon = torch.full((n,), 1 / k, device=run.device)
     gamma = torch.ones((), device=run.device)
     state = run.state(auxiliary=f, main=g, projector=projector, f_optimizer=f_optimizer, g_optimizer=g_optimizer,
@@ -97,31 +99,29 @@ def train_flywheel(data, settings, run) -> None:
                       epsilon=epsilon, gamma=gamma, tested="auxiliary", also_tested="main")
     for epoch in run.epochs(state, settings.epochs):
         turn, now = epoch - settings.cycles_from, images_of(epoch, data, settings)
+        judged = (turn + 1) % settings.cycle == 0  # E-steps end this epoch
         if turn < 0:
             warm_up(g, g_optimizer, 2 * epoch, data, settings, run)
             warm_up(f, f_optimizer, 2 * epoch + 1, data, settings, run)
-            renew_statistics(g, 2 * epoch, data, settings, run)
-            renew_statistics(f, 2 * epoch + 1, data, settings, run)
-            f_probs[now] = predict_auxiliary(f, epoch, now, data, settings, run)
-            gamma.copy_((f_probs[now].argmax(1) == data.y[now]).float().mean())
         else:
             if turn % settings.cycle == 0:  # both E-steps are known: (4) in q, f's prediction in f_probs
                 targets.copy_(soft_targets(q, f_probs, data.y))
                 T.copy_(transition_matrix(targets[now], data.y[now]))
                 T_c.copy_(transition_matrix((1 - q[now])[:, None] * f_probs[now], data.y[now]))
             train_auxiliary(f, projector, f_optimizer, targets, epoch, data, settings, run)
+        if turn >= 0 or judged:
             renew_statistics(f, 2 * epoch + 1, data, settings, run)
             f_probs[now] = predict_auxiliary(f, epoch, now, data, settings, run)
+        if turn >= 0:
             train_main(g, g_optimizer, f_probs.argmax(1), None, epoch, data, settings, run)
-            renew_statistics(g, 2 * epoch, data, settings, run)
-        if turn < 0 or (turn + 1) % settings.cycle == 0:
-            now, before = images_of(epoch + 1, data, settings), now
+        if judged:
+            gamma.copy_(q[now].mean() if turn >= 0 else (f_probs[now].argmax(1) == data.y[now]).float().mean())
+            now = images_of(epoch + 1, data, settings)
             if settings.batches_per_epoch:  # the next epoch's images are others
                 f_probs[now] = predict_auxiliary(f, epoch, now, data, settings, run)
-            if turn >= 0:
-                gamma.copy_(q[before].mean())
-                if settings.epsilon == "estimated":
-                    epsilon[now] = outlier_density(f_probs[now], T_c, data.y[now])
+            if turn >= 0 and settings.epsilon == "estimated":
+                epsilon[now] = outlier_density(f_probs[now], T_c, data.y[now])
+            renew_statistics(g, 2 * epoch, data, settings, run)
             q[now] = cleanness(predict_main(g, now, data, run), data.y[now], gamma, epsilon[now])
         g_schedule.step()
         f_schedule.step()
