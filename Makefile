@@ -18,8 +18,10 @@ help:
 reproduce: $(STAMP)
 	"$(BIN)/lnl" reproduce $(ARGS)
 
+# WORKERS test files at a time, one thread each
+WORKERS ?= 2
 test: $(STAMP)
-	"$(BIN)/python" -m pytest $(ARGS)
+	"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: $(STAMP)
 	"$(BIN)/python" -m pytest -m slow $(ARGS)

@@ -392,7 +392,8 @@ def test_same_generator_same_draw_and_images_draw_apart(channels, size, like):
         a, b = view(x, generator(21)), view(x, generator(21))
         assert torch.equal(a, b), name
         assert not torch.equal(a, view(x, generator(22))), name
-        assert len(a.flatten(1).unique(dim=0)) > 16, name  # 64 copies of one image differ
+        at_least = 8 if name == "small_crop" else 16  # which has 9 places at 16 pixels
+        assert len(a.flatten(1).unique(dim=0)) > at_least, name  # 64 copies of one image differ
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

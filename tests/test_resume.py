@@ -49,7 +49,8 @@ def assert_equal(a, b):
 
 def start(method, out, *extra):
     return subprocess.Popen([sys.executable, "-m", "lnl_kit.cli", "train", method, *ASK, *extra, "--out", str(out)],
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a background shell ignores it
 
 
 def whole(method, out, *extra):
@@ -155,7 +156,10 @@ def test_command_line_ctrl_c_exits_130_and_prints_the_folder(tmp_path):
         assert child.poll() is None
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
-    out, _ = child.communicate(timeout=60)
+    try:
+        out, _ = child.communicate(timeout=60)
+    finally:
+        child.kill()
     folder = next(tmp_path.glob("*/*/*/*"))
     assert child.returncode == 130 and out.splitlines()[-1] == str(folder)
     assert not (folder / "summary.json").exists()
