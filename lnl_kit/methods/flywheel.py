@@ -17,7 +17,7 @@ Where this differs from the paper, or chooses where it is silent:
 - The regulariser's logarithm is of g + 1e-8 (CORES2's code), without which (8) has no lower bound for lambda > 1;
   (4) adds 1e-8 above and below; rows of T_c without corrupted mass are uniform; epsilon_i is at least 1e-6 and
   gamma within [0.001, 0.999].
-- p(y) in (9) is the frequency of the new labels, counted again each cycle (`prior="uniform"`: 1/K).
+- p(y) in (9) is the frequency of the new labels, counted again each epoch (`prior="uniform"`: 1/K).
 - f's mixed-up images and both strong views go through the network as one batch of 3B images, so that BatchNorm sees
   them together; MixUp's Beta(4, 4), temperature and the 2-layer projection to 128 dimensions are UNICON's.
 - g trains on crops and is evaluated without augmentation.
@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import losses
+from ..rng import generator
 from ..settings import Settings, refuse
 
 TINY = 1e-8  # added above and below in (4)
@@ -253,17 +254,20 @@ def train_main(g, optimizer, labels, weights, epoch, data, settings, run) -> Non
 
 @torch.no_grad()
 def renew_statistics(network, key, data, settings, run) -> None:
-    """BatchNorm's statistics again, from at most 2048 weakly augmented images under the weights as they are now."""
+    """BatchNorm's statistics again, from at most 2048 random images, weakly augmented, under the weights as they are now.
+
+    Random, since the images of a folder are in the order of their classes."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not settings.renew_statistics or not norms:
         return
     momentum = norms[0].momentum
+    some = torch.randperm(len(data), generator=generator(run.seed, "statistics", key))[:2048]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over the batches
     with run.autocast():
         for x, _, _ in data.batches(key, views=settings.view, batch_size=min(512, len(data)),
-                                    order=torch.arange(len(data))[:2048]):
+                                    order=some):
             network(x)
     for norm in norms:
         norm.momentum = momentum
