@@ -66,8 +66,8 @@ class NoisyData:
         for i, (idx, x) in enumerate(zip(parts, in_chunks(self.x, parts))):
             yield i * size, idx, x.to(self.device, non_blocking=True)
 
-    def _seen(self, x: Tensor, view, *keys) -> Tensor:
-        return self.normalise(x if view is None else view(x, generator(self.seed, "view", *keys)))
+    def _view(self, x: Tensor, view, *keys) -> Tensor:
+        return x if view is None else view(x, generator(self.seed, "view", *keys))
 
     def steps(self, batch_size: int | None = None) -> int:
         """Batches in an epoch."""
@@ -77,8 +77,9 @@ class NoisyData:
                 order: Tensor | None = None) -> Iterator[tuple]:
         """Yield (x, y, idx) in the random order of this epoch, or in that of the indices `order` (n,).
 
-        views: names or augmentations; x is a tuple with one normalised (B, C, H, W) tensor per view
-        (a single tensor where `views` is one name). The last, partial batch is dropped.
+        views: names or augmentations (`augment.OnTop` augments the view before it further); x is a tuple with one
+        normalised (B, C, H, W) tensor per view (a single tensor where `views` is one name). The last, partial batch
+        is dropped.
         """
         single = not isinstance(views, tuple | list)
         policies = [self.view(v) for v in ((views,) if single else views)]
@@ -87,8 +88,10 @@ class NoisyData:
         size = max(1, min(batch_size or self.batch_size, len(order)))
         order = order[:len(order) // size * size].to(self.device)
         for start, idx, x in self._chunks(order, size * max(1, at_once(self.x) // size)):
-            seen = [self._seen(x, p, number, epoch, start) for number, p in enumerate(policies)]
-            y = self.y[idx]
+            seen, y = [], self.y[idx]
+            for number, p in enumerate(policies):
+                seen.append(self._view(seen[-1] if isinstance(p, augment.OnTop) else x, p, number, epoch, start))
+            seen = [self.normalise(s) for s in seen]
             for i in range(0, len(idx), size):
                 batch = tuple(s[i:i + size] for s in seen)
                 yield (batch[0] if single else batch), y[i:i + size], idx[i:i + size]
@@ -114,5 +117,5 @@ class NoisyData:
         policy = self.view(view)
         order = (torch.arange(len(self)) if indices is None else indices).to(self.device)
         for start, idx, x in self._chunks(order, at_once(self.x)):
-            x = self._seen(x, policy, "in order", epoch, start)
+            x = self.normalise(self._view(x, policy, "in order", epoch, start))
             yield from zip(x.split(batch_size), idx.split(batch_size))

@@ -25,17 +25,22 @@ from .bench_augment import compare_with_pil
 from .evaluate import Evaluator
 from .methods import METHODS
 from .methods.nrd import update_teacher
+from .methods.robust_features import WithHeads
 from .run import Run, supports_bf16
 from .settings import make
 from .train import device_name
 
 # what a step of the method sends through each of its networks: views with gradient, views without, a moving average
 PASSES = {"ce": ((1, 0, False),), "gjs": ((2, 0, False),), "nrd": ((1, 1, True),),
-          "flywheel": ((3, 2, False), (1, 1, False))}  # auxiliary: mixed-up, two strong; E-step on two weak. Main: 1; E-step
+          "flywheel": ((3, 2, False), (1, 1, False)),  # auxiliary: mixed-up, two strong; E-step on two weak. Main: 1; E-step
+          "label_confidence": ((1, 0, False), (2, 0, False)),  # noise-robust; noise-free on both views
+          "robust_features": ((2, 0, False),)}
+HEADS = {"robust_features": WithHeads}  # what is trained on top of the network
 SETTINGS = {"flywheel": {"warmup": 1, "cycle": 1}}  # the first epoch is not timed; both E-steps come every epoch
 CASES = (("ce", "preact_resnet18", 32), ("nrd", "preact_resnet18", 32), ("ce", "preact_resnet34_cifar", 32),
          ("nrd", "preact_resnet34_cifar", 32), ("ce", "small_cnn", 16), ("nrd", "small_cnn", 16),
-         ("flywheel", "small_cnn", 16), ("flywheel", "preact_resnet18", 32))
+         ("flywheel", "small_cnn", 16), ("flywheel", "preact_resnet18", 32),
+         ("label_confidence", "small_cnn", 16), ("robust_features", "small_cnn", 16), ("robust_features", "resnet18", 32))
 BATCH = 128
 
 
@@ -83,7 +88,7 @@ def make_run(model, size, batches, device, precision, compile, folder) -> BenchR
                     compile=compile, progress=False)
 
 
-def net_only(run: Run, passes, precision: str, compile: str):
+def net_only(run: Run, method: str, precision: str, compile: str):
     """A function `steps(n)`: the bound's work on one resident batch, n times."""
     x, y = run.data.normalise(run.data.x[:BATCH]), run.data.y[:BATCH]
 
@@ -94,10 +99,11 @@ def net_only(run: Run, passes, precision: str, compile: str):
         """A function that does one step's work on one network."""
         network = run.network()
         teacher = copy.deepcopy(network).requires_grad_(False)
-        optimizer, _ = run.sgd(network, make(METHODS["ce"][1]))
+        model = HEADS[method](network, x.shape[1:], run.data.num_classes).to(x.device) if method in HEADS else network
+        optimizer, _ = run.sgd(model, make(METHODS["ce"][1]))
         forward, teacher_forward = (net if compile == "off" else torch.compile(net, mode=compile)
-                                    for net in (network, teacher))
-        seen, labels = torch.cat([x] * with_gradient), y.repeat(with_gradient)
+                                    for net in (model, teacher))
+        seen, labels = (x,) * 2 if method in HEADS else (torch.cat([x] * with_gradient),), y.repeat(with_gradient)
         labelled = torch.cat([x] * without) if without else None
 
         def step() -> None:
@@ -105,8 +111,9 @@ def net_only(run: Run, passes, precision: str, compile: str):
                 with torch.no_grad(), cast():
                     teacher_forward(labelled)
             with cast():
-                logits = forward(seen)
-            loss = losses.cross_entropy(logits, labels).mean()
+                out = forward(*seen)
+            logits, *others = out if method in HEADS else (out,)
+            loss = losses.cross_entropy(logits, labels).mean() + sum(o.float().square().mean() for o in others)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -115,7 +122,7 @@ def net_only(run: Run, passes, precision: str, compile: str):
 
         return step
 
-    workers = [worker(*network) for network in passes]
+    workers = [worker(*network) for network in PASSES[method]]
 
     def steps(n: int) -> float:
         synchronise(run.device)
@@ -129,12 +136,12 @@ def net_only(run: Run, passes, precision: str, compile: str):
     return steps
 
 
-def fastest(run: Run, passes, compiles) -> tuple[str, str, object]:
+def fastest(run: Run, method: str, compiles) -> tuple[str, str, object]:
     """(precision, compile, steps) of the fastest setting on this machine."""
     tried = []
     for precision in ("fp32", "bf16") if supports_bf16(run.device) else ("fp32",):
         for compile in compiles:
-            steps = net_only(run, passes, precision, compile)
+            steps = net_only(run, method, precision, compile)
             steps(2)
             tried.append((min(steps(2) for _ in range(3)), precision, compile, steps))
     return min(tried, key=lambda t: t[0])[1:]
@@ -145,7 +152,7 @@ def loop_over_bound(method: str, model: str, size: int, *, device, compile: str 
     """One row: images per second of the method's loop and of its net-only bound, and their ratio."""
     with tempfile.TemporaryDirectory() as folder:
         probe = make_run(model, size, 2, device, "auto", "off", Path(folder))
-        precision, bound_compile, steps = fastest(probe, PASSES[method], compiles)
+        precision, bound_compile, steps = fastest(probe, method, compiles)
         batches = max(2, round(seconds / (steps(3) / 3)))
         batches = -(-batches * BATCH // 2048) * 2048 // BATCH if size == 16 else batches
         run = make_run(model, size, batches, device, "auto", compile, Path(folder))
@@ -153,7 +160,7 @@ def loop_over_bound(method: str, model: str, size: int, *, device, compile: str 
         run.between = lambda: bound.append(steps(batches))
         train_function, settings_class = METHODS[method]
         settings = make(settings_class, epochs=rounds + 1, batch_size=BATCH, **SETTINGS.get(method, {}),
-                        view="crop" if size == 16 or method == "flywheel" else "randaugment")
+                        view="randaugment" if size == 32 and method in ("ce", "nrd") else "crop")
         train_function(run.data, settings, run)
         loop, limit = statistics.median(run.seconds), statistics.median(bound[1:])
         ratios = [b / s for s, b in zip(run.seconds, bound[1:])]

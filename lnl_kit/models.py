@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import ResNet, ResNet50_Weights
+from torchvision.models import ResNet, ResNet18_Weights, ResNet50_Weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from .built_in import PATIENCE, patience
@@ -39,7 +39,7 @@ def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True
     if name.endswith("_imagenet") and pretrained:
         if channels != 3:
             raise ValueError(f"{name} starts from weights for images of 3 channels, not {channels}")
-        weights = {k: v for k, v in _imagenet_weights().items() if not k.startswith("fc.")}
+        weights = {k: v for k, v in _imagenet_weights(name).items() if not k.startswith("fc.")}
         net.load_state_dict(weights | {k: v for k, v in net.state_dict().items() if k.startswith("fc.")})
     return net
 
@@ -52,15 +52,15 @@ def check(name: str) -> None:
         raise ValueError("inception_resnet_v2 needs the library timm: pip install timm")
 
 
-def _imagenet_weights() -> dict[str, Tensor]:
-    """torchvision's ResNet-50 trained on ImageNet, as first released; downloaded once, to torch's cache."""
-    weights = ResNet50_Weights.IMAGENET1K_V1
+def _imagenet_weights(name: str) -> dict[str, Tensor]:
+    """torchvision's network trained on ImageNet, as first released; downloaded once, to torch's cache."""
+    weights = {"resnet18_imagenet": ResNet18_Weights, "resnet50_imagenet": ResNet50_Weights}[name].IMAGENET1K_V1
     try:
         with patience(PATIENCE):
             return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError, HTTPException) as error:
         path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-        raise FileNotFoundError(f"the ImageNet weights of resnet50 are not at {path}: put {path.name} (from "
+        raise FileNotFoundError(f"the ImageNet weights of {name[:8]} are not at {path}: put {path.name} (from "
                                 f"{weights.url}) there (the download failed: {error})") from error
 
 
@@ -195,6 +195,7 @@ _MAKERS = {
     "resnet18": lambda k, c: TorchvisionResNet(BasicBlock, [2, 2, 2, 2], True, k, c),
     "resnet34": lambda k, c: TorchvisionResNet(BasicBlock, [3, 4, 6, 3], True, k, c),
     "resnet50": lambda k, c: TorchvisionResNet(Bottleneck, [3, 4, 6, 3], False, k, c),
+    "resnet18_imagenet": lambda k, c: TorchvisionResNet(BasicBlock, [2, 2, 2, 2], False, k, c),
     "resnet50_imagenet": lambda k, c: TorchvisionResNet(Bottleneck, [3, 4, 6, 3], False, k, c),
     "inception_resnet_v2": InceptionResNetV2,
 }

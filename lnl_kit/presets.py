@@ -6,14 +6,19 @@ from dataclasses import dataclass, field, fields
 
 from . import published
 
-PAPER_OF = {"nrd": "nrd", "flywheel": "flywheel", "dividemix": "flywheel", "label_confidence": "label_confidence"}  # a method's own paper; a baseline's cells are those of NRD's Table 5
+PAPER_OF = {"nrd": "nrd", "flywheel": "flywheel", "dividemix": "flywheel", "label_confidence": "label_confidence",
+            "robust_features": "robust_features"}  # a method's own paper; a baseline's cells are those of NRD's Table 5
 PAPER_NETWORKS = {"preactresnet34": "preact_resnet34", "preactresnet18": "preact_resnet18",
                   "resnet18": "resnet18", "resnet34": "resnet34", "resnet50": "resnet50",
                   "preactresnet34_cifar": "preact_resnet34_cifar",
-                  "resnet50 imagenet_pretrained": "resnet50_imagenet", "inceptionresnetv2": "inception_resnet_v2"}
+                  "resnet50 imagenet_pretrained": "resnet50_imagenet",
+                  "resnet18 imagenet_pretrained": "resnet18_imagenet", "inceptionresnetv2": "inception_resnet_v2"}
 IMAGE_SIZE = {"tiny_imagenet": 64, "clothing1m": 224, "webvision": 224}  # pixels a side under `paper`
 # Our readings where a paper gives no value; a cell's own values come before them.
-READINGS = {"flywheel": {"architecture": "preactresnet18", "view": "crop", "cycle": 1, "renew_statistics": False}, "dividemix": {"view": "crop"}}
+READINGS = {"flywheel": {"architecture": "preactresnet18", "view": "crop", "cycle": 1, "renew_statistics": False},
+            "dividemix": {"view": "crop"},
+            "robust_features": {"view": "crop", "information": 3.0, "magnitude": 10, "schedule_alpha": "linear",
+                                "classify": "augmented"}}
 # Step sizes that differ under `demo`: NRD's divergence as printed has a gradient 13 times smaller than cross-entropy's
 # at the start and underfits its given labels in 50 epochs of real images; GJS's scale makes up for it.
 DEMO = {"nrd": {"scale_jsd": True}}
@@ -24,6 +29,8 @@ def readings(method: str, dataset: str, noise: str, rate: float) -> dict:
     values = dict(READINGS.get(method, {}))
     if method == "flywheel" and dataset in ("clothing1m", "webvision"):
         values["mixup"] = 0.5  # UNICON's there
+    if method == "robust_features" and dataset == "clothing1m":  # common practice there; the paper does not say
+        values |= {"initialization": "imagenet_pretrained", "view": "imagenet"}
     if method == "label_confidence":  # "as in [4]": the GJS paper, whose values NRD's tables quote
         shared = ("momentum", "batch_size", "epochs", "gamma", "milestones", "learning_rate", "weight_decay", "q")
         like = "nrd" if dataset == "webvision" else "gce"

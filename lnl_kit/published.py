@@ -45,6 +45,8 @@ NAMES: dict[str | tuple[str, str], str] = {
     ("label_confidence", "mapping_slope"): "slope",
     ("label_confidence", "mu_decay"): "mean_decay",
     ("label_confidence", "label_correction_start_fraction"): "correct_after",
+    ("robust_features", "weight_L_rec"): "restoration",
+    ("robust_features", "weight_L_cluster"): "clustering",
     ("flywheel", "lambda"): "confidence_regularizer",
     ("flywheel", "alpha"): "contrastive",
 }

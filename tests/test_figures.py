@@ -250,6 +250,8 @@ def test_score_slider_counts_both_kinds_at_every_epoch():
     assert [int(sum(t.y)) for t in fig.data] == [2, 3] and [int(sum(t.y)) for t in fig.frames[0].data] == [2, 2]
     assert "100% above" in fig.data[0].name and "33% above" in fig.data[1].name
     assert "AUC 1.000" in fig.layout.title.text and "AUC 0.500" in fig.frames[0].layout.title.text
+    narrow = figures.score_slider([1, 5], scores, right, bins=2, span=(0.1, 0.9))
+    assert [list(t.y) for t in narrow.data] == [[0, 2], [2, 1]] and narrow.data[0].width == pytest.approx(0.4)
     with pytest.raises(ValueError, match="epochs"):
         figures.score_slider([1], scores, right)
 

@@ -16,6 +16,7 @@ PARAMETERS = {  # 10 classes, 3 channels
     "resnet18": 11_173_962,
     "resnet34": 21_282_122,
     "resnet50": 23_528_522,
+    "resnet18_imagenet": 11_181_642,
     "resnet50_imagenet": 23_528_522,
     "inception_resnet_v2": 54_321_834,
 }
@@ -81,7 +82,7 @@ def test_resnet50_is_torchvisions():
 # name -> (width, how much smaller than the image the feature map is)
 GRID = {"small_cnn": (64, 4), "preact_resnet18": (512, 8), "preact_resnet34": (512, 8),
         "preact_resnet34_cifar": (128, 4), "resnet18": (512, 8), "resnet34": (512, 8), "resnet50": (2048, 32),
-        "resnet50_imagenet": (2048, 32), "inception_resnet_v2": (1536, 75)}
+        "resnet18_imagenet": (512, 32), "resnet50_imagenet": (2048, 32), "inception_resnet_v2": (1536, 75)}
 
 
 @pytest.mark.parametrize("channels, size", [(1, 16), (3, 32)])
@@ -178,17 +179,18 @@ def test_cuda_agrees_with_cpu(name):
 
 # ---------------------------------------------------------------- ImageNet's weights, timm
 
-def test_imagenet_weights_are_loaded_but_for_the_head(monkeypatch):
-    theirs = torchvision.models.resnet50().state_dict()
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_imagenet_weights_are_loaded_but_for_the_head(monkeypatch, name):
+    theirs = getattr(torchvision.models, name)().state_dict()
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda url, **_: theirs)
     torch.manual_seed(0)
-    net = models.make("resnet50_imagenet", 14)
+    net = models.make(f"{name}_imagenet", 14)
     assert net.head.out_features == 14 and all(
         torch.equal(value, theirs[key]) for key, value in net.state_dict().items() if not key.startswith("fc."))
-    assert torch.equal(net.head.weight, build("resnet50", 14).head.weight)  # the head follows the seed
-    assert not torch.equal(build("resnet50_imagenet", 14).conv1.weight, theirs["conv1.weight"])
+    assert name == "resnet18" or torch.equal(net.head.weight, build(name, 14).head.weight)  # the head follows the seed
+    assert not torch.equal(build(f"{name}_imagenet", 14).conv1.weight, theirs["conv1.weight"])
     with pytest.raises(ValueError, match="images of 3 channels, not 1"):
-        models.make("resnet50_imagenet", 14, 1)
+        models.make(f"{name}_imagenet", 14, 1)
 
 
 def test_without_network_one_sentence_says_where_the_weights_go(monkeypatch, tmp_path):

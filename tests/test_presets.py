@@ -105,3 +105,15 @@ def test_label_confidences_cells(dataset, noise, rate, model, expected):
     assert plan.model == model and {k: getattr(s, k) for k in expected} == expected
     assert (s.slope, s.mean_decay, s.correct_after, s.robust_loss) == (0.5, 0.7, 0.25, "gce")
     assert {"alpha", "penalty", "consistency", "margin"} <= set(plan.not_given)
+
+
+@pytest.mark.parametrize("dataset, noise, rate, model, expected", [
+    ("cifar10", "symmetric_exclusive", 0.6, "resnet18", {"epochs": 300, "batch_size": 128}),
+    ("cifar10", "pair_flip", 0.4, "resnet18", {"epochs": 300}),
+    ("cifar100", "symmetric_exclusive", 0.8, "resnet18", {"epochs": 300}),
+    ("clothing1m", "none", 0.0, "resnet18_imagenet", {"epochs": 50, "batch_size": 32, "view": "imagenet"})])
+def test_robust_features_cells(dataset, noise, rate, model, expected):
+    plan, s = cell("robust_features", dataset, noise, rate)
+    assert plan.model == model and {k: getattr(s, k) for k in expected} == expected
+    assert (s.restoration, s.clustering, s.learning_rate, s.milestones, s.classify) == (1, 1, 0.1, (0.5, 0.75), "augmented")
+    assert {"cluster_lambda", "randaugment_m", "alpha_schedule"} <= set(plan.not_given)

@@ -18,6 +18,7 @@ from lnl_kit.augment.base import (
     CropFlip,
     Cutout,
     HorizontalFlip,
+    OnTop,
     RandomCrop,
     RandomErasing,
     RandomResizedCrop,
@@ -28,7 +29,7 @@ from lnl_kit.augment.policies import AugMix, AutoAugment, ColorJitter, RandAugme
 
 __all__ = [
     "AugMix", "Augmentation", "AutoAugment", "ColorJitter", "Compose", "CropFlip", "Cutout", "HorizontalFlip",
-    "OPERATIONS", "RandAugment", "RandomCrop", "RandomErasing", "RandomResizedCrop", "VIEWS", "operation",
+    "OPERATIONS", "OnTop", "RandAugment", "RandomCrop", "RandomErasing", "RandomResizedCrop", "VIEWS", "operation",
     "take", "view",
 ]  # fmt: skip
 
@@ -37,6 +38,7 @@ VIEWS = {
     "crop": "random crop, flip",
     "small_crop": "random crop with half the padding, flip",
     "randaugment": "RandAugment (1 operation, magnitude 3), crop, flip, Cutout 5",
+    "cutout": "Cutout 16 alone",
     "cutout16": "RandAugment (1 operation, magnitude 3), crop, flip, Cutout 16",
     "augmix": "AugMix, crop, flip",
     "autoaugment": "AutoAugment (CIFAR-10 policy), random erasing",
@@ -78,6 +80,8 @@ def view(
         return crop
     if name == "small_crop":
         return CropFlip(pixels(2), p)
+    if name == "cutout":
+        return Cutout(pixels(16), fill)
     if name in ("randaugment", "cutout16"):
         return Compose((RandAugment(1, 3), crop, Cutout(pixels(5 if name == "randaugment" else 16), fill)))
     if name == "strong":

@@ -93,6 +93,22 @@ class Compose(Augmentation):
 
 
 @dataclass(frozen=True)
+class OnTop(Augmentation):
+    """Among the views of `NoisyData.batches`: what the view before it shows, augmented further."""
+
+    policy: Augmentation
+
+    def draw(self, n, generator, channels=3, size=(32, 32)):
+        return self.policy.draw(n, generator, channels, size)
+
+    def out_size(self, size):
+        return self.policy.out_size(size)
+
+    def _apply(self, x, params):
+        return self.policy._apply(x, params)
+
+
+@dataclass(frozen=True)
 class CropFlip(Augmentation):
     """Pad by `padding` pixels, cut out a random window of the old size, mirror it with probability p."""
 

@@ -210,13 +210,14 @@ def transition_pairs(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], classes
 
 
 def score_slider(epochs: Sequence[int], scores: np.ndarray, right: np.ndarray, *, bins: int = 40,
-                 name: str = "clean score", title: str = "Clean score by epoch", subtitle: str = "") -> go.Figure:
+                 span: tuple[float, float] = (0, 1), name: str = "clean score", title: str = "Clean score by epoch", subtitle: str = "") -> go.Figure:
     """Histograms of a score in [0, 1] for right (blue) and wrong (red) given labels, with a slider over the epochs.
 
-    scores (E, n), one row per entry of epochs (E,); right (n,) bool. NaN scores are left out. The legend's numbers,
-    the share of either kind above one half, and the selection AUC in the title follow the slider.
+    scores (E, n), one row per entry of epochs (E,); right (n,) bool; span: what the axis shows. NaN scores are left
+    out. The legend's numbers, the share of either kind above one half, and the selection AUC in the title follow the
+    slider.
     """
-    scores, right, edges = np.asarray(scores, np.float64), np.asarray(right, bool), np.linspace(0, 1, bins + 1)
+    scores, right, edges = np.asarray(scores, np.float64), np.asarray(right, bool), np.linspace(*span, bins + 1)
     if len(epochs) != len(scores):
         raise ValueError(f"{len(epochs)} epochs, but scores of {len(scores)}: give one row per epoch")
     middles = (edges[:-1] + edges[1:]) / 2
@@ -227,9 +228,9 @@ def score_slider(epochs: Sequence[int], scores: np.ndarray, right: np.ndarray, *
             values = scores[e, mask]
             values = values[~np.isnan(values)]
             above = f"{(values > 0.5).mean():.0%} above ½" if len(values) else "none"
-            both.append(go.Bar(x=middles, y=np.histogram(values, edges)[0], name=f"{kind} ({above})", width=1 / bins,
+            both.append(go.Bar(x=middles, y=np.histogram(values, edges)[0], name=f"{kind} ({above})", width=edges[1] - edges[0],
                                marker=dict(color=fade(color, 0.6), line_width=0),
-                               hovertemplate="%{y} images, " + name + " %{x:.2f}<extra>" + kind + "</extra>"))
+                               hovertemplate="%{y} images, " + name + " %{x:.3g}<extra>" + kind + "</extra>"))
         return both
 
     def heading(e: int) -> str:
@@ -243,7 +244,7 @@ def score_slider(epochs: Sequence[int], scores: np.ndarray, right: np.ndarray, *
     slider = dict(active=last, currentvalue=dict(prefix="epoch ", font=dict(size=14)), pad=dict(t=56), bgcolor=GRID,
                   bordercolor=LINE, activebgcolor=BLUE, tickcolor=LINE,
                   steps=[dict(method="animate", label=str(e), args=[[str(e)], at_once]) for e in epochs])
-    fig.update_xaxes(title=name, range=[-0.01, 1.01])
+    fig.update_xaxes(title=name, range=[span[0] - 0.01 * (span[1] - span[0]), span[1] + 0.01 * (span[1] - span[0])])
     fig.update_yaxes(title="training images (log scale)", type="log", range=[-0.3, np.log10(len(right)) + 0.1], dtick=1)
     layout(fig, title, subtitle, below=132, barmode="overlay", sliders=[slider])
     return fig.update_layout(title_text=heading(last))

@@ -1,11 +1,12 @@
 """Every method: name -> (train function, settings class). Adding one = one file and one line here."""
 
-from . import dividemix, flywheel, label_confidence, loss_only, nrd
+from . import dividemix, flywheel, label_confidence, loss_only, nrd, robust_features
 
 METHODS = {
     "nrd": (nrd.train_nrd, nrd.NRD),
     "flywheel": (flywheel.train_flywheel, flywheel.Flywheel),
     "label_confidence": (label_confidence.train_label_confidence, label_confidence.LabelConfidence),
+    "robust_features": (robust_features.train_robust_features, robust_features.RobustFeatures),
     "dividemix": (dividemix.train_dividemix, dividemix.DivideMix),
     "ce": (loss_only.train_loss_only, loss_only.CrossEntropy),
     "mae": (loss_only.train_loss_only, loss_only.MAE),

@@ -21,8 +21,9 @@ Where this differs from the paper, or chooses where it is silent:
 - f's mixed-up images and both strong views go through the network as one batch of 3B images, so that BatchNorm sees
   them together; MixUp's Beta(4, 4), temperature and the 2-layer projection to 128 dimensions are UNICON's.
 - g trains on crops and is evaluated without augmentation.
-- Without the auxiliary network (Table 6) g trains on the given labels weighted by (4), Eq. (7), with the regulariser,
-  and is tested; epsilon stays 1/K.
+- Without the auxiliary network (Table 6) g trains by (8) on the given labels, each image weighted by (4) as in (7), and
+  is tested; epsilon stays 1/K. A step then moves the logits along y + (lambda - 1) g - lambda p: for lambda > 1 g's own
+  opinion outweighs a mostly wrong y, and on small sets it loses classes.
 - The learning rate is the paper's in every preset.
 """
 
@@ -138,16 +139,16 @@ def train_main_alone(data, settings, run) -> None:
     gamma = torch.ones((), device=run.device)
     state = run.state(main=g, optimizer=optimizer, schedule=schedule, q=q, gamma=gamma, tested="main")
     for epoch in run.epochs(state, settings.epochs):
-        if epoch < settings.cycles_from:
+        turn = epoch - settings.cycles_from
+        if turn < 0:
             warm_up(g, optimizer, 2 * epoch, data, settings, run)
         else:
             train_main(g, optimizer, data.y, q, epoch, data, settings, run)
-            gamma.copy_(q.mean())
         renew_statistics(g, 2 * epoch, data, settings, run)
         g_probs = predict_main(g, slice(None), data, run)
-        if epoch < settings.cycles_from:
-            gamma.copy_((g_probs.argmax(1) == data.y).float().mean())
-        q.copy_(cleanness(g_probs, data.y, gamma, torch.full_like(q, 1 / data.num_classes)))
+        if (turn + 1) % settings.cycle == 0:
+            gamma.copy_(q.mean() if turn >= 0 else (g_probs.argmax(1) == data.y).float().mean())
+            q.copy_(cleanness(g_probs, data.y, gamma, torch.full_like(q, 1 / data.num_classes)))
         schedule.step()
         run.log(clean_score=q, new_labels=g_probs, gamma=gamma)
 
@@ -246,7 +247,7 @@ def train_main(g, optimizer, labels, weights, epoch, data, settings, run) -> Non
             logits = forward(x)
         loss = main_loss(logits, labels[idx], prior, strength)
         if weights is not None:
-            loss = loss + (weights[idx] - 1) * losses.cross_entropy(logits, labels[idx])
+            loss = weights[idx] * loss
         optimizer.zero_grad()
         run.total(main=loss.mean()).backward()
         optimizer.step()

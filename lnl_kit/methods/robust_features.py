@@ -1,0 +1,165 @@
+"""RFL: Robust Feature Learning Against Noisy Labels (Tai, Jhang, Hwang).
+
+One network and two heads that are dropped at test. The decoder restores the image from the features of its augmented
+copy, the cluster head sorts images into groups, and neither ever sees a label; the classifier's target moves from the
+given label to its own prediction while training goes on.
+
+Where this differs from the paper, or chooses where it is silent:
+- x is the cropped (and flipped) image, T(x) the same crop after RandAugment and Cutout: a crop cannot be undone.
+- T(x) is decoded; x is there for the cluster head. Under `paper` T(x) alone is classified, else both
+  (`classify="augmented"`). Both go through the network as one batch, so that BatchNorm sees them together.
+- (12) and (13) print two logarithms; one is meant. The own prediction is a hard label without gradient.
+- H(c) is the entropy of the batch's mean assignment: with (10) as printed, of one image, H(c) and H(c|x) would cancel.
+- In (9) the assignment of x is a target without gradient (`target_gradient=True`: with).
+- (4) is a mean over pixels and channels of normalised images; its sum would drown the other losses.
+- alpha falls linearly from epoch to epoch under `paper`, else along a cosine: with few epochs classes that are not yet
+  learned would be given up (`schedule_alpha="linear"`).
+- lambda, the number of clusters (here: of classes), RandAugment's strength, decoder and cluster head are not given. The
+  head is one linear layer; the decoder a 1x1 convolution to at most 128 channels, then doublings of the size, each with
+  a 3x3 convolution.
+- With unit weights and a small lambda the consistency term (9) wins: every image in one cluster satisfies it, and the
+  features collapse. Outside `paper` the terms are weighted; the values were chosen on digits by `--noisy-val`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import augment, losses
+from ..settings import Settings, refuse
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustFeatures(Settings):
+    """RFL: restore augmented images, cluster features, and move from given labels to own predictions."""
+
+    restoration: float = 0.3  # weight of the restoration loss (4), 0 = without; 1 in Eq. (14)
+    clustering: float = 0.1  # weight of the cluster loss (7), 0 = without; 1 in Eq. (14)
+    information: float = 10.0  # lambda in (7): weight of the mutual information against the consistency (9)
+    bootstrapping: bool = True  # False = alpha stays 1: cross-entropy to the given labels
+    schedule_alpha: str = "cosine"  # how alpha falls from 1 to 0: "linear" or "cosine"
+    clusters: int = 0  # number of clusters, 0 = of classes
+    operations: int = 2  # of RandAugment in T
+    magnitude: int = 5  # of RandAugment in T, 0 to 30
+    classify: str = "both"  # what the classifier is trained on: "augmented" (T(x)) or "both" (x as well)
+    target_gradient: bool = False  # let the assignment of x in (9) carry gradient
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse(min(self.restoration, self.clustering, self.information) < 0,
+               f"restoration {self.restoration}, clustering {self.clustering} and information {self.information} must be "
+               "0 or more")
+        refuse(self.schedule_alpha not in ("linear", "cosine"),
+               f"schedule_alpha {self.schedule_alpha!r} does not exist: linear or cosine")
+        refuse(self.clusters == 1 or self.clusters < 0, f"clusters {self.clusters} is not allowed: 0 or at least 2")
+        refuse(self.operations < 1, f"operations {self.operations} is not allowed: at least 1")
+        refuse(not 0 <= self.magnitude <= 30, f"magnitude {self.magnitude} is outside [0, 30]")
+        refuse(self.classify not in ("augmented", "both"), f"classify {self.classify!r} does not exist: augmented or both")
+
+
+def train_robust_features(data, settings, run) -> None:
+    """Eq. (14), batch by batch."""
+    network = run.network()
+    model = WithHeads(network, data.x.shape[1:], settings.clusters or data.num_classes)
+    model.to(run.device, memory_format=torch.channels_last)
+    optimizer, schedule = run.sgd(network, settings, model.decoder, model.assign)
+    own = data.y.clone()  # the network's own prediction for each image, the newest; the given labels before
+    state = run.state(network=network, decoder=model.decoder, clusters=model.assign, optimizer=optimizer, schedule=schedule,
+                      own=own, tested="network")
+    forward, views = run.compiled(model), (settings.view, augment.OnTop(distortion(data, settings)))
+    for epoch in run.epochs(state, settings.epochs):
+        a = alpha(epoch, settings)
+        errors, assigned = [], torch.zeros(model.assign.out_features, device=run.device)
+        for (x, augmented), y, idx in data.batches(epoch, views=views):
+            with run.autocast():
+                logits, restored, clusters, clusters_augmented = forward(x, augmented)
+            classified, given = (logits, y.repeat(2)) if settings.classify == "both" else (logits[len(y):], y)
+            terms = {"bootstrap": losses.bootstrap_hard(classified, given, 1 - a).mean()}  # (13)
+            if settings.restoration:
+                terms["restoration"] = settings.restoration * F.mse_loss(restored.float(), x)  # (4)
+            if settings.clustering:
+                terms["clustering"] = settings.clustering * cluster_loss(clusters, clusters_augmented, settings)
+            optimizer.zero_grad()
+            run.total(**terms).backward()
+            optimizer.step()
+            own[idx] = logits[len(y):].detach().argmax(1)
+            errors.append(torch.stack((F.mse_loss(restored.detach().float(), x), F.mse_loss(augmented, x))))
+            assigned += torch.bincount(clusters.detach().argmax(1), minlength=len(assigned))
+        schedule.step()
+        left = torch.stack(errors).mean(0)
+        run.log(new_labels=own, alpha=a, restoration_left=left[0] / left[1],
+                clusters_used=(assigned >= 0.01 * assigned.sum()).sum())
+
+
+def alpha(epoch: int, settings) -> float:
+    """The given label's share of the target in (13): from 1 in the first epoch towards 0 after the last."""
+    if not settings.bootstrapping:
+        return 1.0
+    passed = epoch / settings.epochs
+    return 1 - passed if settings.schedule_alpha == "linear" else (1 + math.cos(math.pi * passed)) / 2
+
+
+def distortion(data, settings):
+    """T: RandAugment, then Cutout."""
+    return augment.Compose((augment.RandAugment(settings.operations, settings.magnitude), data.view("cutout")))
+
+
+def cluster_loss(clusters: Tensor, augmented: Tensor, settings) -> Tensor:
+    """Eq. (7), 0-d, from the cluster head's logits (B, M) for x and for T(x): consistency (9) minus lambda times the
+    mutual information (6)."""
+    p = clusters.float().softmax(1)
+    target = p if settings.target_gradient else p.detach()
+    return losses.cross_entropy(augmented, target).mean() - settings.information * mutual_information(p)
+
+
+def mutual_information(p: Tensor) -> Tensor:
+    """Eq. (6), 0-d, up to log M: H(c) - H(c|x) of the assignments p (B, M), by (10) on their mean, and (11)."""
+    return losses.entropy(p.mean(0, keepdim=True)).mean() - math.log(p.shape[1]) - losses.entropy(p).mean()
+
+
+class WithHeads(nn.Module):
+    """A network with the paper's decoder D and cluster head `assign`, for images of shape (C, H, W)."""
+
+    def __init__(self, network: nn.Module, image: tuple[int, int, int], clusters: int):
+        super().__init__()
+        with torch.no_grad():
+            maps = network.eval().feature_map(torch.zeros(1, *image, device=network.head.weight.device))
+        self.network = network
+        self.assign = nn.Linear(maps.shape[1], clusters)
+        self.decoder = decoder(maps.shape[1:], image)
+
+    def forward(self, x: Tensor, augmented: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Logits (2B, K) of x and T(x), the restored image (B, C, H, W), cluster logits (B, M) of x and of T(x)."""
+        maps = self.network.feature_map(torch.cat((x, augmented)))  # (2B, D, h, w)
+        features = maps.mean((2, 3))
+        return self.network.head(features), self.decoder(maps[len(x):]), *self.assign(features).chunk(2)
+
+
+def decoder(maps: tuple[int, int, int], image: tuple[int, int, int]) -> nn.Module:
+    """D: feature maps (B, *maps) -> images (B, *image)."""
+    width, doublings = min(maps[0], 128), int(math.log2(image[1] / maps[1]))
+    layers = [block(maps[0], width, 1)]
+    for _ in range(doublings):
+        layers += [nn.Upsample(scale_factor=2), block(width, max(16, width // 2), 3)]
+        width = max(16, width // 2)
+    return nn.Sequential(*layers, nn.Upsample(image[1:], mode="bilinear"), nn.Conv2d(width, image[0], 3, padding=1))
+
+
+def block(inputs: int, outputs: int, kernel: int) -> nn.Module:
+    """Convolution, batch norm, ReLU."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs),
+                         nn.ReLU(inplace=True))
+
+
+def load_heads(run) -> WithHeads:
+    """The network of an opened run with its decoder and cluster head, in evaluation mode."""
+    saved = torch.load(run.folder / "state.pt", map_location="cpu", weights_only=True)["state"]
+    model = WithHeads(run.networks()[0], tuple(run.train_images()[:1].shape[1:]), len(saved["clusters"]["bias"]))
+    model.decoder.load_state_dict(saved["decoder"])
+    model.assign.load_state_dict(saved["clusters"])
+    return model.eval()
