@@ -11,8 +11,8 @@ Where this differs from the paper, or chooses where it is silent:
 - The robust loss, the confidence and the corrected label all see the first view x'; the running mean is updated first.
 - Eq. (6) never reaches 0, as the theorem asks; `threshold` adds the hard cut.
 - The penalty is the sum of squared differences of the trainable parameters; both networks start from the same weights.
-- alpha, rho, lambda, m and q are in a supplement that we do not have; the defaults were chosen by `--noisy-val`, see
-  notebook 22.
+- alpha, rho, lambda, m and q are in a supplement that we do not have. The defaults are first readings; a sweep by
+  `--noisy-val` (notebook 22) found no alpha, rho, lambda or q that is better by more than its error.
 """
 
 from __future__ import annotations
