@@ -81,15 +81,16 @@ def train_robust_features(data, settings, run) -> None:
                 logits, restored, clusters, clusters_augmented = forward(x, augmented)
             classified, given = (logits, y.repeat(2)) if settings.classify == "both" else (logits[len(y):], y)
             terms = {"bootstrap": losses.bootstrap_hard(classified, given, 1 - a).mean()}  # (13)
+            error = F.mse_loss(restored.float(), x)  # (4)
             if settings.restoration:
-                terms["restoration"] = settings.restoration * F.mse_loss(restored.float(), x)  # (4)
+                terms["restoration"] = settings.restoration * error
             if settings.clustering:
                 terms["clustering"] = settings.clustering * cluster_loss(clusters, clusters_augmented, settings)
             optimizer.zero_grad()
             run.total(**terms).backward()
             optimizer.step()
             own[idx] = logits[len(y):].detach().argmax(1)
-            errors.append(torch.stack((F.mse_loss(restored.detach().float(), x), F.mse_loss(augmented, x))))
+            errors.append(torch.stack((error.detach(), F.mse_loss(augmented, x))))
             assigned += torch.bincount(clusters.detach().argmax(1), minlength=len(assigned))
         schedule.step()
         left = torch.stack(errors).mean(0)
