@@ -22,6 +22,7 @@ from PIL import Image
 from . import data, losses
 from .batches import NoisyData
 from .bench_augment import compare_with_pil
+from .bench_stacked import stacked_against_sequential
 from .evaluate import Evaluator
 from .methods import METHODS
 from .methods.nrd import update_teacher
@@ -264,6 +265,9 @@ def bench(json_file: str | None = None, quick: bool = False, only: str = "", dev
                                      **({"compiles": compiles} | settings)))
     if only in "gjs preact_resnet34_cifar usual" and not quick:
         note(two_views_against_usual(device=device))
+    for model, channels, size, batch in (("small_cnn", 1, 16, 16), ("preact_resnet18", 3, 32, 64)):
+        if only in f"stacked {model}" and (model == "small_cnn" or device.type == "cuda"):  # the large one needs a GPU
+            note(stacked_against_sequential(model, channels=channels, size=size, batch=batch, device=device, rounds=2 if quick else 7))
     if only in "augmentation":
         for name, (ours, pil, ratio) in compare_with_pil(seconds=0.3 if quick else 2.0).items():
             note({"case": f"augmentation {name}", "images_per_second": ours, "pil_images_per_second": pil,

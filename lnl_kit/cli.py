@@ -75,6 +75,10 @@ def add_train_flags(add: argparse.ArgumentParser, method: str | None) -> None:
     add.add_argument("--like", help="data set with the same classes whose noise, normalisation and cells apply")
     add.add_argument("--noisy-val", type=float, default=0.0, metavar="SHARE",
                      help="hold out a share with its given labels: an honest stopping rule")
+    add.add_argument("--clean-share", type=float, metavar="SHARE", help="share of each class whose labels are known to be right "
+                     "and stay so; default what the method needs")
+    add.add_argument("--clean-list", metavar="FILE.csv", help="instead: images whose labels are known to be right, by path or "
+                     "index; a column 'label' corrects them")
     add.add_argument("--keep", action="append", default=[], choices=["features", "weights"],
                      help="also keep features, or the weights at up to 20 epochs")
     add.add_argument("--skip-bad", action="store_true", help="leave out unreadable images and list them")

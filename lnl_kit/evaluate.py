@@ -13,10 +13,11 @@ from .batches import NoisyData, at_once
 from .streams import in_chunks
 
 LOGGED = ("clean_score", "selected", "new_labels", "train_probs", "transition", "transition_of",
-          "transition_all", "accepted", "test_accepted")
+          "transition_all", "accepted", "test_accepted", "votes", "test_votes", "teacher_probs", "test_teacher_probs")
 COLUMNS = ("epoch", "loss", "learning_rate", "test_accuracy", "test_top5", "test_ece", "noisy_val_accuracy",
            "train_accuracy_clean", "train_accuracy_wrong", "memorized", "selection_auc", "selection_precision",
-           "selection_recall", "refurbished_accuracy", "transition_error", "epoch_seconds",
+           "selection_recall", "refurbished_accuracy", "transition_error", "accepted_precision", "accepted_share",
+           "test_accepted_precision", "test_accepted_share", "epoch_seconds",
            "evaluation_seconds", "images_per_second")
 HISTORY_EPOCHS = 20  # snapshots of the training predictions in a run
 HISTORY_NUMBERS = 1_000_000  # N x K up to which a snapshot holds every image
@@ -95,9 +96,13 @@ class Evaluator:
 
     def of_log(self, log: dict) -> dict:
         """Columns from what a method logged (see `Run.log`); missing where the truth is unknown."""
-        if self.true is None:
-            return {}
         row = {}
+        for name, truth in (("accepted", self.true), ("test_accepted", self.test_y)):
+            if name in log and truth is not None:
+                found = metrics.accepted_precision_share(log[name], truth)
+                row[f"{name}_precision"], row[f"{name}_share"] = found
+        if self.true is None:
+            return row
         right = self.given == self.true
         if "clean_score" in log:
             row["selection_auc"] = metrics.selection_auc(log["clean_score"], right)

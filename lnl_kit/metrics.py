@@ -76,6 +76,13 @@ def selection_precision_recall(selected: np.ndarray,
     return _mean(is_clean[selected]), _mean(selected[is_clean])
 
 
+def accepted_precision_share(accepted: np.ndarray, true: np.ndarray) -> tuple[float | None, float]:
+    """(share of the accepted images whose class is right, share that is accepted); accepted (N,): a class, or -1."""
+    accepted, true = np.asarray(accepted), np.asarray(true)
+    chosen = accepted >= 0
+    return _mean(accepted[chosen] == true[chosen]), float(chosen.mean())
+
+
 def refurbished_accuracy(new_labels: np.ndarray, true: np.ndarray) -> float | None:
     """Share of `new_labels`, classes (N,) or probabilities (N, K), that are the true class."""
     return _mean(_predicted(new_labels) == true)

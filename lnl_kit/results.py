@@ -69,14 +69,16 @@ class OpenedRun:
 
     @functools.cached_property
     def labels(self) -> dict[str, np.ndarray]:
-        """labels.csv in training order: index, path, given and true class numbers (true is None if unknown)."""
+        """labels.csv in training order: index, path, given and true class numbers (true is None if unknown), and which
+        are known to be right (clean, bool)."""
         with open(self.folder / "labels.csv", newline="") as file:
             table = list(csv.DictReader(file))
         number = {name: k for k, name in enumerate(self.classes)}
         true = [number.get(r["true"]) for r in table]
         return {"index": np.array([int(r["index"]) for r in table]), "path": np.array([r["path"] for r in table]),
                 "given": np.array([number[r["given"]] for r in table]),
-                "true": None if None in true else np.array(true)}
+                "true": None if None in true else np.array(true),
+                "clean": np.array([r.get("clean") == "1" for r in table])}
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:

@@ -147,9 +147,10 @@ class Run:
 
     def __init__(self, folder: Path, *, data: NoisyData, evaluator: Evaluator, model: str, seed: int,
                  precision: str = "auto", compile: str = "off", keep: tuple[str, ...] = (),
-                 progress: bool = True, root: Path | None = None, name: str = ""):
+                 progress: bool = True, root: Path | None = None, name: str = "", images: str = ""):
         self.folder, self.root, self.name = Path(folder), Path(root or folder), name or Path(folder).name
         self.data, self.evaluator, self.model, self.seed = data, evaluator, model, seed
+        self.images = images  # identifies the training and test images, whatever their labels
         self.device, self.compile, self.keep, self.progress = data.device, compile, keep, progress
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -216,6 +217,11 @@ class Run:
                 raise ValueError(f"tested={name!r} is not a network in the state: {', '.join(parts)} are there")
         return state
 
+    @property
+    def test_images(self) -> Tensor:
+        """uint8 (M, C, H, W): the test images, without labels, for what a method tells about unseen images."""
+        return self.evaluator.test_x
+
     def total(self, **terms: Tensor) -> Tensor:
         """The sum of the loss terms (0-d tensors). They are kept on the device and read once per epoch:
         their mean becomes the column `loss`, and a value that is not finite ends the run."""
@@ -229,8 +235,8 @@ class Run:
 
         clean_score (N,), larger = cleaner; selected (N,) bool; new_labels (N,) or (N, K); train_probs (N, K);
         transition (K, K), row = true class, with transition_of="all" or "corrupted" (transition_all is kept in
-        arrays.npz and not measured); accepted (N,) and
-        test_accepted: a class or -1; any other number or 0-d tensor becomes a column.
+        arrays.npz and not measured); accepted (N,) and test_accepted (M,): a class or -1, and the votes for it;
+        teacher_probs (N, K) and test_teacher_probs; any other number or 0-d tensor becomes a column.
         """
         self._log.update(values)
 
@@ -264,14 +270,14 @@ class Run:
         """The result of `fn(stage_run)`, computed once: a finished stage is loaded, an interrupted one resumes.
 
         fn trains with the stage's own `data`, `network`, `state`, `epochs` and returns tensors (or a nest of them).
-        depends: what the result depends on; runs that agree on it and on the stage's name share it. Without
-        it the stage belongs to this run alone.
+        depends: what the result depends on beside network, precision and images; runs that agree on all these and on
+            the stage's name share it. Without it the stage belongs to this run alone.
         """
         if depends is None:
             folder = self.folder / "stages" / name
             seed = seed_of(self.seed, "stage", name)
         else:
-            key = seed_of(name, self.model, self.precision, tuple(self.data.x.shape), self.data.classes,
+            key = seed_of(name, self.model, self.precision, self.images, tuple(self.data.x.shape), self.data.classes,
                           json.dumps(depends, sort_keys=True, default=str))
             folder = self.root / "stages" / f"{name}-{key:016x}"
             seed = key
@@ -283,7 +289,7 @@ class Run:
                 data.seed = seed
                 child = Run(folder, data=data, evaluator=self.evaluator, model=self.model, seed=seed,
                             precision=self.precision, compile=self.compile, progress=self.progress,
-                            root=self.root, name=name)
+                            root=self.root, name=name, images=self.images)
                 save_atomically(done, torch_bytes(to_cpu(fn(child))), durable=True)
             return torch.load(done, map_location=self.device, weights_only=True)
 

@@ -35,6 +35,7 @@ class Settings:
     view: str = "crop"  # augmentation of the images that the supervised loss sees
 
     uses: ClassVar[tuple[str, ...]] = ()  # what the method is told beyond images and given labels
+    clean_share: ClassVar[float] = 0.0  # share of labels known to be right that it asks for
 
     def __post_init__(self):
         refuse(self.epochs < 1, f"epochs {self.epochs} is not allowed: at least 1")

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import __version__, augment, data, methods, models, noise as noise_models
+from . import __version__, augment, clean_subset, data, methods, models, noise as noise_models
 from .batches import NoisyData
 from .evaluate import COLUMNS, Evaluator
 from .large_sets import OWN_NOISE
@@ -45,6 +45,7 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
           preset: str = "quick", seed: int = 0, *, labels: str | None = None, label_column: str | None = None,
           true_column: str | None = None, like: str | None = None, model: str | None = None,
           train_size: int | None = None, image_size: int | None = None, noisy_val: float = 0.0,
+          clean_share: float | None = None, clean_list: str | None = None,
           keep: tuple[str, ...] = (), device: str = "auto", precision: str = "auto", compile: str = "auto",
           out: str | Path | None = None, fresh: bool = False, skip_bad: bool = False, progress: bool = True,
           on_interrupt: str = "return", on_folder=None, settings_class: type[Settings] = Settings,
@@ -57,6 +58,9 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
         clothing1m and webvision.
     preset: quick | demo | paper | paper:NAME; keyword arguments in `settings` override its values.
     noisy_val: share of the training images held out with their given labels, the honest stopping rule.
+    clean_share, clean_list: labels known to be right (`NoisyData.clean`), that synthetic noise leaves alone: a share of
+        each class, by default what the method needs, or a CSV file of images (see `clean_subset.read`). The noise rate
+        still holds over all images.
     keep: "features" and/or "weights" (of the tested network at the history's epochs).
     on_folder: called with the run's folder before training starts.
     Ctrl-C returns the run as of the last finished epoch (`on_interrupt="raise"`: raises KeyboardInterrupt).
@@ -81,13 +85,18 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
 
     source = data.load(dataset, image_size=image_size or plan.image_size, labels=labels, label_column=label_column,
                        true_column=true_column, like=like, skip_bad=skip_bad)
-    given, true = draw_labels(source, noise, rate, seed, label_column)
-    index = choose(given, train_size or plan.train_size, seed)
+    share = settings_class.clean_share if clean_share is None and not clean_list else clean_share or 0.0
+    clean, checked = find_clean(source, share, clean_list, noise, seed)
+    given, true = draw_labels(source, noise, rate, seed, label_column, clean, checked, share)
+    size = train_size or plan.train_size
+    index = choose(given, size, seed) if clean is None else choose_with(clean, given, size, share, seed)
     test_index = choose(source.test_y.numpy(), plan.test_size, 0)
     second = source.second_test
     second_index = None if second is None else choose(second.y.numpy(), plan.test_size, 0)
     held_out = hold_out(len(index), noisy_val, seed)
     index, val_index = index[~held_out], index[held_out]
+    if clean is not None:
+        clean_subset.require_every_class(given[index], clean[index], source.classes)
 
     slug = (f"human-{label_column}" if noise == "human" else f"labels-{label_column or 'given'}" if labels
             else f"matrix-{Path(noise[7:]).stem}" if noise.startswith("matrix:") else noise)
@@ -102,6 +111,8 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
         "true_column": true_column, "image_size": image_size or plan.image_size, "not_given": plan.not_given,
         "versions": versions(), "classes": source.classes, "mean": source.mean, "std": source.std,
     }
+    if clean is not None:
+        decides |= {"clean_share": share or None, "clean_digest": digest(clean[index])}
     decides = json.loads(json.dumps(decides))  # as it will be read back
     key = json.dumps({k: v for k, v in decides.items() if k not in ONLY_RECORDED}, sort_keys=True)
     hash8 = hashlib.blake2b(key.encode(), digest_size=4).hexdigest()
@@ -124,19 +135,21 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
             return run
         save_atomically(folder / "settings.json", json_bytes(decides))
         truth = None if true is None else true[index]
-        write_labels(folder / "labels.csv", source, index, given[index], truth)
+        write_labels(folder / "labels.csv", source, index, given[index], truth, None if clean is None else clean[index])
         if source.skipped:
             save_atomically(folder / "skipped.csv", csv_bytes(
                 [{"path": p, "reason": r} for p, r in source.skipped], ("path", "reason")))
         noisy = NoisyData(rows(source.x, index), torch.from_numpy(given[index]), source.classes, mean=source.mean,
-                          std=source.std, like=source.like, batch_size=chosen.batch_size, seed=seed, device=device)
+                          std=source.std, like=source.like, batch_size=chosen.batch_size, seed=seed, device=device,
+                          clean=None if clean is None else torch.from_numpy(clean[index]))
         val = (rows(source.x, val_index), given[val_index]) if len(val_index) else None
         if second is not None:
             second = (second.name, rows(second.x, second_index), second.y.numpy()[second_index])
         evaluator = Evaluator(noisy, given[index], truth, rows(source.test_x, test_index),
                               source.test_y.numpy()[test_index], val, second)
         run = Run(folder, data=noisy, evaluator=evaluator, model=model or plan.model, seed=seed, precision=precision,
-                  compile=compile, keep=tuple(keep), progress=progress, root=root, name=f"{name} seed {seed}")
+                  compile=compile, keep=tuple(keep), progress=progress, root=root, name=f"{name} seed {seed}",
+                  images=f"{source.fingerprint} {digest(index, test_index)}")
         wrong = "unknown" if truth is None else f"{noise_models.actual_rate(given[index], truth):.1%}"
         if progress:
             print(f"{len(index)} training images, share of wrong labels: {wrong}", file=sys.stderr)
@@ -154,12 +167,14 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
         if len(run.rows) < chosen.epochs:
             raise RunError(f"{name} ended after {len(run.rows)} of {chosen.epochs} epochs: its loop must be "
                            "`for epoch in run.epochs(state, settings.epochs)`")
+        uses = [*settings_class.uses, *([f"{clean.mean():.0%} clean labels"] if clean is not None and settings_class.clean_share
+                                        else [])]
         identity = {"method": name, "dataset": source.slug, "noise": slug, "rate": rate,
                     "actual_rate": None if truth is None else noise_models.actual_rate(given[index], truth),
                     "seed": seed, "preset": preset, "model": model or plan.model, "train_images": len(index),
                     "epochs": chosen.epochs}
         save_atomically(folder / "summary.json",
-                        json_bytes(identity | summarise(run, settings_class.uses)), durable=True)
+                        json_bytes(identity | summarise(run, uses)), durable=True)
         return open_run(folder)
 
 
@@ -188,8 +203,37 @@ def default_noise(noise, rate, labels, dataset):
     return noise, float(rate)
 
 
-def draw_labels(source, noise, rate, seed, label_column):
-    """(given, true) as int64 arrays over the whole training set; true is None where it is unknown."""
+def find_clean(source, share, clean_list, noise, seed):
+    """(clean bool (N,), their right labels int64 (N,), -1 = as they stand), or (None, None) without a clean subset."""
+    if clean_list and share:
+        raise ValueError("--clean-share beside --clean-list: the list says which labels are right; drop one of them")
+    if clean_list:
+        names = source.paths or [str(i) for i in range(len(source.x))]
+        return clean_subset.read(clean_list, names, source.classes)
+    if not share:
+        return None, None
+    simulated = noise not in ("none", "human")  # then a folder's classes count as true
+    labels = source.true_labels if source.true_labels is not None or not simulated else source.given_labels
+    if labels is None:
+        raise ValueError(f"clean share {share:g}: nobody knows which labels of {source.name} are right; list images that you "
+                         "have checked with --clean-list FILE.csv, or set --clean-share 0")
+    return clean_subset.draw(labels.numpy(), share, seed), np.full(len(labels), -1)
+
+
+def draw_labels(source, noise, rate, seed, label_column, clean=None, checked=None, share=0.0):
+    """(given, true) as int64 arrays over the whole training set; true is None where it is unknown.
+
+    The images in `clean`, bool (N,), have their right label: that in `checked` (N,), where that is -1 the true one, where
+    it is unknown the given one. Synthetic noise acts on the others, at a higher rate.
+    """
+    given, true = with_noise(source, noise, rate, seed, label_column, clean, share)
+    if clean is not None:
+        given = np.where(clean, np.where(checked >= 0, checked, given if true is None else true), given)
+    return given, true
+
+
+def with_noise(source, noise, rate, seed, label_column, clean, share):
+    """What `draw_labels` returns, synthetic noise outside `clean` alone."""
     true = None if source.true_labels is None else source.true_labels.numpy()
     if noise == "human":
         if not label_column:
@@ -200,8 +244,12 @@ def draw_labels(source, noise, rate, seed, label_column):
         return (true if source.given_labels is None else source.given_labels.numpy()), true
     if true is None:  # a folder's classes count as true: a simulation
         true = source.given_labels.numpy()
-    given = noise_models.noisy_labels(true, noise, rate, seed, num_classes=len(source.classes), like=source.like,
-                                      images=source.x.numpy() if noise == "instance" else None)
+    free = np.ones(len(true), dtype=bool) if clean is None else ~clean
+    if clean is not None and not noise.startswith("matrix:"):
+        rate = clean_subset.compensated(rate, share or clean.mean())
+    given = true.copy()
+    given[free] = noise_models.noisy_labels(true[free], noise, rate, seed, num_classes=len(source.classes), like=source.like,
+                                            images=source.x[torch.from_numpy(free)].numpy() if noise == "instance" else None)
     return given, true
 
 
@@ -217,6 +265,14 @@ def choose(labels: np.ndarray, size: int | None, seed: int) -> np.ndarray:
     return np.sort(order[np.argsort(rank[order], kind="stable")][:size])
 
 
+def choose_with(clean: np.ndarray, labels: np.ndarray, size: int | None, share: float, seed: int) -> np.ndarray:
+    """Like `choose`, with the clean images, bool (N,), at their share; all of them where they come from a list."""
+    if size is None or size >= len(labels):
+        return np.arange(len(labels))
+    parts, kept = (np.flatnonzero(clean), np.flatnonzero(~clean)), round(size * share) if share else clean.sum()
+    return np.sort(np.concatenate([part[choose(labels[part], n, seed)] for part, n in zip(parts, (kept, max(0, size - kept)))]))
+
+
 def hold_out(n: int, share: float, seed: int) -> np.ndarray:
     """bool (n,): the round(share * n) images held out for validation on given labels."""
     held = np.zeros(n, dtype=bool)
@@ -229,7 +285,7 @@ def rows(images: torch.Tensor | Stream, index: np.ndarray) -> torch.Tensor | Str
     return resident(images if len(index) == len(images) else pick(images, torch.from_numpy(index)))
 
 
-def summarise(run: Run, uses: tuple[str, ...]) -> dict:
+def summarise(run: Run, uses: list[str]) -> dict:
     """The metric fields of summary.json."""
     accuracies = [r["test_accuracy"] for r in run.rows]
     last = run.rows[-1]
@@ -238,7 +294,7 @@ def summarise(run: Run, uses: tuple[str, ...]) -> dict:
         "seconds": seconds, "seconds_per_epoch": float(np.median([r["epoch_seconds"] for r in run.rows])),
         "images_per_second": float(np.median([r["images_per_second"] for r in run.rows])),
         "inference_seconds": run.inference_seconds, "device": device_name(run.device), "precision": run.precision,
-        "threads": torch.get_num_threads(), "compile": run.compile, "versions": versions(), "uses": list(uses),
+        "threads": torch.get_num_threads(), "compile": run.compile, "versions": versions(), "uses": uses,
         "test_accuracy_best": max(accuracies), "test_accuracy_mean_last10": float(np.mean(accuracies[-10:])),
         "test_accuracy_at_best_noisy_val": None,
     }
@@ -363,10 +419,11 @@ def clear(folder: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def write_labels(path: Path, source, index, given, true) -> None:
-    """labels.csv: index, path, given, true (class names), one row per training image, usable by --labels."""
+def write_labels(path: Path, source, index, given, true, clean=None) -> None:
+    """labels.csv: index, path, given, true (class names), one row per training image, usable by --labels; with a clean
+    subset also clean (1 or 0)."""
     names = source.classes
     save_atomically(path, csv_bytes([
         {"index": int(i), "path": source.paths[i] if source.paths else None, "given": names[g],
-         "true": None if true is None else names[true[n]]}
+         "true": None if true is None else names[true[n]]} | ({} if clean is None else {"clean": int(clean[n])})
         for n, (i, g) in enumerate(zip(index, given))], ("index", "path", "given", "true")))

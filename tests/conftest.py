@@ -10,6 +10,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several test processes: one th
     os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).parent.parent
+# Settings that keep a method's stages short, where a test trains every method for a few epochs.
+SHORT_STAGES = {"pu_distill": {"clean_share": 0.5, "iterations": 1, "filters": 2, "votes": 1, "sure": 0.3, "filter_epochs": 15,
+                               "filter_batch_size": 8, "teachers": 2, "teacher_epochs": 2}}
+
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -162,10 +162,13 @@ def test_a_finished_stage_is_skipped_shared_and_a_private_one_is_not(tmp_path):
         for _ in run.epochs(run.state(net=run.network(), tested="net"), settings.epochs):
             pass
 
-    lnl_kit.train(staged, out=tmp_path, **TINY)
+    ask = {"out": tmp_path, "epochs": 1, "progress": False}
+    lnl_kit.train(staged, **ask)
     assert len(calls) == 2
-    lnl_kit.train(staged, out=tmp_path, seed=1, **TINY)
+    lnl_kit.train(staged, seed=1, **ask)
     assert len(calls) == 3 and calls[2] not in calls[:2]  # the shared one was loaded, the private one made anew
+    lnl_kit.train(staged, **ask, train_size=256)
+    assert len(calls) == 5  # other images
 
 
 @pytest.mark.parametrize("noise", ["symmetric", "symmetric_exclusive", "pair_flip", "asymmetric", "instance"])

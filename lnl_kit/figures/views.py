@@ -202,19 +202,21 @@ def decagon_slider(epochs: Sequence[int], probs_seen: np.ndarray, probs_unseen: 
     return layout(fig, title, subtitle, height=235 * n, below=132, margin_l=92, sliders=[slider])
 
 
-def embedding(points: Mapping[str, np.ndarray], labels: Sequence[int], classes: Sequence[str], *,
+def embedding(points: Mapping[str, np.ndarray], labels: Sequence[int] | Mapping[str, Sequence[int]], classes: Sequence[str], *,
               texts: Mapping[str, Sequence[str]] | None = None, title: str = "Features of the test images (t-SNE)",
               subtitle: str = "") -> go.Figure:
     """Flywheel Fig 4: maps of the same images under several networks, side by side, one colour per class.
 
-    points: name of the panel -> (n, 2), from `embedding.tsne`. labels (n,): classes that give the colours.
+    points: name of the panel -> (n, 2), from `embedding.tsne`. labels (n,): classes that give the colours; a
+        mapping gives each panel its own.
     texts: name -> hover text per image (see `hover`). Each point carries the number of its image as customdata.
     """
-    labels = np.asarray(labels)
+    if not isinstance(labels, Mapping):
+        labels = dict.fromkeys(points, labels)
     fig = make_subplots(1, len(points), subplot_titles=[f"<b>{n}</b>" for n in points], horizontal_spacing=0.03)
     for col, (name, xy) in enumerate(points.items(), 1):
         for k in range(len(classes)):
-            own = np.flatnonzero(labels == k)
+            own = np.flatnonzero(np.asarray(labels[name]) == k)
             fig.add_scatter(x=np.asarray(xy)[own, 0], y=np.asarray(xy)[own, 1], mode="markers", name=classes[k],
                             legendgroup=classes[k], showlegend=col == 1 and k < 20, customdata=own,
                             hovertext=None if texts is None else [texts[name][i] for i in own],

@@ -1,10 +1,11 @@
 """Every method: name -> (train function, settings class). Adding one = one file and one line here."""
 
-from . import dividemix, flywheel, label_confidence, loss_only, nrd, robust_features
+from . import dividemix, flywheel, label_confidence, loss_only, nrd, pu_distill, robust_features
 
 METHODS = {
     "nrd": (nrd.train_nrd, nrd.NRD),
     "flywheel": (flywheel.train_flywheel, flywheel.Flywheel),
+    "pu_distill": (pu_distill.train_pu_distill, pu_distill.PUDistill),
     "label_confidence": (label_confidence.train_label_confidence, label_confidence.LabelConfidence),
     "robust_features": (robust_features.train_robust_features, robust_features.RobustFeatures),
     "dividemix": (dividemix.train_dividemix, dividemix.DivideMix),

@@ -32,21 +32,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import augment, losses
-from ..settings import Settings, refuse
+from ..batches import NoisyData
+from ..settings import Settings, make, refuse
 
 
 @dataclass(frozen=True, kw_only=True)
 class RobustFeatures(Settings):
     """RFL: restore augmented images, cluster features, and move from given labels to own predictions."""
 
-    restoration: float = 0.3  # weight of the restoration loss (4), 0 = without; 1 in Eq. (14)
+    restoration: float = 0.5  # weight of the restoration loss (4), 0 = without; 1 in Eq. (14)
     clustering: float = 0.1  # weight of the cluster loss (7), 0 = without; 1 in Eq. (14)
     information: float = 10.0  # lambda in (7): weight of the mutual information against the consistency (9)
     bootstrapping: bool = True  # False = alpha stays 1: cross-entropy to the given labels
     schedule_alpha: str = "cosine"  # how alpha falls from 1 to 0: "linear" or "cosine"
     clusters: int = 0  # number of clusters, 0 = of classes
     operations: int = 2  # of RandAugment in T
-    magnitude: int = 5  # of RandAugment in T, 0 to 30
+    magnitude: int = 3  # of RandAugment in T, 0 to 30
     classify: str = "both"  # what the classifier is trained on: "augmented" (T(x)) or "both" (x as well)
     target_gradient: bool = False  # let the assignment of x in (9) carry gradient
 
@@ -147,9 +148,11 @@ def decoder(maps: tuple[int, int, int], image: tuple[int, int, int]) -> nn.Modul
     width, doublings = min(maps[0], 128), int(math.log2(image[1] / maps[1]))
     layers = [block(maps[0], width, 1)]
     for _ in range(doublings):
-        layers += [nn.Upsample(scale_factor=2), block(width, max(16, width // 2), 3)]
+        layers += [block(width, max(16, width // 2), 3), nn.Upsample(scale_factor=2)]
         width = max(16, width // 2)
-    return nn.Sequential(*layers, nn.Upsample(image[1:], mode="bilinear"), nn.Conv2d(width, image[0], 3, padding=1))
+    if maps[1] * 2 ** doublings != image[1] or maps[2] * 2 ** doublings != image[2]:
+        layers.append(nn.Upsample(image[1:], mode="bilinear"))
+    return nn.Sequential(*layers, nn.Conv2d(width, image[0], 3, padding=1))
 
 
 def block(inputs: int, outputs: int, kernel: int) -> nn.Module:
@@ -165,3 +168,20 @@ def load_heads(run) -> WithHeads:
     model.decoder.load_state_dict(saved["decoder"])
     model.assign.load_state_dict(saved["clusters"])
     return model.eval()
+
+
+@torch.no_grad()
+def with_heads(run, images: Tensor, magnitude: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What an opened run's decoder and cluster head make of uint8 images (N, C, H, W).
+
+    Returns x and T(x) (RandAugment at `magnitude`, None = as trained) and the restored image, each normalised
+    (N, C, H, W), and the cluster (N,) of each image as it is, without augmentation.
+    """
+    s, own, model = run.settings, run.settings["settings"], load_heads(run)
+    data = NoisyData(images, torch.zeros(len(images), dtype=torch.int64), run.classes, mean=s["mean"], std=s["std"],
+                     like=s["like"], batch_size=len(images))
+    settings = make(RobustFeatures, operations=own["operations"], magnitude=own["magnitude"] if magnitude is None else magnitude)
+    (x, augmented), _, _ = next(data.batches(0, views=(own["view"], augment.OnTop(distortion(data, settings))),
+                                             order=torch.arange(len(images))))
+    plain = data.normalise(data.x)
+    return x, augmented, model(x, augmented)[1], model(plain, plain)[2].argmax(1)

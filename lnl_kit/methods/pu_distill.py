@@ -1,0 +1,310 @@
+"""PUDistill: Training Classifiers that are Universally Robust to All Label Noise Levels (Xu, Quek, Chong; IJCNN 2021).
+
+A few labels are known to be right. From them alone, without a look at the noisy labels, bags of binary filters pick for
+each class the images that surely belong to it; teachers learn from these; a student learns from everything, each label
+mixed with what the teachers say. What never sees a noisy label cannot depend on the noise.
+
+Where this differs from the paper, or chooses where it is silent:
+- The filters of a bag train together as one stacked network; each keeps its own draw of images.
+- A filter is a classifier of two classes: f(x) is the second one's softmax. Its learning rate, epochs and votes under
+  `quick` and `demo` are ours, the votes chosen on the clean images by cross-validation (notebook 21).
+- An image that several classes accept goes to the one with most votes, then with the highest mean probability.
+- K is not given: `iterations`. lambda weighs the teachers, as in (4); (1) has it on the given label.
+- Teachers see a balanced subset redrawn each epoch (Sec. IV-B; III-B draws once: `teacher_sampling="fixed"`).
+- Teachers label in evaluation mode, from images without augmentation. The released code leaves them in training mode and
+  keeps the best epoch on the test images; here it is the last.
+- MixUp mixes each batch with a permutation of itself, one coefficient a batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .. import losses
+from ..batches import NoisyData
+from ..evaluate import predict
+from ..rng import generator, seed_of
+from ..run import RunError
+from ..settings import Settings, refuse
+from ..stacked import Stacked
+
+PSEUDO_LABELS = ("soft_bootstrap", "hard_bootstrap", "hard")
+SAMPLING = ("redrawn", "fixed", "all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PUDistill(Settings):
+    """PUDistill: filters and teachers from a few clean labels, and a student that is robust at every noise level."""
+
+    iterations: int = 3  # K: bags of filters, one after the other, for each class
+    filters: int = 20  # N: binary classifiers in a bag
+    sure: float = 0.9  # alpha in (3): from this probability on a filter votes for an image
+    votes: int = 18  # theta in (3): votes that make an image a reliable positive
+    filter_epochs: int = 30  # passes of a filter over its draw
+    filter_batch_size: int = 16  # images per step of a filter, about
+    filter_learning_rate: float = 0.05  # of SGD, at the start
+    filter_milestones: tuple[float, ...] = (2 / 3,)  # shares of the epochs after which it drops
+    warm_start: bool = False  # filters start from those of the iteration before, not from random weights
+    teachers: int = 5  # N_t: networks whose mean prediction labels the images
+    teacher_epochs: int = 60  # passes of a teacher over its balanced subset
+    teacher_learning_rate: float = 0.05  # of SGD, at the start
+    teacher_milestones: tuple[float, ...] = (0.3, 0.5, 0.8)  # shares of the epochs after which it drops
+    teacher_sampling: str = "redrawn"  # balanced subset "redrawn" each epoch, "fixed", or "all" accepted images
+    teacher_mixup: float = 2.0  # mu of MixUp's Beta(mu, mu), 0 = without; of the teachers
+    teacher_entropy: float = 0.8  # weight of the entropy (2), 0 = without; of the teachers
+    pseudo_label: str = "soft_bootstrap"  # the student's: soft_bootstrap (4), hard_bootstrap, or hard (6)
+    teacher_weight: float = 0.9  # lambda in (4), (5)
+    threshold: float = 0.4  # eta in (5), (6): teachers less sure than this leave a label as it stands
+    mixup: float = 2.0  # mu of MixUp's Beta(mu, mu), 0 = without; of the student
+    entropy: float = 0.8  # weight of the entropy (2), 0 = without; of the student
+
+    clean_share: ClassVar[float] = 0.1
+
+    def __post_init__(self):
+        super().__post_init__()
+        counts = {k: getattr(self, k) for k in ("iterations", "filters", "filter_epochs", "teachers", "teacher_epochs")}
+        refuse(min(counts.values()) < 1, f"{', '.join(f'{k} {v}' for k, v in counts.items())}: each must be at least 1")
+        refuse(self.filter_batch_size < 2, f"filter_batch_size {self.filter_batch_size} is not allowed: at least 2")
+        refuse(not 1 <= self.votes <= self.filters, f"votes {self.votes} of {self.filters} filters are not possible: 1 to {self.filters}")
+        refuse(not 0 < self.sure < 1, f"sure {self.sure} is outside (0, 1)")
+        refuse(not min(self.filter_learning_rate, self.teacher_learning_rate) > 0,
+               f"filter_learning_rate {self.filter_learning_rate} and teacher_learning_rate {self.teacher_learning_rate} must be above 0")
+        refuse(any(not 0 < m < 1 for m in (*self.filter_milestones, *self.teacher_milestones)),
+               "filter_milestones and teacher_milestones are shares of the epochs, each inside (0, 1)")
+        refuse(min(self.mixup, self.teacher_mixup, self.entropy, self.teacher_entropy) < 0,
+               "mixup, teacher_mixup, entropy and teacher_entropy must be 0 or more")
+        refuse(self.pseudo_label not in PSEUDO_LABELS,
+               f"pseudo_label {self.pseudo_label!r} does not exist: {', '.join(PSEUDO_LABELS)}")
+        refuse(self.teacher_sampling not in SAMPLING, f"teacher_sampling {self.teacher_sampling!r} does not exist: {', '.join(SAMPLING)}")
+        refuse(not 0 <= self.teacher_weight <= 1, f"teacher_weight {self.teacher_weight} is outside [0, 1]")
+        refuse(not 0 <= self.threshold <= 1, f"threshold {self.threshold} is outside [0, 1]")
+
+
+def train_pu_distill(data, settings, run) -> None:
+    """Algorithm 1: filters, teachers, student."""
+    refuse(not bool(data.clean.any()), "pu_distill needs labels that are known to be right: --clean-share above 0, or --clean-list")
+    started = time.perf_counter()
+    bags = train_filters(data, settings, run)
+    accepted, test_accepted = accept(bags["votes"][-1], bags["mean"], settings), accept(bags["test_votes"][-1], bags["test_mean"], settings)
+    accepted[data.clean] = -1  # their label is known
+    for k, name in enumerate(data.classes):
+        if not bool((accepted == k).any()):
+            raise RunError(f"the filters accepted no image of class {name}: lower votes ({settings.votes} of {settings.filters} now) "
+                           f"or sure ({settings.sure:g}), or give more clean labels")
+    known = torch.where(data.clean, data.y, accepted)  # the augmented clean set P: a class, or -1
+    filtered = time.perf_counter()
+    said = [run.stage(f"teacher-{t}", lambda stage: train_teacher(stage, known, settings), teacher_depends(t, data, settings, run))
+            for t in range(settings.teachers)]
+    taught = time.perf_counter()
+    teacher, test_teacher = (torch.stack([s[k] for s in said]).mean(0) for k in ("probs", "test_probs"))
+    targets = student_targets(data, known, teacher, settings)
+    network = run.network()
+    optimizer, schedule = run.sgd(network, settings)
+    state = run.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
+    forward = run.compiled(network)
+    for epoch in run.epochs(state, settings.epochs):
+        for x, _, idx in data.batches(epoch, views=settings.view):
+            step(forward, x, targets[idx], settings.mixup, settings.entropy, optimizer, run)
+        schedule.step()
+        run.log(new_labels=targets, accepted=accepted, test_accepted=test_accepted, votes=bags["votes"], test_votes=bags["test_votes"],
+                teacher_probs=teacher, test_teacher_probs=test_teacher, filter_seconds=filtered - started,
+                teacher_seconds=taught - filtered)
+
+
+# ---- filters: which unlabelled images surely belong to a class -----------------------------------------------
+
+
+def train_filters(data, settings, run) -> dict[str, Tensor]:
+    """All bags: votes (iterations, K, N) and of the test images, and the last bags' mean probabilities (K, N)."""
+    bags = []
+    with tqdm(total=data.num_classes * settings.iterations, desc="filters", unit="bag", file=sys.stderr, leave=False,
+              disable=not run.progress) as bar:
+        for k in range(data.num_classes):
+            votes, bag = torch.zeros(len(data), device=data.device), None
+            for i in range(settings.iterations):
+                positives = votes >= settings.votes if i else torch.zeros_like(data.clean)
+                before = bag and bag.get("weights")
+                bag = run.stage(f"bag-{k}-{i}", lambda stage: train_bag(stage, k, positives, before, settings),
+                                bag_depends(k, i, data, settings, run))
+                votes = bag["votes"]
+                bags.append(bag)
+                bar.update()
+    shape = (data.num_classes, settings.iterations, -1)
+    return {name: torch.stack([b[name] for b in bags]).view(shape).transpose(0, 1) for name in ("votes", "test_votes")} | {
+        name: torch.stack([b[name] for b in bags]).view(shape)[:, -1] for name in ("mean", "test_mean")}
+
+
+def train_bag(stage, k: int, positives: Tensor, before: dict | None, settings) -> dict[str, Tensor]:
+    """One bag of filters for class k: its votes for every training and test image, and its mean probabilities.
+
+    positives: bool (N,), the images that the bag before has accepted. before: that bag's weights, for a warm start.
+    """
+    data = stage.data
+    data.classes = ("other", data.classes[k])
+    idx, target = draw_members(data, k, positives, settings, generator(stage.seed, "draw"))  # (filters, n) each
+    stacked = Stacked([stage.network() for _ in range(settings.filters)])
+    if before is not None:
+        stacked.load_state_dict(before)
+    recipe = dataclasses.replace(settings, epochs=settings.filter_epochs, learning_rate=settings.filter_learning_rate,
+                                 milestones=settings.filter_milestones, schedule="steps")
+    optimizer, schedule = stage.sgd(stacked, recipe)
+    forward, n = stage.compiled(stacked), idx.shape[1]
+    steps = max(1, round(n / settings.filter_batch_size))
+    size = n // steps
+    for epoch in range(settings.filter_epochs):
+        shuffled = torch.rand(idx.shape, generator=generator(stage.seed, "order", epoch)).argsort(1)[:, :steps * size].to(idx.device)
+        order, y = (v.gather(1, shuffled).view(-1, steps, size).transpose(0, 1) for v in (idx, target))  # (steps, filters, size)
+        images = data.batches(epoch, views=settings.view, batch_size=settings.filters * size, order=order.flatten())
+        for (x, _, _), wanted in zip(images, y):
+            with stage.autocast():
+                logits = forward(x.unflatten(0, (settings.filters, size)))
+            loss = losses.cross_entropy(logits.flatten(0, 1), wanted.flatten()).view(settings.filters, size).mean(1).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+    test = NoisyData(stage.test_images, torch.zeros(len(stage.test_images), dtype=torch.int64), data.classes, mean=data.mean,
+                     std=data.std, device=data.device)
+    (votes, mean), (test_votes, test_mean) = (vote(stacked, images, settings.sure, stage) for images in (data, test))
+    if not mean.isfinite().all():
+        raise RunError(f"the filters of class {data.classes[1]} diverged: try a lower filter_learning_rate "
+                       f"({settings.filter_learning_rate:g} now)")
+    bag = {"votes": votes, "mean": mean, "test_votes": test_votes, "test_mean": test_mean}
+    return bag | ({"weights": stacked.state_dict()} if settings.warm_start else {})
+
+
+def draw_members(data, k: int, positives: Tensor, settings, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(indices, 1 for positive) of each filter's images, both (filters, n), by Algorithm 1.
+
+    Positives: the clean images of class k and m accepted ones; negatives: m' images that are not accepted and m' clean
+    ones of other classes (fewer where there are not so many).
+    """
+    own, others = ((data.clean & same).nonzero()[:, 0] for same in (data.y == k, data.y != k))
+    found, rest = ((~data.clean & chosen).nonzero()[:, 0] for chosen in (positives, ~positives))
+    m = min(len(own), len(found))
+    half = (m + len(own)) // 2 or 1
+    drawn = [torch.cat([own, *(pool[torch.randperm(len(pool), generator=draw)[:size].to(pool.device)]
+                               for pool, size in ((found, m), (rest, half), (others, half)))])
+             for _ in range(settings.filters)]
+    idx = torch.stack(drawn)
+    target = torch.zeros_like(idx)
+    target[:, :len(own) + m] = 1
+    return idx, target
+
+
+@torch.no_grad()
+def vote(stacked: Stacked, data, sure: float, run) -> tuple[Tensor, Tensor]:
+    """(votes, mean probability), both (N,), of a bag for the images of `data`; (3)."""
+    stacked.eval()
+    votes, mean = [], []
+    for x, _ in data.in_order(batch_size=128):
+        with run.autocast():
+            p = stacked(x).float().softmax(2)[:, :, 1]  # (filters, B)
+        votes.append((p >= sure).sum(0))
+        mean.append(p.mean(0))
+    return torch.cat(votes).to(torch.int16), torch.cat(mean)
+
+
+def accept(votes: Tensor, mean: Tensor, settings) -> Tensor:
+    """The class (N,) that each image surely belongs to, or -1: (3), and most votes among several classes.
+
+    votes, mean: (K, N). A tie in votes goes to the higher mean probability.
+    """
+    rank = torch.where(votes >= settings.votes, votes + mean.clamp(max=1 - 1e-6), -1.0)  # (K, N)
+    best, k = rank.max(0)
+    return torch.where(best >= 0, k, -1)
+
+
+# ---- teachers and student ------------------------------------------------------------------------------------
+
+
+def train_teacher(stage, known: Tensor, settings) -> dict[str, Tensor]:
+    """A teacher on the augmented clean set, `known` (N,) = a class or -1; its probabilities for all images."""
+    data = stage.data
+    recipe = dataclasses.replace(settings, epochs=settings.teacher_epochs, learning_rate=settings.teacher_learning_rate,
+                                 milestones=settings.teacher_milestones, schedule="steps")
+    network = stage.network()
+    optimizer, schedule = stage.sgd(network, recipe)
+    state = stage.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
+    forward, labels = stage.compiled(network), torch.nn.functional.one_hot(known.clamp(min=0), data.num_classes).float()
+    for epoch in stage.epochs(state, settings.teacher_epochs):
+        order = subset(known, settings.teacher_sampling, epoch, stage.seed)
+        for x, _, idx in data.batches(epoch, views=settings.view, order=order):
+            step(forward, x, labels[idx], settings.teacher_mixup, settings.teacher_entropy, optimizer, stage)
+        schedule.step()
+    return {"probs": predict([network], data.x, data, stage.autocast), "test_probs": predict([network], stage.test_images, data, stage.autocast)}
+
+
+def subset(known: Tensor, sampling: str, epoch: int, seed: int) -> Tensor:
+    """Shuffled indices for an epoch of a teacher: equally many of each class in known (N,), or "all" of them."""
+    known = known.cpu()
+    if sampling == "all":
+        chosen = (known >= 0).nonzero()[:, 0]
+    else:
+        draw = generator(seed, "subset", epoch if sampling == "redrawn" else 0)
+        members = [(known == k).nonzero()[:, 0] for k in range(int(known.max()) + 1)]
+        fewest = min(map(len, members))
+        chosen = torch.cat([m[torch.randperm(len(m), generator=draw)[:fewest]] for m in members])
+    return chosen[torch.randperm(len(chosen), generator=generator(seed, "order of subset", epoch))]
+
+
+def student_targets(data, known: Tensor, teacher: Tensor, settings) -> Tensor:
+    """Pseudo-labels (N, K) by (4)-(6): accepted images have their new class as label, clean ones keep theirs.
+
+    known (N,): a class, or -1. teacher (N, K): the teachers' mean probabilities.
+    """
+    y = torch.nn.functional.one_hot(torch.where(known >= 0, known, data.y), data.num_classes).float()
+    hard = torch.nn.functional.one_hot(teacher.argmax(1), data.num_classes).float()
+    if settings.pseudo_label == "hard":
+        new = hard
+    else:
+        said = teacher if settings.pseudo_label == "soft_bootstrap" else hard
+        new = settings.teacher_weight * said + (1 - settings.teacher_weight) * y
+    trusted = (teacher.amax(1) >= settings.threshold) & ~data.clean
+    return torch.where(trusted[:, None], new, y)
+
+
+def step(forward, x: Tensor, target: Tensor, mixup: float, entropy: float, optimizer, run) -> None:
+    """One step on images x (B, C, H, W) and targets (B, K): cross-entropy on MixUp pairs, and the entropy (2)."""
+    if mixup:
+        share, other = torch.distributions.Beta(mixup, mixup).sample(), torch.randperm(len(x)).to(x.device)
+        x, target = share * x + (1 - share) * x[other], share * target + (1 - share) * target[other]
+    with run.autocast():
+        logits = forward(x)
+    terms = {"labels": losses.cross_entropy(logits, target).mean()}
+    if entropy:
+        terms["entropy"] = entropy * losses.entropy(logits.float().softmax(1)).mean()
+    optimizer.zero_grad()
+    run.total(**terms).backward()
+    optimizer.step()
+
+
+# ---- what a stage's result depends on: never a noisy label ------------------------------------------------------
+
+
+def bag_depends(k: int, iteration: int, data, settings, run) -> dict:
+    """Of the bag for class k: the clean subset and the filters' settings."""
+    names = ("filters", "sure", "votes", "filter_epochs", "filter_batch_size", "filter_learning_rate", "filter_milestones",
+             "warm_start", "momentum", "nesterov", "weight_decay", "gamma", "view")
+    return {n: getattr(settings, n) for n in names} | {"class": k, "iteration": iteration, "seed": run.seed, "clean": clean_key(data)}
+
+
+def teacher_depends(t: int, data, settings, run) -> dict:
+    """Of teacher t: all bags', and the teachers' settings."""
+    names = ("teacher_epochs", "teacher_learning_rate", "teacher_milestones", "teacher_sampling", "teacher_mixup",
+             "teacher_entropy", "batch_size", "iterations")
+    return bag_depends(-1, settings.iterations, data, settings, run) | {n: getattr(settings, n) for n in names} | {"teacher": t}
+
+
+def clean_key(data) -> int:
+    """A number that stands for the clean subset and its labels."""
+    at = data.clean.nonzero()[:, 0]
+    return seed_of(at.tolist(), data.y[at].tolist())
