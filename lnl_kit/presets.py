@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from . import published
 
 PAPER_OF = {"nrd": "nrd", "flywheel": "flywheel", "dividemix": "flywheel", "label_confidence": "label_confidence",
-            "robust_features": "robust_features"}  # a method's own paper; a baseline's cells are those of NRD's Table 5
+            "robust_features": "robust_features", "pu_distill": "pu_distill"}  # a method's own paper; a baseline's cells are those of NRD's Table 5
 PAPER_NETWORKS = {"preactresnet34": "preact_resnet34", "preactresnet18": "preact_resnet18",
                   "resnet18": "resnet18", "resnet34": "resnet34", "resnet50": "resnet50",
                   "preactresnet34_cifar": "preact_resnet34_cifar",
@@ -18,7 +18,11 @@ IMAGE_SIZE = {"tiny_imagenet": 64, "clothing1m": 224, "webvision": 224}  # pixel
 READINGS = {"flywheel": {"architecture": "preactresnet18", "view": "crop", "cycle": 1, "renew_statistics": False},
             "dividemix": {"view": "crop"},
             "robust_features": {"view": "crop", "information": 3.0, "magnitude": 10, "schedule_alpha": "linear",
-                                "classify": "augmented"}}
+                                "classify": "augmented"},
+            "pu_distill": {"view": "crop", "iterations": 10, "entropy": 0.8, "teacher_weight": 0.9, "threshold": 0.5}}  # the released code's
+# PUDistill's released code: (lambda, eta) by the noise level in percent; Table V's own are not given.
+PU_LEVELS = {"symmetric": {30: (0.4, 0.8), 40: (0.5, 0.9), 50: (0.5, 0.6), 60: (0.5, 0.5), 70: (0.9, 0.6), 80: (0.9, 0.5), 90: (0.9, 0.5)},
+             "asymmetric": {30: (0.4, 0.8), 40: (0.4, 0.6), 50: (0.5, 0.5), 60: (0.7, 0.5), 70: (0.8, 0.5), 80: (0.9, 0.5), 90: (0.9, 0.5)}}
 # Step sizes that differ under `demo`: NRD's divergence as printed has a gradient 13 times smaller than cross-entropy's
 # at the start and underfits its given labels in 50 epochs of real images; GJS's scale makes up for it.
 DEMO = {"nrd": {"scale_jsd": True}}
@@ -31,6 +35,10 @@ def readings(method: str, dataset: str, noise: str, rate: float) -> dict:
         values["mixup"] = 0.5  # UNICON's there
     if method == "robust_features" and dataset == "clothing1m":  # common practice there; the paper does not say
         values |= {"initialization": "imagenet_pretrained", "view": "imagenet"}
+    if method == "pu_distill" and round(100 * rate) in PU_LEVELS.get(noise, {}):
+        values["teacher_weight"], values["threshold"] = PU_LEVELS[noise][round(100 * rate)]
+    if method == "pu_distill" and dataset == "clothing1m":
+        values["view"] = "imagenet"
     if method == "label_confidence":  # "as in [4]": the GJS paper, whose values NRD's tables quote
         shared = ("momentum", "batch_size", "epochs", "gamma", "milestones", "learning_rate", "weight_decay", "q")
         like = "nrd" if dataset == "webvision" else "gce"
@@ -78,6 +86,8 @@ def resolve(preset: str, method: str, settings_class: type, *, dataset: str, noi
     model = PAPER_NETWORKS.get(f"{architecture} {cell.get('initialization')}") or PAPER_NETWORKS[architecture]
     if {"pi1", "pi2", "pi3"} <= set(cell):
         cell["pi"] = (cell.pop("pi1"), cell.pop("pi2"), cell.pop("pi3"))
+    if method == "pu_distill":
+        cell |= of_stages(cell)
     if "ema_beta" in cell:
         cell["decay"] = cell.pop("ema_beta")
     known = {f.name for f in fields(settings_class)}
@@ -87,3 +97,14 @@ def resolve(preset: str, method: str, settings_class: type, *, dataset: str, noi
         cell["teacher_view"] = "imagenet_augmix"
     return Preset(preset, model=model, settings=cell, not_given=not_given,
                   image_size=IMAGE_SIZE.get(dataset))
+
+
+def of_stages(cell: dict) -> dict:
+    """PUDistill's settings of filters, teachers and student; milestones are given in epochs, batch and MixUp once for all."""
+    found = {"filter_batch_size": cell["batch_size"], "teacher_mixup": float(cell["mixup"]), "mixup": float(cell["mixup"]),
+             "teacher_entropy": cell["entropy"], "gamma": cell["filter_lr_gamma"]}
+    for stage, prefix in (("filter", "filter_"), ("teacher", "teacher_"), ("student", "")):
+        epochs, drops = cell[f"{stage}_epochs"], cell[f"{stage}_lr_milestones"]
+        found |= {f"{prefix}epochs": epochs, f"{prefix}learning_rate": cell[f"{stage}_learning_rate"],
+                  f"{prefix}milestones": tuple(e / epochs for e in (drops if isinstance(drops, tuple) else (drops,)))}
+    return found

@@ -266,6 +266,12 @@ def test_embedding_draws_every_image_in_its_class_colour():
     assert np.allclose(fig.data[4].x, -xy[[1, 4, 7, 10], 0])
 
 
+def test_embedding_colours_each_panel_by_its_own_labels():
+    xy = np.random.RandomState(0).randn(6, 2)
+    fig = figures.embedding({"given": xy, "true": xy}, {"given": [0, 1, 0, 1, 0, 1], "true": [0, 0, 0, 1, 1, 1]}, ["a", "b"])
+    assert [t.customdata.tolist() for t in fig.data] == [[0, 2, 4], [1, 3, 5], [0, 1, 2], [3, 4, 5]]
+
+
 def test_tsne_keeps_groups_apart():
     from lnl_kit.embedding import tsne
 

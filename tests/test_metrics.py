@@ -98,6 +98,11 @@ def test_selection_precision_recall(rng):
     assert metrics.selection_precision_recall(np.ones(3, bool), np.zeros(3, bool)) == (0, None)
 
 
+def test_accepted_precision_and_share():
+    assert metrics.accepted_precision_share(np.array([0, -1, 2, 1]), np.array([0, 1, 2, 2])) == (pytest.approx(2 / 3), 0.75)
+    assert metrics.accepted_precision_share(np.array([-1, -1]), np.array([0, 1])) == (None, 0.0)
+
+
 def test_refurbished_accuracy(rng, probs, labels):
     assert metrics.refurbished_accuracy(labels, labels) == 1
     assert metrics.refurbished_accuracy(probs, labels) == metrics.accuracy(probs, labels)

@@ -117,3 +117,19 @@ def test_robust_features_cells(dataset, noise, rate, model, expected):
     assert plan.model == model and {k: getattr(s, k) for k in expected} == expected
     assert (s.restoration, s.clustering, s.learning_rate, s.milestones, s.classify) == (1, 1, 0.1, (0.5, 0.75), "augmented")
     assert {"cluster_lambda", "randaugment_m", "alpha_schedule"} <= set(plan.not_given)
+
+
+@pytest.mark.parametrize("dataset, noise, rate, model, expected", [
+    ("cifar10", "asymmetric", 0.9, "preact_resnet18", {"teacher_weight": 0.9, "threshold": 0.5, "filters": 20, "votes": 19, "sure": 0.9,
+                                                       "iterations": 10, "filter_epochs": 30, "filter_learning_rate": 0.01,
+                                                       "filter_milestones": (2 / 3,), "filter_batch_size": 128}),
+    ("cifar10", "symmetric", 0.5, "preact_resnet18", {"teacher_weight": 0.5, "threshold": 0.6, "epochs": 100, "learning_rate": 0.05,
+                                                      "milestones": (0.3, 0.5, 0.8), "teachers": 5, "teacher_epochs": 100,
+                                                      "teacher_milestones": (0.3, 0.5, 0.8), "mixup": 2.0, "teacher_mixup": 2.0}),
+    ("clothing1m", "none", 0.0, "resnet50_imagenet", {"filters": 10, "votes": 10, "sure": 0.95, "epochs": 5, "milestones": (0.6,),
+                                                      "filter_milestones": (0.5, 0.75), "batch_size": 32, "view": "imagenet"})])
+def test_pu_distills_cells(dataset, noise, rate, model, expected):
+    plan, s = cell("pu_distill", dataset, noise, rate)
+    assert plan.model == model and {k: getattr(s, k) for k in expected} == expected
+    assert s.teacher_sampling == "redrawn" and not s.warm_start and s.weight_decay == 1e-4 and s.gamma == 0.1
+    assert {"iterations", "entropy"} & set(plan.not_given) or dataset == "clothing1m"

@@ -41,7 +41,7 @@ def test_a_filter_draws_by_algorithm_1():
     positives[[0, 20, 23, 26, 29, 32, 35]] = True  # image 0 is clean: never drawn as accepted
     for accepted, m in ((torch.zeros_like(positives), 0), (positives, 4)):  # 4 clean images of class a
         half = (m + 4) // 2
-        idx, target = pu.draw_members(data, 0, accepted, s, generator(0))
+        idx, target = pu.draw_members(data, 0, data.clean, accepted, s, generator(0))
         assert idx.shape == target.shape == (7, 4 + m + 2 * half) and target.sum(1).unique().tolist() == [4 + m]
         for member, label in zip(idx, target):
             assert len(set(member.tolist())) == len(member)  # without replacement
@@ -150,9 +150,9 @@ def test_stacked_filters_are_what_their_members_are_alone(tmp_path):
             return torch.autocast("cpu", enabled=False)
 
     stage = Stage()
-    bag = pu.train_bag(stage, 1, torch.zeros(60, dtype=torch.bool), None, s)
+    bag = pu.train_bag(stage, 1, data.clean, torch.zeros(60, dtype=torch.bool), None, s, torch.arange(5))
     data = some_data()
-    idx, target = pu.draw_members(data, 1, torch.zeros(60, dtype=torch.bool), s, generator(0, "draw"))
+    idx, target = pu.draw_members(data, 1, data.clean, torch.zeros(60, dtype=torch.bool), s, generator(0, "draw"))
     n = idx.shape[1]
     steps = max(1, round(n / s.filter_batch_size))
     size, probs = n // steps, []
@@ -174,6 +174,7 @@ def test_stacked_filters_are_what_their_members_are_alone(tmp_path):
             probs.append(net.eval()(data.normalise(data.x)).softmax(1)[:, 1])
     probs = torch.stack(probs)
     assert torch.allclose(bag["mean"], probs.mean(0), atol=1e-3)
+    assert torch.allclose(bag["watched"], probs[:, :5], atol=1e-3)
     assert ((bag["votes"] == (probs >= s.sure).sum(0)) | ((probs - s.sure).abs().amin(0) < 1e-3)).all()
 
 

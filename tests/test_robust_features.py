@@ -157,6 +157,17 @@ def test_heads_are_loaded_as_they_were_trained(tmp_path):
     assert all(m["restoration_left"] > 0 and 1 <= m["clusters_used"] <= 10 for m in run.metrics)
 
 
+def test_what_the_heads_make_of_images_follows_the_strength(tmp_path):
+    run = lnl_kit.train("robust_features", out=tmp_path, **SHORT)
+    images = run.dataset().test_x[:64]
+    x, augmented, restored, clusters = rfl.with_heads(run, images)
+    assert x.shape == augmented.shape == restored.shape == (64, 1, 16, 16) and clusters.shape == (64,)
+    again = rfl.with_heads(run, images, magnitude=run.settings["settings"]["magnitude"])
+    assert torch.equal(augmented, again[1]) and torch.equal(restored, again[2])  # as trained, and the same draw
+    far = [F.mse_loss(rfl.with_heads(run, images, magnitude=m)[1], x).item() for m in (0, 30)]
+    assert far[0] < far[1]
+
+
 def test_settings_refuse_impossible_values():
     for wrong in (dict(restoration=-1.0), dict(schedule_alpha="steps"), dict(clusters=1), dict(operations=0),
                   dict(magnitude=31), dict(classify="weak"), dict(information=-1.0)):

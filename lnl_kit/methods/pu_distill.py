@@ -44,17 +44,17 @@ SAMPLING = ("redrawn", "fixed", "all")
 class PUDistill(Settings):
     """PUDistill: filters and teachers from a few clean labels, and a student that is robust at every noise level."""
 
-    iterations: int = 3  # K: bags of filters, one after the other, for each class
+    iterations: int = 2  # K: bags of filters, one after the other, for each class
     filters: int = 20  # N: binary classifiers in a bag
-    sure: float = 0.9  # alpha in (3): from this probability on a filter votes for an image
-    votes: int = 18  # theta in (3): votes that make an image a reliable positive
-    filter_epochs: int = 30  # passes of a filter over its draw
+    sure: float = 0.7  # alpha in (3): from this probability on a filter votes for an image
+    votes: int = 16  # theta in (3): votes that make an image a reliable positive
+    filter_epochs: int = 20  # passes of a filter over its draw
     filter_batch_size: int = 16  # images per step of a filter, about
     filter_learning_rate: float = 0.05  # of SGD, at the start
     filter_milestones: tuple[float, ...] = (2 / 3,)  # shares of the epochs after which it drops
     warm_start: bool = False  # filters start from those of the iteration before, not from random weights
     teachers: int = 5  # N_t: networks whose mean prediction labels the images
-    teacher_epochs: int = 60  # passes of a teacher over its balanced subset
+    teacher_epochs: int = 40  # passes of a teacher over its balanced subset
     teacher_learning_rate: float = 0.05  # of SGD, at the start
     teacher_milestones: tuple[float, ...] = (0.3, 0.5, 0.8)  # shares of the epochs after which it drops
     teacher_sampling: str = "redrawn"  # balanced subset "redrawn" each epoch, "fixed", or "all" accepted images
@@ -92,7 +92,7 @@ def train_pu_distill(data, settings, run) -> None:
     """Algorithm 1: filters, teachers, student."""
     refuse(not bool(data.clean.any()), "pu_distill needs labels that are known to be right: --clean-share above 0, or --clean-list")
     started = time.perf_counter()
-    bags = train_filters(data, settings, run)
+    bags = train_filters(data.clean, data, settings, run)
     accepted, test_accepted = accept(bags["votes"][-1], bags["mean"], settings), accept(bags["test_votes"][-1], bags["test_mean"], settings)
     accepted[data.clean] = -1  # their label is known
     for k, name in enumerate(data.classes):
@@ -122,34 +122,37 @@ def train_pu_distill(data, settings, run) -> None:
 # ---- filters: which unlabelled images surely belong to a class -----------------------------------------------
 
 
-def train_filters(data, settings, run) -> dict[str, Tensor]:
-    """All bags: votes (iterations, K, N) and of the test images, and the last bags' mean probabilities (K, N)."""
+def train_filters(clean: Tensor, data, settings, run, watched: Tensor | None = None) -> dict[str, Tensor]:
+    """All bags, from the clean subset, bool (N,): votes (iterations, K, N) and of the test images, the last bags' mean
+    probabilities (K, N), and each of their filters' for the images `watched` (K, filters, n)."""
     bags = []
     with tqdm(total=data.num_classes * settings.iterations, desc="filters", unit="bag", file=sys.stderr, leave=False,
               disable=not run.progress) as bar:
         for k in range(data.num_classes):
             votes, bag = torch.zeros(len(data), device=data.device), None
             for i in range(settings.iterations):
-                positives = votes >= settings.votes if i else torch.zeros_like(data.clean)
+                positives = votes >= settings.votes if i else torch.zeros_like(clean)
                 before = bag and bag.get("weights")
-                bag = run.stage(f"bag-{k}-{i}", lambda stage: train_bag(stage, k, positives, before, settings),
-                                bag_depends(k, i, data, settings, run))
+                bag = run.stage(f"bag-{k}-{i}", lambda stage: train_bag(stage, k, clean, positives, before, settings, watched),
+                                bag_depends(k, i, clean, data, settings, run) | {"watched": watched is not None})
                 votes = bag["votes"]
                 bags.append(bag)
                 bar.update()
     shape = (data.num_classes, settings.iterations, -1)
-    return {name: torch.stack([b[name] for b in bags]).view(shape).transpose(0, 1) for name in ("votes", "test_votes")} | {
-        name: torch.stack([b[name] for b in bags]).view(shape)[:, -1] for name in ("mean", "test_mean")}
+    found = {name: torch.stack([b[name] for b in bags]).view(shape).transpose(0, 1) for name in ("votes", "test_votes")}
+    last = bags[settings.iterations - 1::settings.iterations]
+    return found | {name: torch.stack([b[name] for b in last]) for name in ("mean", "test_mean", *(["watched"] if watched is not None else []))}
 
 
-def train_bag(stage, k: int, positives: Tensor, before: dict | None, settings) -> dict[str, Tensor]:
+def train_bag(stage, k: int, clean: Tensor, positives: Tensor, before: dict | None, settings, watched: Tensor | None = None) -> dict[str, Tensor]:
     """One bag of filters for class k: its votes for every training and test image, and its mean probabilities.
 
-    positives: bool (N,), the images that the bag before has accepted. before: that bag's weights, for a warm start.
+    clean: bool (N,). positives: bool (N,), the images that the bag before has accepted. before: that bag's weights, for a
+    warm start. watched: indices (n,) of images for which each filter's probability is kept, (filters, n).
     """
     data = stage.data
     data.classes = ("other", data.classes[k])
-    idx, target = draw_members(data, k, positives, settings, generator(stage.seed, "draw"))  # (filters, n) each
+    idx, target = draw_members(data, k, clean, positives, settings, generator(stage.seed, "draw"))  # (filters, n) each
     stacked = Stacked([stage.network() for _ in range(settings.filters)])
     if before is not None:
         stacked.load_state_dict(before)
@@ -173,22 +176,23 @@ def train_bag(stage, k: int, positives: Tensor, before: dict | None, settings) -
         schedule.step()
     test = NoisyData(stage.test_images, torch.zeros(len(stage.test_images), dtype=torch.int64), data.classes, mean=data.mean,
                      std=data.std, device=data.device)
-    (votes, mean), (test_votes, test_mean) = (vote(stacked, images, settings.sure, stage) for images in (data, test))
-    if not mean.isfinite().all():
+    probs, test_probs = (filter_probs(stacked, images, stage) for images in (data, test))  # (filters, N), (filters, M)
+    if not probs.isfinite().all():
         raise RunError(f"the filters of class {data.classes[1]} diverged: try a lower filter_learning_rate "
                        f"({settings.filter_learning_rate:g} now)")
-    bag = {"votes": votes, "mean": mean, "test_votes": test_votes, "test_mean": test_mean}
-    return bag | ({"weights": stacked.state_dict()} if settings.warm_start else {})
+    bag = {"votes": (probs >= settings.sure).sum(0).short(), "mean": probs.mean(0),  # (3)
+           "test_votes": (test_probs >= settings.sure).sum(0).short(), "test_mean": test_probs.mean(0)}
+    return bag | ({"weights": stacked.state_dict()} if settings.warm_start else {}) | ({} if watched is None else {"watched": probs[:, watched]})
 
 
-def draw_members(data, k: int, positives: Tensor, settings, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_members(data, k: int, clean: Tensor, positives: Tensor, settings, draw: torch.Generator) -> tuple[Tensor, Tensor]:
     """(indices, 1 for positive) of each filter's images, both (filters, n), by Algorithm 1.
 
     Positives: the clean images of class k and m accepted ones; negatives: m' images that are not accepted and m' clean
     ones of other classes (fewer where there are not so many).
     """
-    own, others = ((data.clean & same).nonzero()[:, 0] for same in (data.y == k, data.y != k))
-    found, rest = ((~data.clean & chosen).nonzero()[:, 0] for chosen in (positives, ~positives))
+    own, others = ((clean & same).nonzero()[:, 0] for same in (data.y == k, data.y != k))
+    found, rest = ((~clean & chosen).nonzero()[:, 0] for chosen in (positives, ~positives))
     m = min(len(own), len(found))
     half = (m + len(own)) // 2 or 1
     drawn = [torch.cat([own, *(pool[torch.randperm(len(pool), generator=draw)[:size].to(pool.device)]
@@ -201,16 +205,14 @@ def draw_members(data, k: int, positives: Tensor, settings, draw: torch.Generato
 
 
 @torch.no_grad()
-def vote(stacked: Stacked, data, sure: float, run) -> tuple[Tensor, Tensor]:
-    """(votes, mean probability), both (N,), of a bag for the images of `data`; (3)."""
+def filter_probs(stacked: Stacked, data, run) -> Tensor:
+    """Each filter's probability of its class (filters, N) for the images of `data`, without augmentation."""
     stacked.eval()
-    votes, mean = [], []
-    for x, _ in data.in_order(batch_size=128):
+    found = []
+    for x, _ in data.in_order(batch_size=32):  # as many channels as this bag has, more would leave a CPU's cache
         with run.autocast():
-            p = stacked(x).float().softmax(2)[:, :, 1]  # (filters, B)
-        votes.append((p >= sure).sum(0))
-        mean.append(p.mean(0))
-    return torch.cat(votes).to(torch.int16), torch.cat(mean)
+            found.append(stacked(x).float().softmax(2)[:, :, 1])
+    return torch.cat(found, 1)
 
 
 def accept(votes: Tensor, mean: Tensor, settings) -> Tensor:
@@ -221,6 +223,39 @@ def accept(votes: Tensor, mean: Tensor, settings) -> Tensor:
     rank = torch.where(votes >= settings.votes, votes + mean.clamp(max=1 - 1e-6), -1.0)  # (K, N)
     best, k = rank.max(0)
     return torch.where(best >= 0, k, -1)
+
+
+def cross_validate(data, settings, run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.95)) -> list[dict]:
+    """How precise the filters are on clean images that they have not seen, for each `sure` and number of votes.
+
+    Filters are trained on all but a fold of the clean subset, whose images are then among the unlabelled ones. Returns
+    rows: sure, votes, precision (share of the accepted whose class is right, None where none is), kept (share accepted),
+    empty (number of classes that accept none). The bags before the last accept by the settings' own values.
+    """
+    at = data.clean.nonzero()[:, 0]
+    rank = torch.zeros(len(at), dtype=torch.int64)
+    for k in range(data.num_classes):
+        same = (data.y[at] == k).cpu()
+        rank[same] = torch.arange(int(same.sum()))
+    folds = min(folds, int(rank.max()) + 1)
+    probs, labels = [], []
+    for fold in range(folds):
+        held = at[(rank % folds == fold).to(at.device)]
+        clean = data.clean.clone()
+        clean[held] = False
+        probs.append(train_filters(clean, data, settings, run, held)["watched"])  # (K, filters, n)
+        labels.append(data.y[held])
+    probs, labels = torch.cat(probs, 2), torch.cat(labels)
+    rows = []
+    for sure in sures:
+        votes, mean = (probs >= sure).sum(1), probs.mean(1)
+        for needed in range(1, settings.filters + 1):
+            accepted = accept(votes, mean, dataclasses.replace(settings, votes=needed))
+            chosen = accepted >= 0
+            right = (accepted[chosen] == labels[chosen]).float()
+            rows.append({"sure": sure, "votes": needed, "precision": right.mean().item() if len(right) else None,
+                         "kept": chosen.float().mean().item(), "empty": data.num_classes - len(accepted[chosen].unique())})
+    return rows
 
 
 # ---- teachers and student ------------------------------------------------------------------------------------
@@ -290,21 +325,21 @@ def step(forward, x: Tensor, target: Tensor, mixup: float, entropy: float, optim
 # ---- what a stage's result depends on: never a noisy label ------------------------------------------------------
 
 
-def bag_depends(k: int, iteration: int, data, settings, run) -> dict:
+def bag_depends(k: int, iteration: int, clean: Tensor, data, settings, run) -> dict:
     """Of the bag for class k: the clean subset and the filters' settings."""
     names = ("filters", "sure", "votes", "filter_epochs", "filter_batch_size", "filter_learning_rate", "filter_milestones",
              "warm_start", "momentum", "nesterov", "weight_decay", "gamma", "view")
-    return {n: getattr(settings, n) for n in names} | {"class": k, "iteration": iteration, "seed": run.seed, "clean": clean_key(data)}
+    return {n: getattr(settings, n) for n in names} | {"class": k, "iteration": iteration, "seed": run.seed, "clean": clean_key(clean, data)}
 
 
 def teacher_depends(t: int, data, settings, run) -> dict:
     """Of teacher t: all bags', and the teachers' settings."""
     names = ("teacher_epochs", "teacher_learning_rate", "teacher_milestones", "teacher_sampling", "teacher_mixup",
              "teacher_entropy", "batch_size", "iterations")
-    return bag_depends(-1, settings.iterations, data, settings, run) | {n: getattr(settings, n) for n in names} | {"teacher": t}
+    return bag_depends(-1, settings.iterations, data.clean, data, settings, run) | {n: getattr(settings, n) for n in names} | {"teacher": t}
 
 
-def clean_key(data) -> int:
+def clean_key(clean: Tensor, data) -> int:
     """A number that stands for the clean subset and its labels."""
-    at = data.clean.nonzero()[:, 0]
+    at = clean.nonzero()[:, 0]
     return seed_of(at.tolist(), data.y[at].tolist())
