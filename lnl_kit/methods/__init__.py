@@ -1,6 +1,6 @@
 """Every method: name -> (train function, settings class). Adding one = one file and one line here."""
 
-from . import dividemix, flywheel, label_confidence, loss_only, nrd, pu_distill, robust_features
+from . import co_teaching, dividemix, elr, flywheel, label_confidence, loss_only, nrd, pu_distill, robust_features
 
 METHODS = {
     "nrd": (nrd.train_nrd, nrd.NRD),
@@ -9,6 +9,10 @@ METHODS = {
     "label_confidence": (label_confidence.train_label_confidence, label_confidence.LabelConfidence),
     "robust_features": (robust_features.train_robust_features, robust_features.RobustFeatures),
     "dividemix": (dividemix.train_dividemix, dividemix.DivideMix),
+    "elr": (elr.train_elr, elr.ELR),
+    "co_teaching": (co_teaching.train_co_teaching, co_teaching.CoTeaching),
+    "co_teaching_plus": (co_teaching.train_co_teaching, co_teaching.CoTeachingPlus),
+    "jocor": (co_teaching.train_jocor, co_teaching.JoCoR),
     "ce": (loss_only.train_loss_only, loss_only.CrossEntropy),
     "mae": (loss_only.train_loss_only, loss_only.MAE),
     "bootstrap_soft": (loss_only.train_loss_only, loss_only.BootstrapSoft),
