@@ -24,11 +24,12 @@ class NoisyData:
     """A training set whose labels may be wrong. It holds no true labels: methods cannot see them.
 
     x: uint8 (N, C, H, W), a tensor or a Stream; y: int64 (N,) given labels; clean: bool (N,), labels known to be
-    right; classes: K names. Random numbers are a function of (seed, epoch, position) alone.
+    right; classes: K names; transition: (K, K), the matrix that made the labels, row = true class, None = unknown: for
+    methods that ask to be told. Random numbers are a function of (seed, epoch, position) alone.
     """
 
     def __init__(self, x: Tensor | Stream, y: Tensor, classes: tuple[str, ...], *, mean, std, like: str = "",
-                 clean: Tensor | None = None, batch_size: int = 128, seed: int = 0, device="cpu"):
+                 clean: Tensor | None = None, batch_size: int = 128, seed: int = 0, device="cpu", transition=None):
         self.device = torch.device(device)
         self.classes, self.like, self.batch_size, self.seed = classes, like, batch_size, seed
         self.y = y.to(self.device)
@@ -36,7 +37,7 @@ class NoisyData:
         stays = isinstance(x, Stream) or (
             self.device.type != "cpu" and x.numel() >= 0.5 * torch.cuda.mem_get_info(self.device)[0])
         self.x = x if stays else x.to(self.device)  # too large for the device: gathered chunk by chunk
-        self.mean, self.std = mean, std
+        self.mean, self.std, self.transition = mean, std, transition
         self._scale = torch.tensor([1 / (255 * s) for s in std], device=self.device).view(-1, 1, 1)
         self._shift = torch.tensor([-m / s for m, s in zip(mean, std)], device=self.device).view(-1, 1, 1)
 

@@ -12,6 +12,7 @@ import copy
 import csv
 import ctypes
 import errno
+import inspect
 import io
 import json
 import os
@@ -270,14 +271,14 @@ class Run:
         """The result of `fn(stage_run)`, computed once: a finished stage is loaded, an interrupted one resumes.
 
         fn trains with the stage's own `data`, `network`, `state`, `epochs` and returns tensors (or a nest of them).
-        depends: what the result depends on beside network, precision and images; runs that agree on all these and on
-            the stage's name share it. Without it the stage belongs to this run alone.
+        depends: what the result depends on beside network, precision, images and the file that fn stands in; runs that
+            agree on all these and on the stage's name share it. Without it the stage belongs to this run alone.
         """
         if depends is None:
             folder = self.folder / "stages" / name
             seed = seed_of(self.seed, "stage", name)
         else:
-            key = seed_of(name, self.model, self.precision, self.images, tuple(self.data.x.shape), self.data.classes,
+            key = seed_of(name, self.model, self.precision, self.images, source_of(fn), tuple(self.data.x.shape), self.data.classes,
                           json.dumps(depends, sort_keys=True, default=str))
             folder = self.root / "stages" / f"{name}-{key:016x}"
             seed = key
@@ -408,6 +409,15 @@ class Run:
         if free < need:
             raise RunError(f"{self.folder} has {free / 1e6:.0f} MB free and this run needs about {need / 1e6:.0f} MB: "
                            "make room or choose another root with --out")
+
+
+def source_of(fn) -> str:
+    """The text of the file that a function stands in; of the function itself where it was typed into a notebook."""
+    try:
+        module = sys.modules.get(fn.__module__)
+        return inspect.getsource(module if getattr(module, "__file__", None) else fn)
+    except (OSError, TypeError):
+        return ""
 
 
 @contextlib.contextmanager

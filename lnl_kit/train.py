@@ -141,7 +141,8 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
                 [{"path": p, "reason": r} for p, r in source.skipped], ("path", "reason")))
         noisy = NoisyData(rows(source.x, index), torch.from_numpy(given[index]), source.classes, mean=source.mean,
                           std=source.std, like=source.like, batch_size=chosen.batch_size, seed=seed, device=device,
-                          clean=None if clean is None else torch.from_numpy(clean[index]))
+                          clean=None if clean is None else torch.from_numpy(clean[index]),
+                          transition=expected_transition(noise, rate, source))
         val = (rows(source.x, val_index), given[val_index]) if len(val_index) else None
         if second is not None:
             second = (second.name, rows(second.x, second_index), second.y.numpy()[second_index])
@@ -167,7 +168,7 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
         if len(run.rows) < chosen.epochs:
             raise RunError(f"{name} ended after {len(run.rows)} of {chosen.epochs} epochs: its loop must be "
                            "`for epoch in run.epochs(state, settings.epochs)`")
-        uses = [*settings_class.uses, *([f"{clean.mean():.0%} clean labels"] if clean is not None and settings_class.clean_share
+        uses = [*chosen.uses, *([f"{clean.mean():.0%} clean labels"] if clean is not None and settings_class.clean_share
                                         else [])]
         identity = {"method": name, "dataset": source.slug, "noise": slug, "rate": rate,
                     "actual_rate": None if truth is None else noise_models.actual_rate(given[index], truth),
@@ -251,6 +252,13 @@ def with_noise(source, noise, rate, seed, label_column, clean, share):
     given[free] = noise_models.noisy_labels(true[free], noise, rate, seed, num_classes=len(source.classes), like=source.like,
                                             images=source.x[torch.from_numpy(free)].numpy() if noise == "instance" else None)
     return given, true
+
+
+def expected_transition(noise, rate, source) -> np.ndarray | None:
+    """(K, K), row = true class, of synthetic noise that has such a matrix, for methods that ask for the true one."""
+    if noise in ("none", "human", "instance"):
+        return None
+    return noise_models.transition_matrix(noise, rate, len(source.classes), like=source.like)
 
 
 def choose(labels: np.ndarray, size: int | None, seed: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Every method: name -> (train function, settings class). Adding one = one file and one line here."""
 
-from . import co_teaching, dividemix, elr, flywheel, label_confidence, loss_only, nrd, pu_distill, robust_features
+from . import co_teaching, correction, dividemix, elr, flywheel, label_confidence, loss_only, nrd, pu_distill, robust_features
 
 METHODS = {
     "nrd": (nrd.train_nrd, nrd.NRD),
@@ -9,6 +9,8 @@ METHODS = {
     "label_confidence": (label_confidence.train_label_confidence, label_confidence.LabelConfidence),
     "robust_features": (robust_features.train_robust_features, robust_features.RobustFeatures),
     "dividemix": (dividemix.train_dividemix, dividemix.DivideMix),
+    "forward": (correction.train_correction, correction.Forward),
+    "backward": (correction.train_correction, correction.Backward),
     "elr": (elr.train_elr, elr.ELR),
     "co_teaching": (co_teaching.train_co_teaching, co_teaching.CoTeaching),
     "co_teaching_plus": (co_teaching.train_co_teaching, co_teaching.CoTeachingPlus),

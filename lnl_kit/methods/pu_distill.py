@@ -29,7 +29,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .. import losses
-from ..batches import NoisyData
 from ..evaluate import predict
 from ..rng import generator, seed_of
 from ..run import RunError
@@ -153,7 +152,8 @@ def train_bag(stage, k: int, clean: Tensor, positives: Tensor, before: dict | No
     data = stage.data
     data.classes = ("other", data.classes[k])
     idx, target = draw_members(data, k, clean, positives, settings, generator(stage.seed, "draw"))  # (filters, n) each
-    stacked = Stacked([stage.network() for _ in range(settings.filters)])
+    networks = [stage.network() for _ in range(settings.filters)]
+    stacked = Stacked(networks)
     if before is not None:
         stacked.load_state_dict(before)
     recipe = dataclasses.replace(settings, epochs=settings.filter_epochs, learning_rate=settings.filter_learning_rate,
@@ -174,9 +174,9 @@ def train_bag(stage, k: int, clean: Tensor, positives: Tensor, before: dict | No
             loss.backward()
             optimizer.step()
         schedule.step()
-    test = NoisyData(stage.test_images, torch.zeros(len(stage.test_images), dtype=torch.int64), data.classes, mean=data.mean,
-                     std=data.std, device=data.device)
-    probs, test_probs = (filter_probs(stacked, images, stage) for images in (data, test))  # (filters, N), (filters, M)
+    networks = [stacked.member(n, networks[0]) for n in range(settings.filters)]  # one after the other they predict faster
+    probs, test_probs = (torch.stack([predict([net], images, data, stage.autocast)[:, 1] for net in networks]).to(data.device)
+                         for images in (data.x, stage.test_images))  # (filters, N), (filters, M)
     if not probs.isfinite().all():
         raise RunError(f"the filters of class {data.classes[1]} diverged: try a lower filter_learning_rate "
                        f"({settings.filter_learning_rate:g} now)")
@@ -202,17 +202,6 @@ def draw_members(data, k: int, clean: Tensor, positives: Tensor, settings, draw:
     target = torch.zeros_like(idx)
     target[:, :len(own) + m] = 1
     return idx, target
-
-
-@torch.no_grad()
-def filter_probs(stacked: Stacked, data, run) -> Tensor:
-    """Each filter's probability of its class (filters, N) for the images of `data`, without augmentation."""
-    stacked.eval()
-    found = []
-    for x, _ in data.in_order(batch_size=32):  # as many channels as this bag has, more would leave a CPU's cache
-        with run.autocast():
-            found.append(stacked(x).float().softmax(2)[:, :, 1])
-    return torch.cat(found, 1)
 
 
 def accept(votes: Tensor, mean: Tensor, settings) -> Tensor:
