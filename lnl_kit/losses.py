@@ -58,6 +58,11 @@ def sce(logits: Tensor, target: Tensor, alpha: float, beta: float) -> Tensor:
     return alpha * cross_entropy(logits, target) + beta * _reverse_cross_entropy(logits, target)
 
 
+def cores(logits: Tensor, target: Tensor, prior: Tensor, beta: float) -> Tensor:
+    """CE − β Σ_c prior_c · (−log(p_c + 1e-8)): the confidence regulariser of CORES² (Cheng et al. 2021, eq. 3); prior (K,)."""
+    return cross_entropy(logits, target) + beta * (logits.float().softmax(1) + 1e-8).log() @ prior.to(logits.device, torch.float32)
+
+
 def gce(logits: Tensor, target: Tensor, q: float) -> Tensor:
     """Generalised cross-entropy (1 − p_y^q) / q, q in (0, 1] (Zhang & Sabuncu 2018); MAE at 1, CE near 0."""
     if not 0 < q <= 1:

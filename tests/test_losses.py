@@ -55,6 +55,8 @@ CASES = {  # name: (loss with its parameters, the same for one image as a functi
                        lambda p, t: slow_ce(p, blend(0.7, t, p))),
     "bootstrap_hard": (lambda z, t: losses.bootstrap_hard(z, t, 0.7),
                        lambda p, t: slow_ce(p, blend(0.7, t, onehot(p.index(max(p)))))),
+    "cores": (lambda z, t: losses.cores(z, t, torch.tensor([0.1, 0.2, 0.3, 0.2, 0.2]), 0.5),
+              lambda p, t: slow_ce(p, t) + 0.5 * sum(w * math.log(q + 1e-8) for w, q in zip((0.1, 0.2, 0.3, 0.2, 0.2), p))),
     "sce": (lambda z, t: losses.sce(z, t, 0.2, 0.5), lambda p, t: 0.2 * slow_ce(p, t) + 0.5 * slow_rce(p, t)),
     "gce": (lambda z, t: losses.gce(z, t, 0.7),
             lambda p, t: sum(t[k] * (1 - p[k] ** 0.7) / 0.7 for k in range(K))),

@@ -146,3 +146,24 @@ def test_methods_see_no_true_labels():
     d = data.load("digits")
     noisy = NoisyData(d.x, d.true_labels, d.classes, mean=d.mean, std=d.std, like=d.like)
     assert not any("true" in name for name in vars(noisy))
+
+
+def test_mixup_mixes_images_and_labels_with_the_same_share():
+    settings = make(loss_only.Mixup)
+    x, y = torch.eye(6).view(6, 1, 2, 3), torch.arange(6)
+    torch.manual_seed(0)
+    mixed, target = settings.mix(x, y, 6)
+    torch.manual_seed(0)
+    share, other = torch.distributions.Beta(1.0, 1.0).sample(), torch.randperm(6)
+    assert torch.allclose(mixed, share * x + (1 - share) * x[other]) and torch.allclose(target, mixed.flatten(1))
+    assert loss_only.CrossEntropy().mix(x, y, 6) == (x, y)
+
+
+def test_cores_regulariser_waits_then_grows():
+    d = data.load("digits")
+    noisy = lnl_kit.batches.NoisyData(d.x, d.true_labels, d.classes, mean=d.mean, std=d.std, like=d.like)
+    settings, logits, y = make(loss_only.CORES), torch.randn(4, 10), torch.arange(4)
+    prior = torch.bincount(d.true_labels) / len(d.true_labels)
+    for epoch, beta in ((0, 0.0), (10, 0.0), (25, 1.0), (40, 2.0), (59, 2.0)):
+        assert torch.allclose(settings.loss_at(epoch, noisy)(logits, y), losses.cores(logits, y, prior, beta))
+    assert torch.equal(settings.loss_at(0, noisy)(logits, y), losses.cross_entropy(logits, y))

@@ -19,6 +19,8 @@ METHODS = {
     "mae": (loss_only.train_loss_only, loss_only.MAE),
     "bootstrap_soft": (loss_only.train_loss_only, loss_only.BootstrapSoft),
     "bootstrap_hard": (loss_only.train_loss_only, loss_only.BootstrapHard),
+    "mixup": (loss_only.train_loss_only, loss_only.Mixup),
+    "cores": (loss_only.train_loss_only, loss_only.CORES),
     "label_smoothing": (loss_only.train_loss_only, loss_only.LabelSmoothing),
     "sce": (loss_only.train_loss_only, loss_only.SCE),
     "gce": (loss_only.train_loss_only, loss_only.GCE),
