@@ -1,4 +1,4 @@
-"""The command line: lnl train | reproduce | bench | methods."""
+"""The command line: lnl train | compare | reproduce | bench | methods."""
 
 from __future__ import annotations
 
@@ -37,6 +37,24 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
                               formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add_train_flags(add, next((a for a in argv[1:] if a in METHODS), None) if argv[:1] == ["train"] else None)
     add.set_defaults(command=train_command)
+
+    add = commands.add_parser("compare", help="train methods x noises x seeds, and print and keep one table",
+                              formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add.add_argument("methods", help=f"separated by commas, or all: {', '.join(METHODS)}")
+    add.add_argument("--noise", default="symmetric:0.5,symmetric:0.8,asymmetric:0.4", help="NOISE:RATE, separated by commas; none")
+    add.add_argument("--seeds", default="0", help="separated by commas")
+    add.add_argument("--dataset", default="digits", help="as for lnl train")
+    add.add_argument("--preset", default="quick", help="as for lnl train")
+    add.add_argument("--labels", metavar="FILE.csv", help="as for lnl train")
+    add.add_argument("--label-column", help="as for lnl train")
+    add.add_argument("--true-column", help="as for lnl train")
+    add.add_argument("--clean-share", type=float, help="as for lnl train")
+    add.add_argument("--epochs", type=int, help="of every run; default the preset's")
+    add.add_argument("--train-size", type=int, help="at most so many training images; default the preset's")
+    add.add_argument("--jobs", type=int, default=1, help="processes side by side, the CPU's threads shared among them, a GPU each where there are")
+    add.add_argument("--csv", metavar="FILE", help="add a row as each cell ends, and skip the cells that FILE has")
+    add.add_argument("--out", help="root of the run folders; default $LNL_RUNS, else runs/")
+    add.set_defaults(command=compare_command)
 
     add = commands.add_parser("reproduce", help="run notebooks headlessly and write runs/reproduce/index.html")
     add.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="name or number, such as 20; default: all")
@@ -133,6 +151,21 @@ def list_methods(options) -> int:
     for name, (_, settings_class) in METHODS.items():
         print(f"{name:<{width}}  {settings_class.__doc__.splitlines()[0]}")
     return 0
+
+
+def compare_command(options) -> int:
+    """`lnl compare`: 0, or 1 where cells failed."""
+    from .compare import compare
+    values = vars(options).copy()
+    values.pop("command")
+    methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
+    try:
+        noises = [(kind, float(rate) if rate else None) for kind, _, rate in (n.partition(":") for n in values.pop("noise").split(","))]
+        seeds = [int(seed) for seed in values.pop("seeds").split(",")]
+    except ValueError:
+        raise ValueError("--noise takes NOISE:RATE and --seeds whole numbers, separated by commas: "
+                         "--noise symmetric:0.5,none --seeds 0,1") from None
+    return compare(**values | {"methods": methods, "noises": noises, "seeds": seeds})
 
 
 def reproduce_command(options) -> int:

@@ -16,9 +16,14 @@ FIRST = ("method", "dataset", "noise", "rate", "seed", "preset", "model", "epoch
          "test_accuracy_last", "test_accuracy_best", "test_accuracy_mean_last10", "device", "commit")
 
 
-def read(name: str) -> list[dict]:
-    """The rows of data/measured/<name>.csv; numbers as numbers, missing as None. No file: no rows."""
-    path = FOLDER / f"{name}.csv"
+def table(name: str | Path) -> Path:
+    """data/measured/<name>.csv, or the file itself where a path to a CSV file is given."""
+    return Path(name) if str(name).endswith(".csv") else FOLDER / f"{name}.csv"
+
+
+def read(name: str | Path) -> list[dict]:
+    """The rows of data/measured/<name>.csv (see `table`); numbers as numbers, missing as None. No file: no rows."""
+    path = table(name)
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:
@@ -36,15 +41,16 @@ def parse(text: str):
         return text
 
 
-def add(name: str, row: dict) -> None:
-    """Add a row to data/measured/<name>.csv, in place of one about the same run. The file is rewritten whole."""
+def add(name: str | Path, row: dict) -> None:
+    """Add a row to data/measured/<name>.csv (see `table`), in place of one about the same run. The file is rewritten whole."""
     row = row | {"commit": commit()}
     identity = ("method", "dataset", "noise", "rate", "seed", "preset", "model", "epochs", "train_images", "asked")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with lock(FOLDER):  # another process may be adding its own
+    path = table(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with lock(path.parent):  # another process may be adding its own
         rows = [r for r in read(name) if any(r.get(k) != row.get(k) for k in identity)]
         rows = [{k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in r.items()} for r in [*rows, row]]
-        save_atomically(FOLDER / f"{name}.csv", csv_bytes(rows, FIRST))
+        save_atomically(path, csv_bytes(rows, FIRST))
 
 
 def commit() -> str:

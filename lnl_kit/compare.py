@@ -1,0 +1,91 @@
+"""`lnl compare`: a grid of methods, noises and seeds on equal terms, several processes at a time, one tidy table."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from . import measured, noise as noise_models
+from .methods import METHODS
+from .train import train
+
+
+def compare(methods: Sequence[str], noises: Sequence[tuple[str, float | None]], seeds: Sequence[int] = (0,), *, jobs: int = 1,
+            csv: str | None = None, **ask) -> int:
+    """Train every cell of the grid and print a table; returns 0, or 1 where cells failed (they are named at the end).
+
+    noises: (noise, rate); `none` as given by --labels or by the data set. ask: arguments of `train` for every cell. Finished
+    runs are loaded, interrupted ones go on. csv: a row is added as each cell ends; cells that it has are skipped.
+    Raises ValueError for what no cell could be trained with.
+    """
+    ask = {k: v for k, v in ask.items() if v is not None}
+    unknown = [m for m in methods if m not in METHODS]
+    if unknown or jobs < 1:
+        raise ValueError(f"method {unknown[0]!r} does not exist: {', '.join(METHODS)}" if unknown else f"jobs {jobs} is not allowed: at least 1")
+    if csv and not csv.endswith(".csv"):
+        raise ValueError(f"--csv {csv} is not allowed: a file name that ends in .csv")
+    for kind, rate in noises:
+        noise_models.check(kind, 0.5 if rate is None and kind not in ("none", "human") else rate, ask.get("dataset", "digits").partition(":")[0])
+    cells = [dict(ask, method=m, noise=kind, rate=rate, seed=seed) for seed, (kind, rate), m in itertools.product(seeds, noises, methods)]
+    there = {row.get("asked") for row in measured.read(csv)} if csv else set()
+    left = [c for c in cells if asked(c) not in there]
+    print(f"{len(cells)} cells, {len(cells) - len(left)} of them in {csv}" if csv else f"{len(cells)} cells", file=sys.stderr)
+    if jobs == 1:
+        done = [run_cell(cell, i, 0, csv) for i, cell in enumerate(left)]
+    else:
+        from joblib import Parallel, delayed
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        done = Parallel(n_jobs=jobs, batch_size=1)(delayed(run_cell)(cell, i, threads, csv) for i, cell in enumerate(left))
+    rows = [row for row, _ in done if row] + [row for row in (measured.read(csv) if csv else []) if row.get("asked") in {asked(c) for c in cells} - {asked(c) for c in left}]
+    print_table(rows, methods)
+    failed = [(cell, error) for cell, (_, error) in zip(left, done) if error]
+    for cell, error in failed:
+        print(f"failed: {name_of(cell)}: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def asked(cell: dict) -> str:
+    """The arguments of a cell as text, whatever the folder of its run."""
+    return measured.asked({k: v for k, v in cell.items() if k != "out"})
+
+
+def name_of(cell: dict) -> str:
+    """A cell in a few words."""
+    rate = "" if cell["rate"] is None else f" {cell['rate']:g}"
+    return f"{cell['method']} {cell['noise']}{rate} seed {cell['seed']}"
+
+
+def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[dict | None, str | None]:
+    """(row, None) of a trained cell, or (None, what went wrong)."""
+    if threads:
+        torch.set_num_threads(threads)
+    gpus = torch.cuda.device_count()
+    device = {"device": f"cuda:{number % gpus}"} if gpus > 1 else {}
+    try:
+        run = train(**cell, **device, progress=False, on_interrupt="raise")
+    except Exception as error:  # another cell may still succeed; this one is named at the end
+        return None, f"{type(error).__name__}: {error}"
+    row = {"asked": asked(cell)} | run.summary
+    if csv:
+        measured.add(csv, row)
+    print(f"{name_of(cell)}: last {row['test_accuracy_last']:.3f}, best {row['test_accuracy_best']:.3f}, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+    return row, None
+
+
+def print_table(rows: list[dict], methods: Sequence[str]) -> None:
+    """Last accuracy (best in brackets), mean over seeds and spread, a line per method and a column per noise."""
+    noises = list(dict.fromkeys((r["noise"], r["rate"]) for r in rows))
+    print("  ".join([f"{'last (best)':<18}", *(f"{n} {r:g}".ljust(22) for n, r in noises)]))
+    for method in methods:
+        line = []
+        for noise, rate in noises:
+            found = [r for r in rows if (r["method"], r["noise"], r["rate"]) == (method, noise, rate)]
+            last, best = ([r[f"test_accuracy_{k}"] for r in found] for k in ("last", "best"))
+            spread = f" ± {statistics.stdev(last):.3f}" if len(last) > 1 else ""
+            line.append((f"{statistics.mean(last):.3f}{spread} ({statistics.mean(best):.3f})" if found else "").ljust(22))
+        print("  ".join([f"{method:<18}", *line]))
