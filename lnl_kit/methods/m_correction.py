@@ -1,0 +1,94 @@
+"""M-correction: Unsupervised Label Noise Modeling and Loss Correction (Arazo, Ortego, Albert, O'Connor, McGuinness; ICML 2019).
+
+A mixture of two beta distributions, fitted to the losses of all images after every epoch, says how probable each label is to be
+wrong; by that much the target moves to the network's own prediction, under MixUp. This is their M-DYR-H.
+
+Where this differs, or chooses what the paper leaves to its release: the first `warmup` share of the epochs (105 of 300 there) is
+MixUp alone; the probability of an image is that of its loss in this batch, under the mixture of the last epoch; predictions for
+targets come from evaluation mode. The regulariser of Sec. 3.2 (Tanaka et al.'s) keeps the mean prediction even over the classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import losses
+from ..selection import BetaMixture
+from ..settings import Settings, refuse
+
+
+@dataclass(frozen=True, kw_only=True)
+class MCorrection(Settings):
+    """M-correction: bootstrapping weighted by a beta mixture of the losses, under MixUp."""
+
+    warmup: float = 0.35  # share of the epochs before the correction starts; its release: 105 of 300
+    mixup: float = 32.0  # of Beta(mixup, mixup); Sec. 4.1
+    evenness: float = 1.0  # weight of the regulariser that keeps the mean prediction even; Sec. 3.2
+
+    def __post_init__(self):
+        super().__post_init__()
+        refuse(not 0 <= self.warmup <= 1, f"warmup {self.warmup} is outside [0, 1]")
+        refuse(not self.mixup > 0, f"mixup {self.mixup} is not allowed: above 0")
+        refuse(self.evenness < 0, f"evenness {self.evenness} is not allowed: 0 or more")
+
+
+def train_m_correction(data, settings, run) -> None:
+    """MixUp, then dynamic hard bootstrapping with MixUp."""
+    network = run.network()
+    optimizer, schedule = run.sgd(network, settings)
+    state = run.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
+    forward, k = run.compiled(network), data.num_classes
+    beta = torch.distributions.Beta(settings.mixup, settings.mixup)
+    for epoch in run.epochs(state, settings.epochs):
+        correcting, mixture, told = epoch >= max(1, round(settings.warmup * settings.epochs)), None, {}
+        if correcting:
+            loss = image_losses(network, data, run)
+            mixture = BetaMixture(loss.cpu().numpy())
+            told = {"clean_score": 1 - mixture.wrong(loss)}
+        for x, y, _ in data.batches(epoch, views=settings.view):
+            target = torch.nn.functional.one_hot(y, k).float()
+            if correcting:
+                target = corrected(network, mixture, x, y, target, run)
+            share, other = beta.sample(), torch.randperm(len(x)).to(x.device)
+            with run.autocast():
+                logits = forward(share * x + (1 - share) * x[other])
+            terms = {"labels": losses.cross_entropy(logits, share * target + (1 - share) * target[other]).mean()}
+            if settings.evenness and correcting:
+                terms["evenness"] = settings.evenness * evenness(logits)
+            optimizer.zero_grad()
+            run.total(**terms).backward()
+            optimizer.step()
+        schedule.step()
+        run.log(**told)
+
+
+@torch.no_grad()
+def image_losses(network, data, run) -> Tensor:
+    """Cross-entropy (N,) of every image without augmentation under its given label, in evaluation mode."""
+    network.eval()
+    found = []
+    for x, idx in data.in_order():
+        with run.autocast():
+            found.append(losses.cross_entropy(network(x), data.y[idx]))
+    network.train()
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def corrected(network, mixture: BetaMixture, x: Tensor, y: Tensor, given: Tensor, run) -> Tensor:
+    """(B, K): (1 - w) given + w own class, w the probability that the label is wrong; Eq. (9), the hard form."""
+    network.eval()
+    with run.autocast():
+        logits = network(x)
+    network.train()
+    w = mixture.wrong(losses.cross_entropy(logits, y))[:, None]
+    return (1 - w) * given + w * torch.nn.functional.one_hot(logits.argmax(1), given.shape[1])
+
+
+def evenness(logits: Tensor) -> Tensor:
+    """KL of the uniform distribution from the batch's mean prediction, 0-d, of logits (B, K)."""
+    mean = logits.float().softmax(1).mean(0)
+    return -(mean.clamp(min=losses.SMALLEST) * len(mean)).log().mean()
