@@ -1,6 +1,6 @@
 """Every method: name -> (train function, settings class). Adding one = one file and one line here."""
 
-from . import co_teaching, correction, dividemix, elr, flywheel, label_confidence, loss_only, m_correction, nrd, pu_distill, robust_features
+from . import co_teaching, correction, dividemix, elr, flywheel, joint_optimization, label_confidence, loss_only, m_correction, nrd, pu_distill, robust_features
 
 METHODS = {
     "nrd": (nrd.train_nrd, nrd.NRD),
@@ -11,6 +11,7 @@ METHODS = {
     "dividemix": (dividemix.train_dividemix, dividemix.DivideMix),
     "forward": (correction.train_correction, correction.Forward),
     "backward": (correction.train_correction, correction.Backward),
+    "joint_optimization": (joint_optimization.train_joint_optimization, joint_optimization.JointOptimization),
     "m_correction": (m_correction.train_m_correction, m_correction.MCorrection),
     "elr": (elr.train_elr, elr.ELR),
     "co_teaching": (co_teaching.train_co_teaching, co_teaching.CoTeaching),
