@@ -23,6 +23,8 @@ READINGS = {"flywheel": {"architecture": "preactresnet18", "view": "crop", "cycl
 # PUDistill's released code: (lambda, eta) by the noise level in percent; Table V's own are not given.
 PU_LEVELS = {"symmetric": {30: (0.4, 0.8), 40: (0.5, 0.9), 50: (0.5, 0.6), 60: (0.5, 0.5), 70: (0.9, 0.6), 80: (0.9, 0.5), 90: (0.9, 0.5)},
              "asymmetric": {30: (0.4, 0.8), 40: (0.4, 0.6), 50: (0.5, 0.5), 60: (0.7, 0.5), 70: (0.8, 0.5), 80: (0.9, 0.5), 90: (0.9, 0.5)}}
+# Values chosen on photographs where they differ from those chosen on digits, each by `--noisy-val`.
+PHOTOGRAPHS = {"label_confidence": {"alpha": 0.9}}
 # Step sizes that differ under `demo`: NRD's divergence as printed has a gradient 13 times smaller than cross-entropy's
 # at the start and underfits its given labels in 50 epochs of real images; GJS's scale makes up for it.
 DEMO = {"nrd": {"scale_jsd": True}}
@@ -68,17 +70,18 @@ def resolve(preset: str, method: str, settings_class: type, *, dataset: str, noi
 
     Raises ValueError for an unknown preset and for a `paper` cell that its paper does not have.
     """
+    own = {} if dataset == "digits" else PHOTOGRAPHS.get(method, {})
     if preset == "quick":
         size = {} if dataset == "digits" else {"train_size": 2000, "test_size": 1000, "image_size": 32}
-        return Preset("quick", **size)
+        return Preset("quick", settings=own, **size)
     if preset == "demo":
         size = {} if dataset == "digits" else {"image_size": 32}
-        return Preset("demo", train_size=5000, test_size=5000, settings={"epochs": 50} | DEMO.get(method, {}), **size)
+        return Preset("demo", train_size=5000, test_size=5000, settings={"epochs": 50} | DEMO.get(method, {}) | own, **size)
     kind, _, paper = preset.partition(":")
     if kind != "paper":
         raise ValueError(f"preset {preset!r} does not exist: quick, demo, paper, or paper:NAME for that paper's cell")
     cell, not_given = published.paper_settings(method, dataset, noise, rate, paper=paper or PAPER_OF.get(method, "nrd"))
-    cell = readings(method, dataset, noise, rate) | cell
+    cell = own | readings(method, dataset, noise, rate) | cell
     architecture = cell.pop("architecture", "preactresnet34")
     if method == "label_confidence":  # "ResNet-34" is the three-stage network of the GJS paper; two on Clothing1M
         architecture = {"resnet34": "preactresnet34_cifar"}.get(architecture, architecture)
