@@ -119,6 +119,12 @@ def test_robust_features_cells(dataset, noise, rate, model, expected):
     assert {"cluster_lambda", "randaugment_m", "alpha_schedule"} <= set(plan.not_given)
 
 
+def test_lcis_alpha_is_that_chosen_for_the_kind_of_image():
+    assert cell("label_confidence", "digits", "symmetric", 0.5, preset="quick")[1].alpha == 0.1
+    for preset in ("quick", "demo", "paper"):
+        assert cell("label_confidence", "cifar10", "symmetric", 0.8, preset=preset)[1].alpha == 0.9
+
+
 @pytest.mark.parametrize("dataset, noise, rate, model, expected", [
     ("cifar10", "asymmetric", 0.9, "preact_resnet18", {"teacher_weight": 0.9, "threshold": 0.5, "filters": 20, "votes": 19, "sure": 0.9,
                                                        "iterations": 10, "filter_epochs": 30, "filter_learning_rate": 0.01,
