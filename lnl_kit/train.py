@@ -142,7 +142,7 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
         noisy = NoisyData(rows(source.x, index), torch.from_numpy(given[index]), source.classes, mean=source.mean,
                           std=source.std, like=source.like, batch_size=chosen.batch_size, seed=seed, device=device,
                           clean=None if clean is None else torch.from_numpy(clean[index]),
-                          transition=expected_transition(noise, rate, source))
+                          transition=expected_transition(noise, rate, source) if "true T" in chosen.uses else None)
         val = (rows(source.x, val_index), given[val_index]) if len(val_index) else None
         if second is not None:
             second = (second.name, rows(second.x, second_index), second.y.numpy()[second_index])

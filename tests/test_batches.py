@@ -49,7 +49,8 @@ def test_in_order_covers_everything_once(noisy):
 
 def test_no_true_labels_in_sight(noisy):
     assert set(vars(noisy)) == {"device", "classes", "like", "batch_size", "seed", "y", "clean", "x", "mean", "std",
-                                "_scale", "_shift"}
+                                "_scale", "_shift", "transition"}
+    assert noisy.transition is None  # told to methods that ask for the true T alone
     assert not noisy.clean.any() and batches.CHUNK % 128 == 0
 
 
