@@ -59,8 +59,21 @@ def sce(logits: Tensor, target: Tensor, alpha: float, beta: float) -> Tensor:
 
 
 def cores(logits: Tensor, target: Tensor, prior: Tensor, beta: float) -> Tensor:
-    """CE − β Σ_c prior_c · (−log(p_c + 1e-8)): the confidence regulariser of CORES² (Cheng et al. 2021, eq. 3); prior (K,)."""
+    """CE − β Σ_c prior_c · (−log(p_c + 1e-8)): the confidence regulariser of CORES² (Cheng et al. 2021); prior (K,)."""
     return cross_entropy(logits, target) + beta * (logits.float().softmax(1) + 1e-8).log() @ prior.to(logits.device, torch.float32)
+
+
+def imae(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """Improved MAE (Wang et al. 2019): cross-entropy whose gradient with respect to the logits has, for each image, the L1
+    norm exp(T p_y (1 − p_y)), in place of cross-entropy's 2 (1 − p_y) and MAE's 2 p_y (1 − p_y).
+
+    The factor between the two carries no gradient; the value itself is that factor times cross-entropy.
+    """
+    loss = cross_entropy(logits, target)
+    with torch.no_grad():
+        p = _mean_under(target, logits.float().softmax(1))
+        factor = (temperature * p * (1 - p)).exp() / (2 * (1 - p).clamp(min=SMALLEST))
+    return factor * loss
 
 
 def gce(logits: Tensor, target: Tensor, q: float) -> Tensor:
@@ -133,6 +146,13 @@ def contrastive(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
 def entropy(p: Tensor) -> Tensor:
     """−Σ_k p_k log p_k, with 0 log 0 = 0: (B, K) -> (B,)."""
     return -(p * p.clamp(min=SMALLEST).log()).sum(1)
+
+
+def evenness(p: Tensor) -> Tensor:
+    """KL divergence of the batch's mean prediction from the uniform distribution, Σ_k 1/K log((1/K) / mean_k), 0-d, of
+    probabilities (B, K): 0 where all classes are predicted equally often (Tanaka et al. 2018, with a uniform prior)."""
+    mean = p.float().mean(0)
+    return -(mean.clamp(min=SMALLEST) * len(mean)).log().mean()
 
 
 def _reverse_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

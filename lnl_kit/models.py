@@ -200,3 +200,8 @@ _MAKERS = {
     "inception_resnet_v2": InceptionResNetV2,
 }
 NAMES = tuple(_MAKERS)
+
+
+def projection(width: int, dimensions: int = 128) -> nn.Module:
+    """A contrastive loss's head: two linear layers, (B, width) -> (B, dimensions) (Chen et al. 2020, SimCLR)."""
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, dimensions))

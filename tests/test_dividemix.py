@@ -27,17 +27,6 @@ def test_division_and_its_fallback():
     assert labelled.tolist() == [0, 3] and unlabelled.tolist() == [1, 2]
 
 
-def test_sharpening_by_hand():
-    assert dividemix.sharpen(torch.tensor([[0.6, 0.3, 0.1]]), 0.5)[0].tolist() == pytest.approx(
-        [0.36 / 0.46, 0.09 / 0.46, 0.01 / 0.46], abs=1e-6)
-
-
-def test_repeated_goes_round_before_it_repeats():
-    draw = torch.Generator().manual_seed(0)
-    order = dividemix.repeated(torch.tensor([5, 7, 9]), 7, draw)
-    assert len(order) == 7 and order[:3].sort().values.tolist() == [5, 7, 9] == order[3:6].sort().values.tolist()
-
-
 def test_each_network_trains_on_the_others_division_and_alone(tmp_path, monkeypatch):
     states, seen = [], []
     from lnl_kit.run import Run

@@ -57,6 +57,8 @@ CASES = {  # name: (loss with its parameters, the same for one image as a functi
                        lambda p, t: slow_ce(p, blend(0.7, t, onehot(p.index(max(p)))))),
     "cores": (lambda z, t: losses.cores(z, t, torch.tensor([0.1, 0.2, 0.3, 0.2, 0.2]), 0.5),
               lambda p, t: slow_ce(p, t) + 0.5 * sum(w * math.log(q + 1e-8) for w, q in zip((0.1, 0.2, 0.3, 0.2, 0.2), p))),
+    "imae": (lambda z, t: losses.imae(z, t, 8.0),
+             lambda p, t: slow_ce(p, t) * math.exp(8 * (q := sum(a * b for a, b in zip(p, t))) * (1 - q)) / (2 * (1 - q))),
     "sce": (lambda z, t: losses.sce(z, t, 0.2, 0.5), lambda p, t: 0.2 * slow_ce(p, t) + 0.5 * slow_rce(p, t)),
     "gce": (lambda z, t: losses.gce(z, t, 0.7),
             lambda p, t: sum(t[k] * (1 - p[k] ** 0.7) / 0.7 for k in range(K))),
@@ -87,7 +89,7 @@ def test_against_a_slow_loop(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name != "imae"])  # whose gradient is not that of its value: see its own test
 def test_gradient_against_finite_differences_of_the_slow_loop(name, dtype):
     loss, slow = CASES[name]
     logits, y, _ = batch(dtype)
@@ -271,3 +273,20 @@ def test_cuda_agrees_with_cpu(name):
     logits, y, soft = batch()
     for target in (y, soft):
         close(CASES[name][0](logits.cuda(), target.cuda()).cpu(), CASES[name][0](logits, target))
+
+
+def test_imae_weighs_uncertain_images_more_and_temperature_0_all_alike():
+    z, y = torch.tensor([[4.0, 0, 0], [0.5, 0, 0], [-3.0, 0, 0]], requires_grad=True), torch.tensor([0, 0, 0])
+    p = z.softmax(1)[:, 0].tolist()
+    for temperature in (0.0, 8.0):
+        z.grad = None
+        losses.imae(z, y, temperature).sum().backward()
+        assert z.grad.abs().sum(1).tolist() == pytest.approx([math.exp(temperature * q * (1 - q)) for q in p], rel=1e-5)
+        assert (z.grad[:, 0] < 0).all()  # towards the given label
+
+
+def test_evenness_is_the_divergence_of_the_mean_prediction_from_the_uniform():
+    torch.manual_seed(0)
+    probs = torch.randn(6, 4).softmax(1)
+    assert losses.evenness(probs).item() == pytest.approx(sum(0.25 * math.log(0.25 / p) for p in probs.mean(0).tolist()), abs=1e-5)
+    assert losses.evenness(torch.eye(4)).item() == pytest.approx(0, abs=1e-6)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import lnl_kit
 from lnl_kit import metrics
 from lnl_kit.methods import m_correction as m
 from lnl_kit.selection import BetaMixture
@@ -49,12 +50,10 @@ def test_the_target_moves_by_the_probability_of_being_wrong():
     assert target.tolist() == [[0, 1, 0], [0.25, 0.75, 0], [0, 0, 1]] and network.training
 
 
-def test_evenness_is_the_divergence_of_the_uniform_from_the_mean_prediction():
-    torch.manual_seed(0)
-    logits = torch.randn(6, 4)
-    mean = logits.softmax(1).mean(0).tolist()
-    assert m.evenness(logits).item() == pytest.approx(sum(0.25 * np.log(0.25 / p) for p in mean), abs=1e-5)
-    assert m.evenness(torch.zeros(3, 4)).item() == pytest.approx(0, abs=1e-6)
+def test_nothing_is_said_of_the_labels_before_the_warm_up_ends(tmp_path):
+    run = lnl_kit.train("m_correction", out=tmp_path, epochs=4, warmup=0.5, train_size=256, progress=False)
+    assert [row["selection_auc"] is None for row in run.metrics] == [True, True, False, False]
+    assert len(run.history["clean_score"]) == len(run.history["epochs"]) == 4
 
 
 def test_settings_refuse_impossible_values():

@@ -1,6 +1,6 @@
 """Every method: name -> (train function, settings class). Adding one = one file and one line here."""
 
-from . import co_teaching, correction, dividemix, elr, flywheel, joint_optimization, label_confidence, loss_only, m_correction, nrd, pu_distill, robust_features
+from . import co_teaching, correction, dividemix, elr, flywheel, joint_optimization, label_confidence, loss_only, m_correction, nrd, pencil, pu_distill, robust_features, unicon
 
 METHODS = {
     "nrd": (nrd.train_nrd, nrd.NRD),
@@ -9,11 +9,14 @@ METHODS = {
     "label_confidence": (label_confidence.train_label_confidence, label_confidence.LabelConfidence),
     "robust_features": (robust_features.train_robust_features, robust_features.RobustFeatures),
     "dividemix": (dividemix.train_dividemix, dividemix.DivideMix),
+    "unicon": (unicon.train_unicon, unicon.Unicon),
     "forward": (correction.train_correction, correction.Forward),
     "backward": (correction.train_correction, correction.Backward),
     "joint_optimization": (joint_optimization.train_joint_optimization, joint_optimization.JointOptimization),
+    "pencil": (pencil.train_pencil, pencil.Pencil),
     "m_correction": (m_correction.train_m_correction, m_correction.MCorrection),
     "elr": (elr.train_elr, elr.ELR),
+    "elr_plus": (elr.train_elr_plus, elr.ELRPlus),
     "co_teaching": (co_teaching.train_co_teaching, co_teaching.CoTeaching),
     "co_teaching_plus": (co_teaching.train_co_teaching, co_teaching.CoTeachingPlus),
     "jocor": (co_teaching.train_jocor, co_teaching.JoCoR),
@@ -25,6 +28,7 @@ METHODS = {
     "cores": (loss_only.train_loss_only, loss_only.CORES),
     "label_smoothing": (loss_only.train_loss_only, loss_only.LabelSmoothing),
     "sce": (loss_only.train_loss_only, loss_only.SCE),
+    "imae": (loss_only.train_loss_only, loss_only.IMAE),
     "gce": (loss_only.train_loss_only, loss_only.GCE),
     "nce_rce": (loss_only.train_loss_only, loss_only.NCEandRCE),
     "js": (loss_only.train_loss_only, loss_only.JS),

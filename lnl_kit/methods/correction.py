@@ -4,7 +4,7 @@ Rozza, Menon, Nock, Qu; CVPR 2017).
 Knowing how labels were corrupted, T[i, j] = P(given j | true i), the loss is corrected so that its minimum is that of clean
 labels. T is told (`transition="known"`, synthetic noise only) or estimated from a network trained without correction.
 
-Where this differs: the estimate (12)-(13) takes, for class i, the image whose probability of i is the `quantile`-th largest
+Where this differs: the estimate of T takes, for class i, the image whose probability of i is the `quantile`-th largest
 rather than the largest, as its release does on CIFAR. Under `quick` the network that estimates is trained for the same epochs
 as the corrected one. Backward correction can be negative, as in the paper.
 """
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .. import losses
 from ..evaluate import predict
+from ..fit import fit_epoch
 from ..settings import Settings, refuse
 
 
@@ -65,32 +66,20 @@ def train_correction(data, settings, run) -> None:
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
     state = run.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
-    forward = run.compiled(network)
     for epoch in run.epochs(state, settings.epochs):
-        for x, y, _ in data.batches(epoch, views=settings.view):
-            with run.autocast():
-                logits = forward(x)
-            optimizer.zero_grad()
-            run.total(corrected=settings.loss(logits, y, T).mean()).backward()
-            optimizer.step()
+        fit_epoch(run, network, optimizer, data.batches(epoch, views=settings.view), lambda logits, y, idx: settings.loss(logits, y, T))
         schedule.step()
         run.log(transition=T)
 
 
 def estimate(stage, settings) -> Tensor:
-    """T (K, K) by a network trained with plain cross-entropy on the given labels; (12), (13)."""
+    """T (K, K) by a network trained with plain cross-entropy on the given labels."""
     data, network = stage.data, stage.network()
     epochs = settings.estimate_epochs or settings.epochs
     optimizer, schedule = stage.sgd(network, settings)
     state = stage.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
-    forward = stage.compiled(network)
     for epoch in stage.epochs(state, epochs):
-        for x, y, _ in data.batches(epoch, views=settings.view):
-            with stage.autocast():
-                logits = forward(x)
-            optimizer.zero_grad()
-            stage.total(labels=losses.cross_entropy(logits, y).mean()).backward()
-            optimizer.step()
+        fit_epoch(stage, network, optimizer, data.batches(epoch, views=settings.view), lambda logits, y, idx: losses.cross_entropy(logits, y))
         schedule.step()
     return transition_of(predict([network], data.x, data, stage.autocast), settings.quantile)
 

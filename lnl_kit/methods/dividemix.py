@@ -19,9 +19,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import losses
+from .. import losses, mixup
+from ..fit import fit_epoch
 from ..rng import generator
 from ..selection import small_loss_probability
+from ..semi_supervised import mean_softmax, repeated, sharpen
 from ..settings import Settings, refuse
 
 
@@ -87,16 +89,11 @@ def train_dividemix(data, settings, run) -> None:
 
 def warm_up(network, optimizer, key, data, settings, run) -> None:
     """Cross-entropy to the given labels for one epoch, with the entropy reward where asked for."""
-    forward = run.compiled(network)
-    for x, y, _ in data.batches(key, views=settings.view):
-        with run.autocast():
-            logits = forward(x)
-        terms = {"warm_up": losses.cross_entropy(logits, y).mean()}
-        if settings.warmup_entropy:
-            terms["negative_entropy"] = -losses.entropy(logits.float().softmax(1)).mean()
-        optimizer.zero_grad()
-        run.total(**terms).backward()
-        optimizer.step()
+    def loss(logits, y, idx):
+        reward = losses.entropy(logits.float().softmax(1)) if settings.warmup_entropy else 0
+        return losses.cross_entropy(logits, y) - reward
+
+    fit_epoch(run, network, optimizer, data.batches(key, views=settings.view), loss, "warm_up")
 
 
 def train_divided(network, other, optimizer, clean, key, epoch, data, settings, run) -> None:
@@ -104,7 +101,6 @@ def train_divided(network, other, optimizer, clean, key, epoch, data, settings, 
     labelled, unlabelled = divide(clean, settings.threshold)
     half, k = max(1, settings.batch_size // 2), data.num_classes
     draw = generator(run.seed, "divided", key)
-    beta = torch.distributions.Beta(settings.mixup, settings.mixup)
     steps = max(1, len(labelled) // half)
     batches = data.batches(2 * key, views=(settings.view,) * 2, batch_size=half,
                            order=repeated(labelled, steps * half, draw))
@@ -115,23 +111,22 @@ def train_divided(network, other, optimizer, clean, key, epoch, data, settings, 
         w = clean[idx][:, None]
         with torch.no_grad(), run.autocast():
             seen, guessed = (torch.cat(v) for v in (x, u))
-            p_x = softmax(network, seen, half)
-            p_u = (softmax(network, guessed, half) + softmax(other, guessed, half)) / 2
+            p_x = mean_softmax(network, seen)
+            p_u = (mean_softmax(network, guessed) + mean_softmax(other, guessed)) / 2
         onehot = torch.nn.functional.one_hot(y, k).float()
         target_x = sharpen(w * onehot + (1 - w) * p_x, settings.sharpening)  # co-refinement
         target_u = sharpen(p_u, settings.sharpening)  # co-guessing
         inputs, targets = torch.cat((seen, guessed)), torch.cat((target_x,) * 2 + (target_u,) * 2)
-        share = beta.sample()
-        share, partner = torch.maximum(share, 1 - share), torch.randperm(len(inputs)).to(inputs.device)
+        mix = mixup.draw(len(inputs), settings.mixup, inputs.device, own_half=True)
         with run.autocast():
-            logits = network(share * inputs + (1 - share) * inputs[partner])
-        targets = share * targets + (1 - share) * targets[partner]
+            logits = network(mix(inputs))
+        targets = mix(targets)
         weight = settings.unsupervised * min(1.0, (epoch - settings.divides_from + step / steps) / max(1e-9, settings.ramp))
         probs = logits.float().softmax(1)
         optimizer.zero_grad()
         run.total(labelled=losses.cross_entropy(logits[:2 * half], targets[:2 * half]).mean(),
                   unlabelled=weight * ((probs[2 * half:] - targets[2 * half:]) ** 2).mean(),
-                  balance=-(k * probs.mean(0)).log().mean()).backward()
+                  balance=losses.evenness(probs)).backward()
         optimizer.step()
     other.train()
 
@@ -143,24 +138,6 @@ def divide(clean: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
         labelled = torch.zeros_like(labelled)
         labelled[clean.argsort(descending=True, stable=True)[:len(clean) // 2]] = True
     return labelled.nonzero()[:, 0], (~labelled).nonzero()[:, 0]
-
-
-def repeated(index: Tensor, n: int, draw: torch.Generator) -> Tensor:
-    """n of these indices in random order, going round again where they are fewer."""
-    rounds = [index[torch.randperm(len(index), generator=draw).to(index.device)] for _ in range(-(-n // len(index)))]
-    return torch.cat(rounds)[:n]
-
-
-def softmax(network, views: Tensor, half: int) -> Tensor:
-    """The mean softmax (half, K) over the two views stacked in views (2 half, C, H, W)."""
-    probs = network(views).float().softmax(1)
-    return (probs[:half] + probs[half:]) / 2
-
-
-def sharpen(probs: Tensor, temperature: float) -> Tensor:
-    """p^(1/T), normalised: (B, K)."""
-    powered = probs ** (1 / temperature)
-    return powered / powered.sum(1, keepdim=True)
 
 
 @torch.no_grad()

@@ -35,7 +35,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import losses
+from .. import losses, mixup, models
+from ..fit import fit_epoch
 from ..rng import generator
 from ..settings import Settings, refuse
 
@@ -88,7 +89,7 @@ def train_flywheel(data, settings, run) -> None:
         return train_main_alone(data, settings, run)
     n, k = len(data), data.num_classes
     g, f = run.network(), run.network()
-    projector = projection(f.head.in_features).to(run.device)
+    projector = models.projection(f.head.in_features).to(run.device)
     g_optimizer, g_schedule = run.sgd(g, settings)
     f_optimizer, f_schedule = run.sgd(f, settings, projector)
     f_probs = F.one_hot(data.y, k).float()  # f's softmax, the newest; the given labels before
@@ -205,28 +206,20 @@ def drawn(epoch, data, settings):
 
 def warm_up(network, optimizer, key, data, settings, run) -> None:
     """Cross-entropy to the given labels for one epoch; `key` names its order and crops."""
-    forward = run.compiled(network)
-    for x, y, _ in data.batches(key, views=settings.view, order=drawn(key // 2, data, settings)):
-        with run.autocast():
-            logits = forward(x)
-        optimizer.zero_grad()
-        run.total(warm_up=losses.cross_entropy(logits, y).mean()).backward()
-        optimizer.step()
+    fit_epoch(run, network, optimizer, data.batches(key, views=settings.view, order=drawn(key // 2, data, settings)),
+              lambda logits, y, idx: losses.cross_entropy(logits, y), "warm_up")
 
 
 def train_auxiliary(f, projector, optimizer, targets, epoch, data, settings, run) -> None:
     """Auxiliary M-step: soft cross-entropy (13) with MixUp, plus alpha times the contrastive loss."""
     views = (settings.view,) + (settings.strong_view,) * 2 * bool(settings.contrastive)
-    beta = torch.distributions.Beta(settings.mixup, settings.mixup)
     for (x, *strong), _, idx in data.batches(2 * epoch + 1, views=views, order=drawn(epoch, data, settings)):
-        share, other = beta.sample(), torch.randperm(len(x)).to(x.device)
-        mixed = share * x + (1 - share) * x[other]
-        target = share * targets[idx] + (1 - share) * targets[idx][other]
+        mix = mixup.draw(len(x), settings.mixup, x.device)
         with run.autocast():
-            features = f.features(torch.cat((mixed, *strong)))
+            features = f.features(torch.cat((mix(x), *strong)))
             logits = f.head(features[:len(x)])
             z = projector(features[len(x):]) if strong else None
-        terms = {"auxiliary": losses.cross_entropy(logits, target).mean()}
+        terms = {"auxiliary": losses.cross_entropy(logits, mix(targets[idx])).mean()}
         if strong:
             terms["contrastive"] = settings.contrastive * losses.contrastive(*z.chunk(2), settings.temperature).mean()
         optimizer.zero_grad()
@@ -241,16 +234,12 @@ def train_main(g, optimizer, labels, weights, epoch, data, settings, run) -> Non
     prior = (torch.bincount(counted, minlength=k) / len(counted) if settings.prior == "empirical"
              else torch.full((k,), 1 / k, device=labels.device))
     strength = settings.confidence_regularizer * min(1.0, (epoch - settings.cycles_from + 1) / max(1, settings.ramp))
-    forward = run.compiled(g)
-    for x, _, idx in data.batches(2 * epoch, views=settings.view, order=drawn(epoch, data, settings)):
-        with run.autocast():
-            logits = forward(x)
-        loss = main_loss(logits, labels[idx], prior, strength)
-        if weights is not None:
-            loss = weights[idx] * loss
-        optimizer.zero_grad()
-        run.total(main=loss.mean()).backward()
-        optimizer.step()
+
+    def loss(logits, y, idx):
+        each = main_loss(logits, labels[idx], prior, strength)
+        return each if weights is None else weights[idx] * each
+
+    fit_epoch(run, g, optimizer, data.batches(2 * epoch, views=settings.view, order=drawn(epoch, data, settings)), loss, "main")
 
 
 @torch.no_grad()
@@ -298,8 +287,3 @@ def predict(network, batches, run) -> Tensor:
         probs = torch.cat([network(x).float().softmax(1) for x, _ in batches])
     network.train()
     return probs
-
-
-def projection(width: int, dimensions: int = 128) -> nn.Module:
-    """The contrastive loss's head: two linear layers, (B, width) -> (B, dimensions)."""
-    return nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, dimensions))

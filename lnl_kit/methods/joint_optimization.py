@@ -5,7 +5,7 @@ what it predicts. Then a new network is trained on the labels found.
 
 Where this differs: the label of an image is the mean of the predictions that its last `averaged` epochs made for it while
 training (augmented), as in the release. Under `quick` both steps have the same epochs. The weights are those of its CIFAR-10
-experiments with symmetric noise (Sec. 5).
+experiments with symmetric noise; the prior over the classes is even.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .. import losses
+from ..fit import fit_epoch
 from ..settings import Settings, refuse
 
 
@@ -28,8 +29,8 @@ class JointOptimization(Settings):
     label_learning_rate: float = 0.1  # of the first step, constant and large
     start: float = 0.35  # share of the first step after which labels are replaced; epoch 70 of 200
     averaged: int = 10  # epochs over which predictions are averaged to labels
-    evenness: float = 1.2  # alpha in (7): weight of the divergence of the mean prediction from the uniform, Eq. (8)
-    entropy: float = 0.8  # beta in (7): weight of the predictions' entropy, Eq. (9)
+    evenness: float = 1.2  # alpha: weight of the divergence of the mean prediction from the uniform
+    entropy: float = 0.8  # beta: weight of the predictions' entropy
 
     def __post_init__(self):
         super().__post_init__()
@@ -46,14 +47,8 @@ def train_joint_optimization(data, settings, run) -> None:
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
     state = run.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
-    forward = run.compiled(network)
     for epoch in run.epochs(state, settings.epochs):
-        for x, _, idx in data.batches(epoch, views=settings.view):
-            with run.autocast():
-                logits = forward(x)
-            optimizer.zero_grad()
-            run.total(labels=losses.cross_entropy(logits, labels[idx]).mean()).backward()
-            optimizer.step()
+        fit_epoch(run, network, optimizer, data.batches(epoch, views=settings.view), lambda logits, y, idx: losses.cross_entropy(logits, labels[idx]))
         schedule.step()
         run.log(new_labels=labels, clean_score=labels[torch.arange(len(data), device=labels.device), data.y])
 
@@ -76,7 +71,7 @@ def find_labels(stage, settings) -> Tensor:
             with stage.autocast():
                 logits = forward(x)
             p = logits.float().softmax(1)
-            terms = {"labels": divergence(labels[idx], logits).mean(), "evenness": settings.evenness * evenness(p),
+            terms = {"labels": divergence(labels[idx], logits).mean(), "evenness": settings.evenness * losses.evenness(p),
                      "entropy": settings.entropy * losses.entropy(p).mean()}
             optimizer.zero_grad()
             stage.total(**terms).backward()
@@ -95,11 +90,5 @@ def averaged(recent: Tensor, seen: Tensor, labels: Tensor) -> Tensor:
 
 
 def divergence(target: Tensor, logits: Tensor) -> Tensor:
-    """KL(target || prediction), (B,), from targets (B, K) and logits (B, K); Eq. (2)."""
+    """KL(target || prediction), (B,), from targets (B, K) and logits (B, K)."""
     return losses.cross_entropy(logits, target) - losses.entropy(target)
-
-
-def evenness(p: Tensor) -> Tensor:
-    """KL of the uniform distribution from the mean of predictions p (B, K), 0-d; Eq. (8) with an even prior."""
-    mean = p.mean(0).clamp(min=losses.SMALLEST)
-    return -(mean * len(mean)).log().mean()

@@ -5,7 +5,7 @@ wrong; by that much the target moves to the network's own prediction, under MixU
 
 Where this differs, or chooses what the paper leaves to its release: the first `warmup` share of the epochs (105 of 300 there) is
 MixUp alone; the probability of an image is that of its loss in this batch, under the mixture of the last epoch; predictions for
-targets come from evaluation mode. The regulariser of Sec. 3.2 (Tanaka et al.'s) keeps the mean prediction even over the classes.
+targets come from evaluation mode. The regulariser (Tanaka et al.'s) keeps the mean prediction even over the classes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import losses
+from .. import losses, mixup
 from ..selection import BetaMixture
 from ..settings import Settings, refuse
 
@@ -25,8 +25,8 @@ class MCorrection(Settings):
     """M-correction: bootstrapping weighted by a beta mixture of the losses, under MixUp."""
 
     warmup: float = 0.35  # share of the epochs before the correction starts; its release: 105 of 300
-    mixup: float = 32.0  # of Beta(mixup, mixup); Sec. 4.1
-    evenness: float = 1.0  # weight of the regulariser that keeps the mean prediction even; Sec. 3.2
+    mixup: float = 32.0  # of Beta(mixup, mixup)
+    evenness: float = 1.0  # weight of the regulariser that keeps the mean prediction even
 
     def __post_init__(self):
         super().__post_init__()
@@ -41,28 +41,28 @@ def train_m_correction(data, settings, run) -> None:
     optimizer, schedule = run.sgd(network, settings)
     state = run.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
     forward, k = run.compiled(network), data.num_classes
-    beta = torch.distributions.Beta(settings.mixup, settings.mixup)
+    unknown = torch.full((len(data),), float("nan"), device=run.device)  # what is said of the labels in the warm-up
     for epoch in run.epochs(state, settings.epochs):
-        correcting, mixture, told = epoch >= max(1, round(settings.warmup * settings.epochs)), None, {}
+        correcting, mixture, score = epoch >= max(1, round(settings.warmup * settings.epochs)), None, unknown
         if correcting:
             loss = image_losses(network, data, run)
             mixture = BetaMixture(loss.cpu().numpy())
-            told = {"clean_score": 1 - mixture.wrong(loss)}
+            score = 1 - mixture.wrong(loss)
         for x, y, _ in data.batches(epoch, views=settings.view):
             target = torch.nn.functional.one_hot(y, k).float()
             if correcting:
                 target = corrected(network, mixture, x, y, target, run)
-            share, other = beta.sample(), torch.randperm(len(x)).to(x.device)
+            mix = mixup.draw(len(x), settings.mixup, x.device)
             with run.autocast():
-                logits = forward(share * x + (1 - share) * x[other])
-            terms = {"labels": losses.cross_entropy(logits, share * target + (1 - share) * target[other]).mean()}
+                logits = forward(mix(x))
+            terms = {"labels": losses.cross_entropy(logits, mix(target)).mean()}
             if settings.evenness and correcting:
-                terms["evenness"] = settings.evenness * evenness(logits)
+                terms["evenness"] = settings.evenness * losses.evenness(logits.float().softmax(1))
             optimizer.zero_grad()
             run.total(**terms).backward()
             optimizer.step()
         schedule.step()
-        run.log(**told)
+        run.log(clean_score=score)
 
 
 @torch.no_grad()
@@ -79,16 +79,10 @@ def image_losses(network, data, run) -> Tensor:
 
 @torch.no_grad()
 def corrected(network, mixture: BetaMixture, x: Tensor, y: Tensor, given: Tensor, run) -> Tensor:
-    """(B, K): (1 - w) given + w own class, w the probability that the label is wrong; Eq. (9), the hard form."""
+    """(B, K): (1 - w) given + w own class, w the probability that the label is wrong: the hard form."""
     network.eval()
     with run.autocast():
         logits = network(x)
     network.train()
     w = mixture.wrong(losses.cross_entropy(logits, y))[:, None]
     return (1 - w) * given + w * torch.nn.functional.one_hot(logits.argmax(1), given.shape[1])
-
-
-def evenness(logits: Tensor) -> Tensor:
-    """KL of the uniform distribution from the batch's mean prediction, 0-d, of logits (B, K)."""
-    mean = logits.float().softmax(1).mean(0)
-    return -(mean.clamp(min=losses.SMALLEST) * len(mean)).log().mean()

@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from .. import losses
 from ..evaluate import predict
+from ..mixup import draw
 from ..rng import generator, seed_of
 from ..run import RunError
 from ..settings import Settings, refuse
@@ -299,8 +300,8 @@ def student_targets(data, known: Tensor, teacher: Tensor, settings) -> Tensor:
 def step(forward, x: Tensor, target: Tensor, mixup: float, entropy: float, optimizer, run) -> None:
     """One step on images x (B, C, H, W) and targets (B, K): cross-entropy on MixUp pairs, and the entropy (2)."""
     if mixup:
-        share, other = torch.distributions.Beta(mixup, mixup).sample(), torch.randperm(len(x)).to(x.device)
-        x, target = share * x + (1 - share) * x[other], share * target + (1 - share) * target[other]
+        mix = draw(len(x), mixup, x.device)
+        x, target = mix(x), mix(target)
     with run.autocast():
         logits = forward(x)
     terms = {"labels": losses.cross_entropy(logits, target).mean()}
