@@ -26,6 +26,30 @@ from .mathml import mathml
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 CODE = HtmlFormatter(style="friendly", nobackground=True)
+# A click on a heading sorts the table by that column, a second click the other way; missing values stay last. Tables with cells
+# that span several are left alone.
+SORT = """
+for (const table of document.querySelectorAll("table")) {
+  if (!table.tHead || !table.tBodies.length || table.querySelector("[colspan]:not([colspan='1']), [rowspan]:not([rowspan='1'])")) continue;
+  table.classList.add("sortable");
+  table.tHead.addEventListener("click", event => {
+    const column = event.target.cellIndex, rows = [...table.tBodies[0].rows];
+    const down = table.dataset.sorted !== "-" + column;
+    const value = row => row.cells[column].textContent.trim();
+    const known = text => text !== "" && text !== "–";
+    const number = text => parseFloat(text.replace("%", ""));
+    const numeric = rows.every(row => !known(value(row)) || !isNaN(number(value(row))));
+    const compare = (a, b) => numeric ? number(a) - number(b) : a.localeCompare(b);
+    rows.sort((a, b) => {
+      const [x, y] = [value(a), value(b)];
+      if (known(x) !== known(y)) return known(x) ? -1 : 1;
+      return (down ? -1 : 1) * (known(x) ? compare(x, y) : 0);
+    });
+    table.tBodies[0].append(...rows);
+    table.dataset.sorted = down ? "-" + column : "+" + column;
+  });
+}
+"""
 STYLE = """
 :root { color-scheme: light; --ink: #1d2433; --soft: #5b6577; --line: #e3e7ee; --paper: #fff;
   --ground: #f6f7fa; --accent: #2f5fd0; --good: #1d7f4f; --bad: #b3261e; }
@@ -61,6 +85,7 @@ details[open] summary { border-bottom: 1px solid var(--line); }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 12px; text-align: right; border: 0; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #c9d0dc; }
+table.sortable thead th { cursor: pointer; } table.sortable thead th:hover { color: var(--accent); }
 .status { font-weight: 600; } .finished { color: var(--good); } .failed { color: var(--bad); }
 .error { border: 1px solid #efc4c0; background: #fdf3f2; border-radius: 10px; padding: 10px 16px;
   margin: 14px 0; overflow-x: auto; } .error pre { padding: 6px 0; }
@@ -310,7 +335,7 @@ def _write(path: Path, title: str, body: str) -> Path:
             '<link rel="icon" href="data:,">\n'
             f'<style>{STYLE}{CODE.get_style_defs(".highlight")}</style>\n'
             '<script src="plotly.min.js"></script></head>\n'
-            f"<body><main>\n{body}\n</main></body></html>\n")
+            f"<body><main>\n{body}\n</main><script>{SORT}</script></body></html>\n")
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(path)

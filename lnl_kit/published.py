@@ -59,7 +59,7 @@ NAMES: dict[str | tuple[str, str], str] = {
     ("pu_distill", "table_V_lambda"): "teacher_weight",
     ("pu_distill", "eta"): "threshold",
     ("pu_distill", "lambda"): "teacher_weight",
-    ("pu_distill", "teacher_sampling"): "teacher_sampling_words",
+    ("pu_distill", "teacher_sampling"): "teacher_sampling_words",  # a sentence there, not one of our setting's values
     ("flywheel", "lambda"): "confidence_regularizer",
     ("flywheel", "alpha"): "contrastive",
 }
@@ -129,12 +129,25 @@ def table(paper: str, table: str) -> pd.DataFrame:
 
     Columns: paper, table, dataset, split, architecture, method and noise (our names; *_printed: the paper's),
     rate (a fraction; missing where the labels are the data set's own), metric, published and published_std
-    (fractions where the paper prints percent), n_runs, notes.
+    (fractions where the paper prints percent), n_runs, notes; preset: with which `--preset` we train that cell ("paper:nrd"),
+    "not given" where the paper says no settings for it, missing where the kit has no such method.
     Raises ValueError for an unknown paper or table, naming those that exist.
     """
     import pandas as pd
 
-    return pd.DataFrame(_rows(paper, table)).astype({"rate": float, "published_std": float})
+    rows = [{**row, "preset": preset_of(row)} for row in _rows(paper, table)]
+    return pd.DataFrame(rows).astype({"rate": float, "published_std": float})
+
+
+def preset_of(row: dict) -> str | None:
+    """The `--preset` that trains a published row's cell, "not given" where the paper has no settings for it, None where the
+    kit has no such method."""
+    from .methods import METHODS
+
+    if row["method"] not in METHODS:
+        return None
+    known = (row["dataset"], *_noise_key(row["noise"], row["rate"])) in cells(row["method"], row["paper"])
+    return f"paper:{row['paper']}" if known else "not given"
 
 
 def _noise_key(noise: str | None, rate: float | None) -> tuple[str | None, float]:
@@ -209,7 +222,7 @@ def _averaged(group: list[dict], pair: tuple[str | None, str | None]) -> dict:
                          f"{one['rate']} have the same seed ({seeds}): pass runs of one setting, or name "
                          "what differs in `by`")
     last, best = ([row[c] for row in group if row.get(c) is not None] if c else [] for c in pair)
-    seconds = [row["seconds"] for row in group if row.get("seconds") is not None]
+    seconds = [row["seconds"] + (row.get("stage_seconds") or 0) for row in group if row.get("seconds") is not None]
     average = _mean(last)
     spread = (sum((v - average) ** 2 for v in last) / (len(last) - 1)) ** 0.5 if len(last) > 1 else None
     return {"last": average, "best": _mean(best), "spread": spread, "seeds": len(seeds),
@@ -280,7 +293,7 @@ def paper_settings(method: str, dataset: str, noise: str, rate: float | None, pa
     if (dataset, *wanted) not in exist:
         listed = "; ".join(f"{d} {n} {r:g}" for d, n, r in exist)
         raise ValueError(f"{paper} has no settings for {method} on {dataset} at {noise} {wanted[1]:g}: "
-                         + (f"there are {listed}" if exist else f"it has none for {method} at all"))
+                         + (f"there are {listed}" if exist else f"it gives none for {method} at all"))
     rows = [r for r in _settings_of(paper, method) if r["dataset"] == dataset]
     chosen = [r for r in rows if r["noise_type"] == "any" and not r["noise_rate"]]
     chosen += [r for r in rows if r["noise_type"] != "any" and _key(r) == wanted]

@@ -162,7 +162,7 @@ class Run:
         self.history: dict[str, list] = {"epochs": [], "train_probs": [], "clean_score": []}
         self._terms: dict[str, list[Tensor]] = {}
         self._log: dict = {}
-        self._networks, self.saving_seconds = 0, 0.0
+        self._networks, self.saving_seconds, self.stage_seconds = 0, 0.0, 0.0
         self.inference_seconds = None
 
     # ---- what methods call -------------------------------------------------------------------------------
@@ -273,6 +273,7 @@ class Run:
         fn trains with the stage's own `data`, `network`, `state`, `epochs` and returns tensors (or a nest of them).
         depends: what the result depends on beside network, precision, images and the file that fn stands in; runs that
             agree on all these and on the stage's name share it. Without it the stage belongs to this run alone.
+        What it cost when it was computed (the last attempt at it) is added to `stage_seconds`.
         """
         if depends is None:
             folder = self.folder / "stages" / name
@@ -284,14 +285,18 @@ class Run:
             seed = key
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder):
-            done = folder / "result.pt"
+            done, clock = folder / "result.pt", folder / "seconds.json"
             if not done.exists():
+                started = time.perf_counter()
                 data = copy.copy(self.data)
                 data.seed = seed
                 child = Run(folder, data=data, evaluator=self.evaluator, model=self.model, seed=seed,
                             precision=self.precision, compile=self.compile, progress=self.progress,
                             root=self.root, name=name, images=self.images)
-                save_atomically(done, torch_bytes(to_cpu(fn(child))), durable=True)
+                result = torch_bytes(to_cpu(fn(child)))
+                save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
+                save_atomically(done, result, durable=True)
+            self.stage_seconds += json.loads(clock.read_text()) if clock.exists() else 0.0  # an older version kept none
             return torch.load(done, map_location=self.device, weights_only=True)
 
     # ---- the loop's own work -----------------------------------------------------------------------------

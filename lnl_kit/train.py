@@ -299,7 +299,7 @@ def summarise(run: Run, uses: list[str]) -> dict:
     last = run.rows[-1]
     seconds = sum(r["epoch_seconds"] + r["evaluation_seconds"] for r in run.rows) + run.saving_seconds
     summary = {
-        "seconds": seconds, "seconds_per_epoch": float(np.median([r["epoch_seconds"] for r in run.rows])),
+        "seconds": seconds, "stage_seconds": run.stage_seconds, "seconds_per_epoch": float(np.median([r["epoch_seconds"] for r in run.rows])),
         "images_per_second": float(np.median([r["images_per_second"] for r in run.rows])),
         "inference_seconds": run.inference_seconds, "device": device_name(run.device), "precision": run.precision,
         "threads": torch.get_num_threads(), "compile": run.compile, "versions": versions(), "uses": uses,

@@ -202,3 +202,25 @@ def test_no_pandas_is_needed_for_settings():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                          cwd=Path(published.__file__).parent)
     assert out.stdout.strip() == "400"
+
+
+def test_every_number_of_a_method_of_the_kit_has_a_preset_or_is_marked_not_given():
+    from lnl_kit.methods import METHODS
+    from lnl_kit.presets import resolve
+
+    seen = {"not given": 0, "trained": 0}
+    for paper in published.papers():
+        for name in published.tables(paper):
+            for row in published.table(paper, name).to_dict("records"):
+                if row["method"] not in METHODS:
+                    assert not isinstance(row["preset"], str)
+                elif row["preset"] == "not given":
+                    seen["not given"] += 1
+                    with pytest.raises(ValueError, match="has no settings for"):
+                        published.paper_settings(row["method"], row["dataset"], row["noise"], row["rate"], paper)
+                else:
+                    seen["trained"] += 1
+                    rate = 0.0 if row["rate"] != row["rate"] else row["rate"]
+                    plan = resolve(row["preset"], row["method"], METHODS[row["method"]][1], dataset=row["dataset"], noise=row["noise"], rate=rate)
+                    assert plan.settings["epochs"] > 1
+    assert min(seen.values()) > 100

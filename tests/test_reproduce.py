@@ -283,6 +283,23 @@ def test_the_index_draws_every_figure_with_the_network_off(done, browser):
 
 
 @pytest.mark.browser
+def test_a_click_on_a_heading_sorts_a_table(tmp_path, browser):
+    from lnl_kit import pages
+
+    table = ("<table><thead><tr><th></th><th>last</th></tr></thead><tbody><tr><th>ce</th><td>0.5</td></tr><tr><th>odd</th><td>–</td></tr>"
+             "<tr><th>elr</th><td>0.98</td></tr><tr><th>nrd</th><td>0.9</td></tr></tbody></table>")
+    page = browser.new_context(offline=True).new_page()
+    page.goto(pages._write(tmp_path / "page.html", "t", table).as_uri())
+
+    def order(column):
+        page.locator("thead th").nth(column).click()
+        return page.locator("tbody th").all_inner_texts()
+
+    assert order(1) == ["elr", "nrd", "ce", "odd"] and order(1) == ["ce", "nrd", "elr", "odd"]  # the missing one stays last
+    assert order(0) == ["odd", "nrd", "elr", "ce"]
+
+
+@pytest.mark.browser
 def test_figures_as_png(done, chromium, tmp_path, capsys):
     import shutil
 

@@ -163,10 +163,14 @@ def test_a_finished_stage_is_skipped_shared_and_a_private_one_is_not(tmp_path):
             pass
 
     ask = {"out": tmp_path, "epochs": 1, "progress": False}
-    lnl_kit.train(staged, **ask)
+    first = lnl_kit.train(staged, **ask)
     assert len(calls) == 2
-    lnl_kit.train(staged, seed=1, **ask)
+    second = lnl_kit.train(staged, seed=1, **ask)
     assert len(calls) == 3 and calls[2] not in calls[:2]  # the shared one was loaded, the private one made anew
+    cost = [json.loads(next(folder.glob("shared-*/seconds.json")).read_text()) for folder in [tmp_path / "stages"]]
+    cost += [json.loads((run.folder / "stages" / "own" / "seconds.json").read_text()) for run in (first, second)]
+    assert first.summary["stage_seconds"] == pytest.approx(cost[0] + cost[1])  # a loaded stage counts what it once cost
+    assert second.summary["stage_seconds"] == pytest.approx(cost[0] + cost[2]) and min(cost) > 0
     lnl_kit.train(staged, **ask, train_size=256)
     assert len(calls) == 5  # other images
 

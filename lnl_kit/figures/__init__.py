@@ -6,11 +6,12 @@ paper. Arrays are numpy; probs (..., K) softmax outputs; rates, accuracies and c
 drawn as percent.
 """
 
+from .boards import NAMES, by_rate, cost, last_against_best, ranking
 from .charts import (bars, beside_table, curves, memorization_histogram, reliability, score_slider, transition_heatmap,
                      transition_pairs)
 from .style import hover, save_png, save_pngs
 from .views import decagon, decagon_slider, embedding, equiradial, image_row
 
-__all__ = ["bars", "beside_table", "curves", "decagon", "decagon_slider", "embedding", "equiradial", "hover", "image_row",
-           "memorization_histogram", "reliability", "save_png", "save_pngs", "score_slider", "transition_heatmap",
+__all__ = ["NAMES", "bars", "beside_table", "by_rate", "cost", "curves", "decagon", "decagon_slider", "embedding", "equiradial", "hover", "image_row",
+           "last_against_best", "memorization_histogram", "ranking", "reliability", "save_png", "save_pngs", "score_slider", "transition_heatmap",
            "transition_pairs"]

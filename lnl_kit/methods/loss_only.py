@@ -98,6 +98,8 @@ class BootstrapSoft(LossOnly):
 class BootstrapHard(BootstrapSoft):
     """Bootstrapping, hard: the target is mixed with the class the network predicts (Reed et al. 2015)."""
 
+    beta: float = 0.2  # weight of the prediction in the target, in [0, 1]; its paper's; from 0.5 on a fresh network can agree with itself alone
+
     def loss(self, logits, y):
         """Cross-entropy with (1 - beta) one-hot + beta predicted class."""
         return losses.bootstrap_hard(logits, y, self.beta)
