@@ -148,9 +148,10 @@ class Run:
 
     def __init__(self, folder: Path, *, data: NoisyData, evaluator: Evaluator, model: str, seed: int,
                  precision: str = "auto", compile: str = "off", keep: tuple[str, ...] = (),
-                 progress: bool = True, root: Path | None = None, name: str = "", images: str = ""):
+                 progress: bool = True, root: Path | None = None, name: str = "", images: str = "", on_epoch=None):
         self.folder, self.root, self.name = Path(folder), Path(root or folder), name or Path(folder).name
         self.data, self.evaluator, self.model, self.seed = data, evaluator, model, seed
+        self.on_epoch = on_epoch  # called with the rows of the metrics after each epoch
         self.images = images  # identifies the training and test images, whatever their labels
         self.device, self.compile, self.keep, self.progress = data.device, compile, keep, progress
         if self.device.type == "cpu":
@@ -266,6 +267,8 @@ class Run:
                 self._commit(state)
                 bar.update()
                 bar.set_postfix(test=f"{row['test_accuracy']:.3f}")
+                if self.on_epoch:
+                    self.on_epoch(self.rows)
 
     def stage(self, name: str, fn, depends: dict | None = None):
         """The result of `fn(stage_run)`, computed once: a finished stage is loaded, an interrupted one resumes.

@@ -48,7 +48,7 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
           clean_share: float | None = None, clean_list: str | None = None,
           keep: tuple[str, ...] = (), device: str = "auto", precision: str = "auto", compile: str = "auto",
           out: str | Path | None = None, fresh: bool = False, skip_bad: bool = False, progress: bool = True,
-          on_interrupt: str = "return", on_folder=None, settings_class: type[Settings] = Settings,
+          on_interrupt: str = "return", on_folder=None, on_epoch=None, settings_class: type[Settings] = Settings,
           **settings) -> OpenedRun:
     """Train a method and return its run; a finished run is loaded, an interrupted one goes on.
 
@@ -62,7 +62,8 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
         each class, by default what the method needs, or a CSV file of images (see `clean_subset.read`). The noise rate
         still holds over all images.
     keep: "features" and/or "weights" (of the tested network at the history's epochs).
-    on_folder: called with the run's folder before training starts.
+    on_folder: called with the run's folder before training starts. on_epoch: called with the rows of metrics so far after each
+        epoch that is saved; a KeyboardInterrupt that it raises ends the training as Ctrl-C does.
     Ctrl-C returns the run as of the last finished epoch (`on_interrupt="raise"`: raises KeyboardInterrupt).
     Raises ValueError or FileNotFoundError with one sentence for bad input, RunError when training cannot go on.
     """
@@ -150,7 +151,7 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
                               source.test_y.numpy()[test_index], val, second)
         run = Run(folder, data=noisy, evaluator=evaluator, model=model or plan.model, seed=seed, precision=precision,
                   compile=compile, keep=tuple(keep), progress=progress, root=root, name=f"{name} seed {seed}",
-                  images=f"{source.fingerprint} {digest(index, test_index)}")
+                  images=f"{source.fingerprint} {digest(index, test_index)}", on_epoch=on_epoch)
         wrong = "unknown" if truth is None else f"{noise_models.actual_rate(given[index], truth):.1%}"
         if progress:
             print(f"{len(index)} training images, share of wrong labels: {wrong}", file=sys.stderr)

@@ -1,10 +1,12 @@
-"""Sliders around a figure in a live notebook; in a batch run the same line gives the figure at its start."""
+"""Sliders around figures, and trainings to watch, in a live notebook; in a batch run the same lines give figures and results."""
 
 from __future__ import annotations
 
 import html
 import inspect
 import os
+import threading
+import time
 from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
@@ -15,19 +17,37 @@ def live() -> bool:
     return bool(os.environ.get("JPY_SESSION_NAME")) and not os.environ.get("LNL_HEADLESS")
 
 
-def explore(fn: Callable[..., go.Figure], **sliders: Sequence) -> object:
+def explore(fn: Callable[..., go.Figure] | Sequence[Callable[..., go.Figure]], **sliders: Sequence) -> object:
     """The figure `fn(**values)`, redrawn as sliders move, e.g. `explore(draw, rate=(0, 0.9, 0.1))`.
 
+    fn: one function, or several that the same sliders move together; each is given those of the values that it takes.
     sliders: argument name -> (min, max, step), a slider over numbers (whole numbers if all three are), or a
-        list of options. It starts at fn's own default where that is in range or an option, else at the first.
-    Live, returns a box of the sliders and a FigureWidget; an error in fn is one line below, and the last
-    figure stays. Headless, calls fn once and returns its figure. (Sliders are observed: `interact` around a
-    function that shows a plotly figure deadlocks when a notebook is executed.)
+        list of options (a menu where one of them is text). It starts at the first fn's own default where that is in range or
+        an option, else at the first.
+    Live, returns a box of the sliders and a FigureWidget for each fn; an error in fn is one line below, and the last
+    figure stays. Headless, calls each fn once and returns its figure, of several the last, the others being shown before.
+    (Sliders are observed: `interact` around a function that shows a plotly figure deadlocks when a notebook is executed.)
     Raises ValueError for a slider that is neither.
     """
-    start = {name: _start(fn, name, spec) for name, spec in sliders.items()}
-    figure = fn(**start)
-    return _controls(fn, figure, sliders, start) if live() else figure
+    fns = [fn] if callable(fn) else list(fn)
+    start = {name: _start(next((f for f in fns if name in _takes(f)), fns[0]), name, spec) for name, spec in sliders.items()}
+    figures = [f(**_given(f, start)) for f in fns]
+    if live():
+        return _controls(fns, figures, sliders, start)
+    from IPython.display import display
+
+    for figure in figures[:-1]:
+        display(figure)
+    return figures[-1]
+
+
+def _takes(fn: Callable) -> list[str]:
+    return list(inspect.signature(fn).parameters)
+
+
+def _given(fn: Callable, values: dict[str, object]) -> dict[str, object]:
+    """Those of the values that fn takes."""
+    return {name: value for name, value in values.items() if name in _takes(fn)}
 
 
 def _start(fn: Callable, name: str, spec: Sequence) -> object:
@@ -44,43 +64,52 @@ def _start(fn: Callable, name: str, spec: Sequence) -> object:
                      "or a list of options")
 
 
-def _controls(fn: Callable, figure: go.Figure,
+def _controls(fns: list[Callable], figures: list[go.Figure],
               sliders: dict[str, Sequence], start: dict[str, object]) -> object:
     import ipywidgets
 
-    shown = go.FigureWidget(figure)
+    shown = [go.FigureWidget(figure) for figure in figures]
     error = ipywidgets.HTML()
 
     def control(name: str, spec: Sequence) -> ipywidgets.Widget:
-        common = dict(description=name.replace("_", " "), value=start[name], continuous_update=False)
+        common = dict(description=name.replace("_", " "), value=start[name])
         if isinstance(spec, list):
-            return ipywidgets.SelectionSlider(options=spec, **common)
+            if any(isinstance(option, str) for option in spec):
+                return ipywidgets.Dropdown(options=spec, **common)
+            return ipywidgets.SelectionSlider(options=spec, continuous_update=False, **common)
         kind = ipywidgets.IntSlider if all(isinstance(v, int) for v in spec) else ipywidgets.FloatSlider
-        return kind(min=spec[0], max=spec[1], step=spec[2], **common)
+        return kind(min=spec[0], max=spec[1], step=spec[2], continuous_update=False, **common)
 
     controls = {name: control(name, spec) for name, spec in sliders.items()}
 
-    def redraw(change: object = None) -> None:
-        try:
-            new = fn(**{name: c.value for name, c in controls.items()})
-        except Exception as problem:  # whatever fn raises is shown, not lost in the kernel's log
-            text = html.escape(f"{type(problem).__name__}: {problem}")
-            error.value = f"<span style='color:#d9542b'>{text}</span>"
-            return
-        error.value = ""
-        with shown.batch_update():
-            if [t.type for t in shown.data] == [t.type for t in new.data]:
-                for old, trace in zip(shown.data, new.data):
-                    old.update(trace.to_plotly_json(), overwrite=True)
-            else:
-                shown.data = []
-                shown.add_traces(list(new.data))
-            shown.layout = new.layout
+    def redraw(change: dict | None = None) -> None:
+        moved = next((name for name, c in controls.items() if change and c is change["owner"]), None)
+        values, problems = {name: c.value for name, c in controls.items()}, []
+        for fn, figure in zip(fns, shown):
+            if moved and moved not in _takes(fn):
+                continue
+            try:
+                _put(fn(**_given(fn, values)), figure)
+            except Exception as problem:  # whatever fn raises is shown, not lost in the kernel's log
+                problems.append(html.escape(f"{type(problem).__name__}: {problem}"))
+        error.value = "".join(f"<span style='color:#d9542b'>{text}</span>" for text in problems[:1])
 
     for c in controls.values():
         c.observe(redraw, "value")
     return ipywidgets.VBox([ipywidgets.HBox(list(controls.values()),
-                           layout=dict(flex_flow="row wrap")), shown, error])
+                           layout=dict(flex_flow="row wrap")), *shown, error])
+
+
+def _put(new: go.Figure, shown: go.FigureWidget) -> None:
+    """Show the new figure in place of the old one, its traces in place where they are of the same kinds."""
+    with shown.batch_update():
+        if [t.type for t in shown.data] == [t.type for t in new.data]:
+            for old, trace in zip(shown.data, new.data):
+                old.update(trace.to_plotly_json(), overwrite=True)
+        else:
+            shown.data = []
+            shown.add_traces(list(new.data))
+        shown.layout = new.layout
 
 
 def beside_image(figure: go.Figure, images, pixels: int = 128) -> object:
@@ -106,3 +135,117 @@ def beside_image(figure: go.Figure, images, pixels: int = 128) -> object:
         if trace.customdata is not None:
             trace.on_hover(show)
     return ipywidgets.HBox([shown, picture])
+
+
+class Training:
+    """A training that can be watched: a bar, curves that grow, a button that stops it, and then its result.
+
+    Live it trains in the background, so that the notebook can be read and used meanwhile; headless it is finished when it is made.
+    `result()` waits for it. Stopped, by the button or by interrupting the kernel while it is waited for, the result is that of the
+    last finished epoch.
+    """
+
+    def __init__(self, work: Callable[[Callable], object], epochs: int, draw: Callable[[object], go.Figure],
+                 so_far: Callable[[object], object] = lambda result: result):
+        """work(on_epoch): trains, calls on_epoch(so far) after each epoch, and returns the result; a KeyboardInterrupt raised there
+        ends it. draw(so far): the curves. so_far(result): what on_epoch would have been given last, of a result that was loaded."""
+        self._draw, self._epochs, self._stop, self._problem, self._last = draw, epochs, threading.Event(), None, None
+        self._so_far, self._done, self._value, self._count = so_far, threading.Event(), None, 0
+        if not live():
+            self._train(work)
+            self.result()  # raises what went wrong
+            return
+        self._make_box()
+        threading.Thread(target=self._train, args=(work,), daemon=True).start()
+
+    def result(self) -> object:
+        """What the training returned; waits until it is finished. Raises what it raised."""
+        try:
+            while not self._done.wait(0.2):
+                pass
+        except KeyboardInterrupt:
+            self._stop.set()
+            self._done.wait()
+        if self._problem:
+            raise self._problem
+        return self._value
+
+    def stop(self) -> None:
+        """End it after the epoch that is running."""
+        self._stop.set()
+
+    def _train(self, work: Callable) -> None:
+        try:
+            self._value = work(self._after_epoch)
+            self._last = self._so_far(self._value)
+        except Exception as problem:  # raised where the result is asked for
+            self._problem = problem
+        try:
+            if live():
+                self._finish()
+        finally:
+            self._done.set()
+
+    def _after_epoch(self, so_far: object) -> None:
+        self._last, self._count = so_far, self._count + 1
+        if live():
+            self._show(so_far)
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+
+    def _make_box(self) -> None:
+        import ipywidgets
+
+        self._bar = ipywidgets.IntProgress(max=self._epochs, description="epochs")
+        self._line = ipywidgets.Label("starting")
+        self._button = ipywidgets.Button(description="Stop", icon="stop", tooltip="end after this epoch and keep the network")
+        self._button.on_click(lambda _: self.stop())
+        self._figure, self._started, self._drawn = go.FigureWidget(), time.monotonic(), 0.0
+        self.box = ipywidgets.VBox([ipywidgets.HBox([self._bar, self._button, self._line]), self._figure])
+
+    def _show(self, so_far: object) -> None:
+        now = time.monotonic()
+        self._bar.value = self._count
+        left = (now - self._started) / self._count * (self._epochs - self._count)
+        self._line.value = f"epoch {self._count} of {self._epochs}, {left:.0f} s left"
+        if now - self._drawn > 0.3 or self._count == self._epochs:  # a browser draws a few times a second
+            _put(self._draw(so_far), self._figure)
+            self._drawn = now
+
+    def _finish(self) -> None:
+        if self._last is not None:
+            _put(self._draw(self._last), self._figure)
+        self._button.disabled = True
+        words = "stopped" if self._stop.is_set() and self._count < self._epochs else "finished"
+        self._line.value = f"{type(self._problem).__name__}: {self._problem}" if self._problem else f"{words} after {self._count} epochs" if self._count else "loaded"
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        if live():
+            display(self.box)
+        elif self._last is not None:
+            display(self._draw(self._last))
+
+
+def train(method, epochs: int | None = None, **ask) -> Training:
+    """`lnl_kit.train(method, ...)` as a Training: test accuracy and memorised labels as they come. A finished run is loaded."""
+    from . import figures
+    from .presets import resolve
+    from .settings import Settings, make
+    from .train import default_noise, find_method, train as train_run
+
+    name, _, settings_class = find_method(method, ask.get("settings_class", Settings))
+    dataset = ask.get("dataset", "digits")
+    noise, rate = default_noise(ask.get("noise"), ask.get("rate"), ask.get("labels"), dataset)
+    plan = resolve(ask.get("preset", "quick"), name, settings_class, dataset=ask.get("like") or dataset.partition(":")[0], noise=noise, rate=rate)
+    total = epochs or make(settings_class, **plan.settings).epochs
+    return Training(lambda on_epoch: train_run(method, epochs=total, progress=False, on_epoch=on_epoch, **ask), total,
+                    lambda rows: figures.curves({name: [rows]}, title=f"{name}: test accuracy by epoch"), lambda run: run.metrics)
+
+
+def train_rates(method: str = "ce", **ask) -> Training:
+    """`lab.train_rates(method, ...)` as a Training: a growing curve for each noise rate. A finished lab is loaded."""
+    from . import figures, lab
+
+    return Training(lambda on_epoch: lab.train_rates(method, on_epoch=on_epoch, **ask), ask.get("epochs", lab.EPOCHS), figures.lab_curves)

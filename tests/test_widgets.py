@@ -55,7 +55,7 @@ def test_live_sliders_redraw_the_same_figure_widget(draw, calls, in_jupyter):
     box = widgets.explore(draw, rate=(0, 0.9, 0.1), noise=["a", "b", "c"], steps=(2, 5, 1))
     controls, shown, error = box.children
     rate, noise, steps = controls.children
-    assert [type(c).__name__ for c in controls.children] == ["FloatSlider", "SelectionSlider", "IntSlider"]
+    assert [type(c).__name__ for c in controls.children] == ["FloatSlider", "Dropdown", "IntSlider"]
     assert isinstance(shown, go.FigureWidget) and (rate.value, noise.value, steps.value) == (0.5, "b", 2)
     rate.value = 0.7
     assert calls[-1] == (0.7, "b", 2) and shown.data[0].y == (0.7, 0.7) and shown.layout.title.text == "b 0.7"
@@ -84,3 +84,87 @@ def test_the_hovered_image_appears_beside_the_figure(in_jupyter, monkeypatch):
     assert png_uri(images[0], 128) in picture.value
     monkeypatch.setenv("LNL_HEADLESS", "1")
     assert widgets.beside_image(fig, images) is fig
+
+
+def test_several_figures_move_together_and_each_takes_its_own_values(in_jupyter, monkeypatch):
+    drawn = []
+
+    def first(rate=0.1):
+        drawn.append(("first", rate))
+        return go.Figure(go.Bar(y=[rate]))
+
+    def second(rate=0.1, noise="a"):
+        drawn.append(("second", rate, noise))
+        return go.Figure(go.Bar(y=[rate]), layout_title_text=noise)
+
+    controls, one, two, error = widgets.explore([first, second], rate=(0, 0.9, 0.1), noise=["a", "b"]).children
+    drawn.clear()
+    controls.children[0].value = 0.5
+    assert drawn == [("first", 0.5), ("second", 0.5, "a")] and one.data[0].y == two.data[0].y == (0.5,)
+    drawn.clear()
+    controls.children[1].value = "b"
+    assert drawn == [("second", 0.5, "b")] and two.layout.title.text == "b"  # the first does not depend on it
+    monkeypatch.setenv("LNL_HEADLESS", "1")
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    last = widgets.explore([first, second], rate=(0, 0.9, 0.1), noise=["a", "b"])
+    assert type(last) is go.Figure and last.layout.title.text == "a" and [type(f) for f in shown] == [go.Figure]
+
+
+def count_to(n, seconds=0.0):
+    """Work for a Training: n epochs, each handing over what is known so far."""
+    def work(on_epoch):
+        import time
+        for k in range(n):
+            time.sleep(seconds)
+            try:
+                on_epoch(list(range(k + 1)))
+            except KeyboardInterrupt:
+                return k + 1
+        return n
+    return work
+
+
+def line(so_far):
+    return go.Figure(go.Scatter(y=so_far))
+
+
+def test_a_training_is_watched_in_the_background_and_gives_its_result(in_jupyter):
+    training = widgets.Training(count_to(3, 0.05), 3, line, lambda result: list(range(result)))
+    assert training.result() == 3
+    row, figure = training.box.children
+    bar, button, words = row.children
+    assert bar.value == 3 and words.value == "finished after 3 epochs" and button.disabled and len(figure.data[0].y) == 3
+
+
+def test_stop_ends_a_training_after_its_epoch_and_keeps_the_result(in_jupyter):
+    training = widgets.Training(count_to(1000, 0.02), 1000, line, lambda result: list(range(result)))
+    while training._count < 2:
+        pass
+    training.box.children[0].children[1].click()
+    assert 2 <= training.result() < 100 and "stopped after" in training.box.children[0].children[2].value
+
+
+def test_a_training_that_fails_says_so_where_its_result_is_asked_for(in_jupyter, monkeypatch):
+    def work(on_epoch):
+        raise ValueError("rate 2 is outside [0, 1]")
+
+    training = widgets.Training(work, 3, line)
+    with pytest.raises(ValueError, match="rate 2"):
+        training.result()
+    monkeypatch.setenv("LNL_HEADLESS", "1")
+    with pytest.raises(ValueError, match="rate 2"):
+        widgets.Training(work, 3, line)
+
+
+def test_headless_a_training_is_done_when_it_is_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("LNL_HEADLESS", "1")
+    training = widgets.train("ce", epochs=2, train_size=256, out=tmp_path)
+    assert len(training.result().metrics) == 2
+    again = widgets.train("ce", epochs=2, train_size=256, out=tmp_path)  # loaded: the curve is that of the finished run
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    again._ipython_display_()
+    assert len(shown[0].data[-1].x) in (1, 2) and again.result().folder == training.result().folder
+    lab = widgets.train_rates("ce", rates=(0.0, 0.5), epochs=1, train_size=256, out=tmp_path).result()
+    assert lab.test_accuracy.shape == (1, 2)

@@ -1,0 +1,63 @@
+"""The noise lab: each stacked network is the one that `lnl train` trains at its rate."""
+
+import numpy as np
+import pytest
+
+import lnl_kit
+from lnl_kit import lab
+
+SMALL = dict(rates=(0.0, 0.5), epochs=2)
+
+
+@pytest.mark.parametrize("method", ["ce", "gjs", "mixup", "cores"])
+def test_a_member_is_the_run_at_its_rate(tmp_path, method):
+    """Same start, order, crops and labels; only the order of sums differs, so that few predictions do after two epochs."""
+    found = lab.train_rates(method, out=tmp_path, **SMALL)
+    for rate in SMALL["rates"]:
+        run = lnl_kit.train(method, rate=rate, out=tmp_path, epochs=2, progress=False)
+        r = found.at(rate)
+        assert np.array_equal(found.given[r], run.labels["given"]) and np.array_equal(found.true, run.labels["true"])
+        assert np.abs(found.test_probs[r] - run.arrays["test_probs"]).max() < 0.02
+        assert found.test_accuracy[-1, r] == pytest.approx(run.metrics[-1]["test_accuracy"], abs=0.03)
+        if rate:
+            assert found.memorized[-1, r] == pytest.approx(run.metrics[-1]["memorized"], abs=0.03)
+    assert np.isnan(found.memorized[:, 0]).all()
+
+
+def test_a_finished_lab_is_loaded_and_a_stopped_one_keeps_its_epochs(tmp_path):
+    seen = []
+
+    def stop(now):
+        seen.append(now.test_accuracy.shape)
+        raise KeyboardInterrupt
+
+    half = lab.train_rates(out=tmp_path, on_epoch=stop, **SMALL)
+    assert seen == [(1, 2)] and half.test_probs.shape == (2, 360, 10)
+    whole = lab.train_rates(out=tmp_path, **SMALL)
+    again = lab.train_rates(out=tmp_path, on_epoch=stop, **SMALL)
+    assert whole.test_accuracy.shape == (2, 2) and len(seen) == 1  # loaded: no epoch was trained
+    assert np.array_equal(whole.test_probs, again.test_probs) and whole.seconds == again.seconds
+
+
+def test_a_lab_answers_by_rate(tmp_path):
+    found = lab.train_rates(out=tmp_path, **SMALL)
+    assert found.actual_rate(0.0) == 0 and 0.4 < found.actual_rate(0.5) < 0.5
+    assert found.confusion(0.5).sum(1) == pytest.approx(np.ones(10))
+    with pytest.raises(ValueError, match="rate 0.3 was not trained: 0, 0.5"):
+        found.at(0.3)
+
+
+def test_bad_input_is_refused_in_a_sentence(tmp_path):
+    for ask, words in (({"method": "dividemix"}, "change the loss alone: ce"), ({"rates": ()}, "no noise rates"), ({"noise": "odd"}, "odd"), ({"rates": (1.5,)}, "1.5")):
+        with pytest.raises(ValueError, match=words):
+            lab.train_rates(out=tmp_path, **ask)
+
+
+@pytest.mark.slow
+def test_ten_rates_at_once_are_half_again_as_fast_as_ten_runs(tmp_path):
+    import time
+    together = lab.train_rates(out=tmp_path, epochs=3)
+    started = time.perf_counter()
+    for rate in lab.RATES:
+        lnl_kit.train("ce", rate=rate, out=tmp_path, epochs=3, progress=False)
+    assert (time.perf_counter() - started) / together.seconds > 1.5
