@@ -146,11 +146,11 @@ class Training:
     """
 
     def __init__(self, work: Callable[[Callable], object], epochs: int, draw: Callable[[object], go.Figure],
-                 so_far: Callable[[object], object] = lambda result: result):
+                 so_far: Callable[[object], object] = lambda result: result, after: Callable[[object], None] | None = None):
         """work(on_epoch): trains, calls on_epoch(so far) after each epoch, and returns the result; a KeyboardInterrupt raised there
-        ends it. draw(so far): the curves. so_far(result): what on_epoch would have been given last, of a result that was loaded."""
+        ends it. draw(so far): the curves. so_far(result): what on_epoch would have been given last, of a result that was loaded. after(result): called at the end."""
         self._draw, self._epochs, self._stop, self._problem, self._last = draw, epochs, threading.Event(), None, None
-        self._so_far, self._done, self._value, self._count = so_far, threading.Event(), None, 0
+        self._so_far, self._after, self._done, self._value, self._count = so_far, after, threading.Event(), None, 0
         if not live():
             self._train(work)
             self.result()  # raises what went wrong
@@ -183,6 +183,8 @@ class Training:
         try:
             if live():
                 self._finish()
+            if self._after and not self._problem:
+                self._after(self._value)
         finally:
             self._done.set()
 
@@ -244,8 +246,166 @@ def train(method, epochs: int | None = None, **ask) -> Training:
                     lambda rows: figures.curves({name: [rows]}, title=f"{name}: test accuracy by epoch"), lambda run: run.metrics)
 
 
-def train_rates(method: str = "ce", **ask) -> Training:
-    """`lab.train_rates(method, ...)` as a Training: a growing curve for each noise rate. A finished lab is loaded."""
+def train_rates(method: str = "ce", after: Callable[[object], None] | None = None, **ask) -> Training:
+    """`lab.train_rates(method, ...)` as a Training: a growing curve for each noise rate. A finished lab is loaded.
+
+    after: called with the lab at the end."""
     from . import figures, lab
 
-    return Training(lambda on_epoch: lab.train_rates(method, on_epoch=on_epoch, **ask), ask.get("epochs", lab.EPOCHS), figures.lab_curves)
+    return Training(lambda on_epoch: lab.train_rates(method, on_epoch=on_epoch, **ask), ask.get("epochs", lab.EPOCHS), figures.lab_curves, after=after)
+
+
+class NoiseLab:
+    """Networks trained at many noise rates, and a slider through them; a menu of methods, each trained when it is chosen.
+
+    `result()`: the `lab.Lab` of the method shown, when it is trained. ask: arguments of `lab.train_rates`.
+    """
+
+    def __init__(self, method: str = "ce", rate: float = 0.5, **ask):
+        from . import figures, lab
+
+        self._ask, self._labs = ask, {}
+        self._draw = (figures.lab_accuracy, figures.lab_histogram, figures.lab_decagon, figures.lab_reliability, figures.lab_confusion)
+        rates = [float(r) for r in ask.get("rates", lab.RATES)]
+        self._rate = min(rates, key=lambda r: abs(r - rate))
+        if live():
+            self._make_box(method, rates, lab.LOSSES)
+        self.training = self._start(method)
+
+    def result(self):
+        """The lab of the method shown; waits until it is trained."""
+        return self.training.result()
+
+    def _start(self, method: str) -> Training:
+        return train_rates(method, after=lambda found: self._trained(method, found), **self._ask)
+
+    def _trained(self, method: str, found) -> None:
+        if len(found.test_accuracy):  # stopped within the first epoch, there is nothing to show
+            self._labs[method] = found
+        if live():
+            self._menu.disabled = False
+            self._redraw()
+
+    def _make_box(self, method: str, rates: list[float], methods: Sequence[str]) -> None:
+        import ipywidgets
+
+        self._menu = ipywidgets.Dropdown(options=methods, value=method, description="method", disabled=True)
+        self._slider = ipywidgets.SelectionSlider(options=[(f"{r:.0%}", r) for r in rates], value=self._rate, description="noise rate", continuous_update=False)
+        self._place, self._shown = ipywidgets.VBox(), [go.FigureWidget() for _ in self._draw]
+        self._menu.observe(self._choose, "value")
+        self._slider.observe(self._redraw, "value")
+        self.box = ipywidgets.VBox([self._menu, self._place, self._slider, *self._shown])
+
+    def _choose(self, change: dict) -> None:
+        if change["new"] in self._labs:
+            self._redraw()
+        else:
+            self._menu.disabled = True  # until this one is trained
+            self.training = self._start(change["new"])
+            self._place.children = [self.training.box]
+
+    def _redraw(self, change: object = None) -> None:
+        found = self._labs.get(self._menu.value)
+        for draw, shown in zip(self._draw, self._shown) if found else ():
+            _put(draw(found, self._slider.value), shown)
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        if live():
+            self._place.children = [self.training.box]
+            display(self.box)
+        else:
+            display(self.training)
+            for draw in self._draw:
+                display(draw(self.result(), self._rate))
+
+
+# ---- explorers of any run folder ------------------------------------------------------------------------------
+
+
+def pick_run(root=None, metrics: Sequence[str] = ("test_accuracy", "memorized", "train_accuracy_wrong", "test_ece", "selection_auc", "loss")) -> object:
+    """A menu of the finished runs under a root (default: where `lnl train` writes) and one of their metrics, by epoch.
+
+    Raises ValueError where no run is finished, with the command that makes one."""
+    from . import figures
+    from .results import finished_runs
+    from .train import runs_root
+
+    place = runs_root(root)
+    runs = {str(r.folder.relative_to(place)): r for r in finished_runs(place)}
+    if not runs:
+        raise ValueError(f"no finished run in {place}: `lnl train ce` makes one")
+
+    def curve(run=next(iter(runs)), metric=metrics[0]):
+        rows = runs[run].metrics
+        if all(row.get(metric) is None for row in rows):
+            return figures.nothing(f"this run has no {metric}")
+        return figures.curves({runs[run].settings["method"]: [rows]}, metric, subtitle=run)
+
+    return explore(curve, run=list(runs), metric=list(metrics))
+
+
+def histogram_by_epoch(run) -> object:
+    """Loss on the true class of the training images, right and wrong labels apart, with a slider over the epochs that were kept."""
+    from . import figures
+
+    epochs, at = _kept_epochs(run)
+
+    def histogram(epoch=epochs[-1]):
+        probs, given, true = at(epoch)
+        return figures.split_histogram(probs, given, true, subtitle=f"{run.settings['method']}, epoch {epoch}")
+
+    return explore(histogram, epoch=epochs)
+
+
+def decagon_by_epoch(run) -> object:
+    """The training images' predictions on the K-gon, with a slider over the epochs that were kept; wrong labels are rings."""
+    from . import figures
+
+    epochs, at = _kept_epochs(run)
+
+    def decagon(epoch=epochs[-1]):
+        return figures.gon(*at(epoch), run.classes, subtitle=f"{run.settings['method']}, epoch {epoch}; rings: wrong given labels")
+
+    return explore(decagon, epoch=epochs)
+
+
+def _kept_epochs(run) -> tuple[list[int], Callable]:
+    """The epochs of history.npz, counted from 1, and a function from an epoch to (probs, given, true) of its images."""
+    history = run.history
+    if not len(history):
+        raise ValueError(f"{run.folder} has kept no epoch yet: train it first")
+    epochs, index, labels = [int(e) + 1 for e in history["epochs"]], history["index"], run.labels
+    true = labels["given"] if labels["true"] is None else labels["true"]
+    return epochs, lambda epoch: (history["train_probs"][epochs.index(epoch)].astype("float32"), labels["given"][index], true[index])
+
+
+def inspect_images(run, views: int = 5) -> object:
+    """The training images, the most suspicious given label first: the image and views of it, and what the run thinks of it.
+
+    Suspicious is a low clean score where the method gives one, else a low probability of the given label.
+    """
+    import numpy as np
+
+    from . import figures
+
+    given, probs = run.labels["given"], run.arrays["train_probs"]
+    own = probs[np.arange(len(given)), given]
+    score = np.asarray(run.arrays.get("clean_score", own), float)
+    order, images = np.argsort(np.nan_to_num(score, nan=np.inf), kind="stable"), run.train_images()
+
+    def pictures(rank=1):
+        i = int(order[rank - 1])
+        image = images[i:i + 1][:1]
+        seen = [image, *run.views(image, run.settings["settings"].get("view", "crop"), views, seed=i)]
+        return figures.image_row(np.concatenate([v.numpy() for v in seen]), ["image", *[f"view {k + 1}" for k in range(views)]], size=96,
+                                 title=f"Image {int(run.labels['index'][i])}", subtitle=f"rank {rank} of {len(order)} by suspicion")
+
+    def opinion(rank=1):
+        i = int(order[rank - 1])
+        votes = run.arrays["votes"][-1][:, i] if "votes" in run.arrays else None
+        true = None if run.labels["true"] is None else run.labels["true"][i]
+        return figures.opinion(probs[i], given[i], run.classes, true, score[i], votes)
+
+    return explore([pictures, opinion], rank=(1, len(order), 1))

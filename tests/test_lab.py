@@ -14,7 +14,7 @@ def test_a_member_is_the_run_at_its_rate(tmp_path, method):
     """Same start, order, crops and labels; only the order of sums differs, so that few predictions do after two epochs."""
     found = lab.train_rates(method, out=tmp_path, **SMALL)
     for rate in SMALL["rates"]:
-        run = lnl_kit.train(method, rate=rate, out=tmp_path, epochs=2, progress=False)
+        run = lnl_kit.train(method, rate=rate, out=tmp_path, epochs=2, view="none", batch_size=64, progress=False)
         r = found.at(rate)
         assert np.array_equal(found.given[r], run.labels["given"]) and np.array_equal(found.true, run.labels["true"])
         assert np.abs(found.test_probs[r] - run.arrays["test_probs"]).max() < 0.02
@@ -59,5 +59,5 @@ def test_ten_rates_at_once_are_half_again_as_fast_as_ten_runs(tmp_path):
     together = lab.train_rates(out=tmp_path, epochs=3)
     started = time.perf_counter()
     for rate in lab.RATES:
-        lnl_kit.train("ce", rate=rate, out=tmp_path, epochs=3, progress=False)
+        lnl_kit.train("ce", rate=rate, out=tmp_path, epochs=3, view="none", batch_size=64, progress=False)
     assert (time.perf_counter() - started) / together.seconds > 1.5

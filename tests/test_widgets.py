@@ -1,6 +1,7 @@
 import plotly.graph_objects as go
 import pytest
 
+import lnl_kit
 from lnl_kit import widgets
 
 
@@ -168,3 +169,47 @@ def test_headless_a_training_is_done_when_it_is_made(tmp_path, monkeypatch):
     assert len(shown[0].data[-1].x) in (1, 2) and again.result().folder == training.result().folder
     lab = widgets.train_rates("ce", rates=(0.0, 0.5), epochs=1, train_size=256, out=tmp_path).result()
     assert lab.test_accuracy.shape == (1, 2)
+
+
+def test_explorers_work_on_any_run_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("LNL_HEADLESS", "1")
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    with pytest.raises(ValueError, match="no finished run in .*lnl train ce"):
+        widgets.pick_run(tmp_path)
+    run = lnl_kit.train("ce", epochs=2, train_size=256, out=tmp_path, progress=False)
+    curve = widgets.pick_run(tmp_path, metrics=("test_accuracy",))
+    assert run.metrics[-1]["test_accuracy"] in [y for trace in curve.data for y in trace.y]
+    assert "no transition_error" in widgets.pick_run(tmp_path, metrics=("transition_error",)).layout.annotations[0].text
+    histogram, gon = widgets.histogram_by_epoch(run), widgets.decagon_by_epoch(run)
+    assert [t.name for t in histogram.data] == ["wrong labels", "right labels"]
+    assert sum(len(t.x) for t in gon.data if t.mode == "markers" and t.name) == 256
+    opinion = widgets.inspect_images(run)
+    score = run.arrays["clean_score"]
+    first = int(score.argmin())  # the most suspicious
+    assert list(opinion.data[0].y) == pytest.approx(list(run.arrays["train_probs"][first]))
+    assert f"given <b>{run.labels['given'][first]}</b>" in opinion.layout.title.subtitle.text
+    assert f"Image {run.labels['index'][first]}" in shown[0].layout.title.text
+
+
+def test_the_noise_lab_draws_every_figure_headless(tmp_path, monkeypatch):
+    monkeypatch.setenv("LNL_HEADLESS", "1")
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    panel = widgets.NoiseLab("gce", rate=0.45, rates=(0.0, 0.5), epochs=1, train_size=256, out=tmp_path)
+    panel._ipython_display_()
+    assert len(shown) == 6 and "50%" in shown[1].layout.title.subtitle.text and panel.result().method == "gce"
+
+
+def test_the_noise_lab_trains_what_is_chosen_and_slides_without_training(tmp_path, in_jupyter):
+    panel = widgets.NoiseLab("ce", rates=(0.0, 0.5), epochs=1, train_size=256, out=tmp_path)
+    panel.result()
+    assert panel._slider.value == 0.5 and not panel._menu.disabled
+    accuracy = panel._shown[0]
+    panel._slider.value = 0.0
+    assert "at 0%" in accuracy.layout.title.subtitle.text and set(panel._labs) == {"ce"}
+    panel._menu.value = "mae"
+    assert panel.result().method == "mae" and set(panel._labs) == {"ce", "mae"}
+    assert "mae" in accuracy.layout.title.subtitle.text
+    panel._menu.value = "ce"  # at once
+    assert "ce" in accuracy.layout.title.subtitle.text and panel._menu.disabled is False

@@ -9,8 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
+from ..vicinal import true_class_loss
 from .charts import memorization_histogram, reliability, transition_heatmap
-from .style import BLUE, CLASSES, GREY, RED, fade, layout
+from .style import AMBER, BLUE, CLASSES, GREEN, GREY, RED, fade, layout
 from .views import _polygon, equiradial, image_row
 
 if TYPE_CHECKING:
@@ -70,10 +71,14 @@ def lab_accuracy(lab: Lab, rate: float) -> go.Figure:
 def lab_histogram(lab: Lab, rate: float) -> go.Figure:
     """Loss on the true class of the training images at one rate, those with wrong given labels red."""
     r = lab.at(rate)
-    loss = -np.log(np.maximum(lab.train_probs[r][np.arange(len(lab.true)), lab.true].astype(np.float64), 1e-7))
-    wrong = lab.given[r] != lab.true
+    return split_histogram(lab.train_probs[r], lab.given[r], lab.true, subtitle=f"{lab.method}, {lab.noise} noise at {rate:.0%}")
+
+
+def split_histogram(probs: np.ndarray, given: np.ndarray, true: np.ndarray, subtitle: str = "") -> go.Figure:
+    """Histogram of the loss on the true class of images with wrong given labels, red, and right ones, blue. probs (n, K)."""
+    loss, wrong = true_class_loss(probs, true), given != true
     parts = ({"wrong labels": loss[wrong]} if wrong.any() else {}) | {"right labels": loss[~wrong]}
-    fig = memorization_histogram(parts, num_classes=len(lab.classes), subtitle=f"{lab.method}, {lab.noise} noise at {rate:.0%}")
+    fig = memorization_histogram(parts, num_classes=probs.shape[1], subtitle=subtitle)
     if not wrong.any():
         fig.data[0].update(line_color=BLUE, fillcolor=fade(BLUE, 0.22))
     return fig
@@ -81,15 +86,38 @@ def lab_histogram(lab: Lab, rate: float) -> go.Figure:
 
 def lab_decagon(lab: Lab, rate: float, most: int = 500) -> go.Figure:
     """The test images' predictions at one rate, projected on the K-gon, coloured by true class; at most so many."""
-    r, some = lab.at(rate), slice(0, most)
-    points, true = equiradial(lab.test_probs[r][some]), lab.test_true[some]
-    fig = go.Figure(_polygon(lab.classes, None, None))
-    for k, name in enumerate(lab.classes):
+    probs, true = lab.test_probs[lab.at(rate)][:most], lab.test_true[:most]
+    return gon(probs, true, true, lab.classes, subtitle=f"{len(true)} test images, coloured by true class; sure predictions in the corners, {lab.noise} noise at {rate:.0%}")
+
+
+def gon(probs: np.ndarray, given: np.ndarray, true: np.ndarray, classes: Sequence[str], subtitle: str = "", most: int = 1000) -> go.Figure:
+    """Predictions (n, K) on the K-gon, coloured by true class, images with a wrong given label as rings; at most so many."""
+    points, given, true = equiradial(probs[:most]), given[:most], true[:most]
+    fig = go.Figure(_polygon([_safe(c) for c in classes], None, None))
+    for k, name in enumerate(classes):
         own = true == k
-        fig.add_scatter(x=points[own, 0], y=points[own, 1], mode="markers", showlegend=False, marker={"size": 5, "opacity": 0.7, "color": CLASSES[k % len(CLASSES)]},
-                        name=_safe(name), hovertemplate=f"true {_safe(name)}")
+        fig.add_scatter(x=points[own, 0], y=points[own, 1], mode="markers", showlegend=False, name=_safe(name), hovertemplate=f"true {_safe(name)}",
+                        marker={"size": 5, "opacity": 0.75, "color": CLASSES[k % len(CLASSES)], "symbol": np.where(given[own] == k, "circle", "circle-open")})
     fig.update_xaxes(visible=False, range=[-1.3, 1.3]).update_yaxes(visible=False, range=[-1.25, 1.25], scaleanchor="x")
-    return layout(fig, "Where the predictions lie", f"{len(true)} test images, coloured by true class; sure predictions in the corners, {lab.noise} noise at {rate:.0%}", height=380, below=12)
+    return layout(fig, "Where the predictions lie", subtitle, height=380, below=12)
+
+
+def opinion(probs: np.ndarray, given: int, classes: Sequence[str], true: int | None = None, score: float | None = None, votes: np.ndarray | None = None) -> go.Figure:
+    """What a run thinks of one image: probabilities (K,) of all classes, the given one amber, the true one green where known; with
+    votes (K,) of filters, those as numbers above the bars."""
+    color = [GREEN if k == true else AMBER if k == given else GREY for k in range(len(classes))]
+    fig = go.Figure(go.Bar(x=[_safe(c) for c in classes], y=probs, marker_color=color, text=None if votes is None else [f"{v} votes" for v in votes]))
+    fig.update_xaxes(title="class", type="category").update_yaxes(title="probability", tickformat=".0%", range=[0, 1.05])
+    words = [f"given <b>{_safe(classes[given])}</b>", f"predicted <b>{_safe(classes[int(np.argmax(probs))])}</b>",
+             *([f"true <b>{_safe(classes[true])}</b>"] if true is not None else []), *([f"clean score {score:.3g}"] if score is not None else [])]
+    return layout(fig, "What the run thinks of it", ", ".join(words), height=240)
+
+
+def nothing(why: str) -> go.Figure:
+    """An empty figure that says why it is empty."""
+    fig = go.Figure(go.Scatter(x=[None], y=[None], showlegend=False))
+    fig.add_annotation(text=why, showarrow=False, font_size=14)
+    return layout(fig.update_xaxes(visible=False).update_yaxes(visible=False), "Nothing to show", height=120)
 
 
 def lab_reliability(lab: Lab, rate: float) -> go.Figure:
@@ -101,3 +129,12 @@ def lab_confusion(lab: Lab, rate: float) -> go.Figure:
     """Confusion matrix of the test images at one rate, as percent of each true class."""
     fig = transition_heatmap(lab.confusion(rate), [_safe(c) for c in lab.classes], title="What the network takes for what", subtitle=f"test images, percent of each true class; {lab.noise} noise at {rate:.0%}")
     return fig.update_xaxes(title="predicted class")
+
+
+def gap(lab: Lab) -> go.Figure:
+    """Best and last test accuracy, and the share of wrong labels memorised, over the noise rate."""
+    fig = go.Figure([go.Scatter(x=lab.rates, y=y, mode="lines+markers", name=name, line={"color": color, "dash": dash}, hovertemplate="rate %{x:.0%}: %{y:.1%}")
+                     for y, name, color, dash in ((lab.test_accuracy.max(0), "best epoch", BLUE, "dot"), (lab.test_accuracy[-1], "last epoch", BLUE, "solid"),
+                                                  (lab.memorized[-1], "wrong labels memorised", RED, "solid"))])
+    fig.update_xaxes(title="noise rate", tickformat=".0%").update_yaxes(title="share", tickformat=".0%", range=[0, 1.04])
+    return layout(fig, "What the noise costs", f"{lab.method}, {lab.noise} noise", height=280)
