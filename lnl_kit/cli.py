@@ -59,11 +59,13 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     add = commands.add_parser("reproduce", help="run notebooks headlessly and write runs/reproduce/index.html")
     add.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="name or number, such as 20; default: all")
     add.add_argument("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE",
-                     help="a parameter of the notebooks, such as -p rate=0.8; may be repeated")
+                     help="a parameter of the notebooks, such as -p rate=0.8; may be repeated; -p rate=0.2,0.5 runs "
+                                                        "a copy for each value")
     add.add_argument("--preset", help="the same as -p preset=...")
     add.add_argument("--out", help="root of the run folders; default $LNL_RUNS, else runs/")
     add.add_argument("--timeout", type=int, default=3600, help="seconds that a cell may take")
     add.add_argument("--fresh", action="store_true", help="run finished notebooks again")
+    add.add_argument("--jobs", type=int, default=1, help="notebooks side by side, the CPU's threads shared among them")
     add.set_defaults(command=reproduce_command)
 
     add = commands.add_parser("bench", help="speed of the full loop over that of the networks alone")
@@ -176,7 +178,7 @@ def reproduce_command(options) -> int:
         if not equals:
             raise ValueError(f"-p {name} is not of the form NAME=VALUE")
     return reproduce(options.notebooks or None, {n: v for n, _, v in pairs}, preset=options.preset, out=options.out,
-                     timeout=options.timeout, fresh=options.fresh)
+                     timeout=options.timeout, fresh=options.fresh, jobs=options.jobs)
 
 
 def bench_command(options) -> int:

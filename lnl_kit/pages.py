@@ -86,6 +86,7 @@ table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabu
 th, td { padding: 5px 12px; text-align: right; border: 0; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #c9d0dc; }
 table.sortable thead th { cursor: pointer; } table.sortable thead th:hover { color: var(--accent); }
+.thumb { height: 64px; border: 1px solid var(--line); border-radius: 4px; margin: 2px; background: #fff; } .thumbs { text-align: left; min-width: 300px; }
 .status { font-weight: 600; } .finished { color: var(--good); } .failed { color: var(--bad); }
 .error { border: 1px solid #efc4c0; background: #fdf3f2; border-radius: 10px; padding: 10px 16px;
   margin: 14px 0; overflow-x: auto; } .error pre { padding: 6px 0; }
@@ -107,7 +108,7 @@ def write_page(notebook: Path, record: dict) -> list[dict]:
     """Write `<name>.html` beside an executed notebook and return its figures.
 
     record: what `lnl_kit.reproduce` keeps beside the notebook; gets `title` and `question` (the first
-    paragraph), both Markdown, and `figures` (their number).
+    paragraph), both Markdown, `figures` (their number), and `headline`, the first line that a cell tagged so has printed.
     A figure is a dict: `id` (unique among all pages), `caption` (HTML), and either `plotly` (the figure as a
     dictionary) or `html` (an image; with `kind` and `bytes` where it is not an SVG).
     """
@@ -115,6 +116,8 @@ def write_page(notebook: Path, record: dict) -> list[dict]:
     cells = [c for c in nbformat.read(notebook, as_version=4).cells
              if "papermill-error-cell-tag" not in c.metadata.get("tags", ())]
     record.update(_opening(cells, notebook.stem))
+    record["headline"] = " ".join(_plain(o.text).strip().split("\n")[0] for c in cells if "headline" in c.metadata.get("tags", ()) for o in c.get("outputs", ())
+                                  if o.output_type == "stream" and o.name == "stdout")
     heading, seen, figures, body = record["title"], 0, [], []
     for cell in cells:
         if cell.cell_type == "markdown":
@@ -149,19 +152,46 @@ def write_index(folder: Path, entries: list[tuple[dict, list[dict]]], parts: lis
     (folder / "plotly.min.js").write_bytes(script.read_bytes())
     body = ["<h1>lnl-kit: reproductions</h1>",
             f'<p class="meta">{html.escape(" · ".join(parts))}</p>', "<nav>"]
-    for record, _ in entries:
+    whole = [(record, figures) for record, figures in entries if record.get("of", record["notebook"]) == record["notebook"]]
+    grid = [entry for entry in entries if entry not in whole]
+    for record, _ in whole:
         body.append(f'<a href="#{record["notebook"]}"><b>{inline(record["title"])}</b>'
                     f'<span class="meta">{meta(record)}</span></a>')
     body.append("</nav>")
-    for record, figures in entries:
+    body += _batch(grid) if grid else []
+    for record, figures in whole:
         name = record["notebook"]
         body.append(f'<section id="{name}"><h2>{inline(record["title"])}</h2>'
                     f'<div class="lead">{markdown(record["question"])}</div>'
                     f'<p class="meta">{meta(record)} &middot; '
                     f'<a href="{name}.html">the whole notebook, with code and tables</a></p>'
-                    f"{failure(record)}")
+                    f"{headline(record)}{failure(record)}")
         body += [figure_html(figure) for figure in figures] + ["</section>"]
     return _write(folder / "index.html", "lnl-kit: reproductions", "\n".join(body))
+
+
+def _batch(grid: list[tuple[dict, list[dict]]]) -> list[str]:
+    """A table of the notebooks that ran with several values of a parameter: a row each, with its figures as thumbnails."""
+    rows = ["<section><h2>Batches</h2><div class='card'><table><thead><tr><th>notebook</th><th>parameters</th><th>status</th><th>time</th>"
+            "<th>headline</th><th>figures</th></tr></thead><tbody>"]
+    for record, figures in grid:
+        page = f"{record['notebook']}.html"
+        given = ", ".join(f"{name}={value}" for name, value in record["parameters"].items())
+        small = "".join(f'<a href="{page}"><img class="thumb" loading="lazy" src="png/{f["id"]}.png" alt="{html.escape(_text(f["caption"]))}"></a>' for f in figures)
+        rows.append(f'<tr><th><a href="{page}">{inline(record["title"])}</a></th><td><code>{html.escape(given)}</code></td>'
+                    f'<td class="status {record["status"]}">{record["status"]}</td><td>{duration(record["seconds"])}</td>'
+                    f'<td>{html.escape(record["headline"])}</td><td class="thumbs">{small}</td></tr>')
+    return [*rows, "</tbody></table></div></section>"]
+
+
+def _text(fragment: str) -> str:
+    """HTML as plain text."""
+    return html.unescape(re.sub(r"<[^>]*>", "", fragment))
+
+
+def headline(record: dict) -> str:
+    """What a notebook's headline cells printed, or nothing (HTML)."""
+    return f'<p><strong>{html.escape(record["headline"])}</strong></p>' if record.get("headline") else ""
 
 
 def meta(record: dict) -> str:

@@ -3,6 +3,7 @@
 Beside each executed copy `<name>.ipynb` lies `<name>.json`, its record: what it was made from (digests of the
 notebook, the package and the data tables, and the parameters), `status` ("finished" or "failed"), `seconds`,
 and for a failed one `error` = {cell, line, message}. A finished notebook whose record still holds is skipped.
+With several values for a parameter each combination is a copy of its own, named after them.
 """
 
 from __future__ import annotations
@@ -11,55 +12,71 @@ import ast
 import contextlib
 import datetime
 import hashlib
+import itertools
 import json
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = Path(__file__).parent
 
 
+class Job(NamedTuple):
+    """A notebook to run: with these parameters, its copy called name."""
+
+    notebook: Path
+    parameters: dict
+    name: str
+
+
 def reproduce(names: list[str] | None = None, parameters: dict | None = None, *, preset: str | None = None,
-              out: str | Path | None = None, timeout: float | None = 3600, fresh: bool = False) -> int:
+              out: str | Path | None = None, timeout: float | None = 3600, fresh: bool = False, jobs: int = 1) -> int:
     """Run notebooks and write `<root>/reproduce/index.html`; its path is printed on standard output.
 
     names: notebooks as `20`, `20_noise_robust_distillation` or with `.ipynb`; None = all of them.
     parameters: values for the notebooks' `parameters` cells; strings are read as on the command line (`0.5`,
-        `true`, `none`; anything else stays a string). `preset="x"` is short for `{"preset": "x"}`.
+        `true`, `none`; anything else stays a string). `0.2,0.5` are two values: every combination of values runs, each
+        in a copy named after them. `preset="x"` is short for `{"preset": "x"}`.
     out: the root that stands in for runs/. timeout: seconds that one cell may take; None or 0 = no limit.
-    fresh: also run notebooks that are finished and unchanged.
+    fresh: also run notebooks that are finished and unchanged. jobs: processes side by side, the CPU's threads shared among them.
 
     Returns 0 when every notebook finished, 1 when one failed (the others still run), 130 after Ctrl-C. Raises
     ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.
     """
     from .train import runs_root
     notebooks = find_notebooks(names)
-    values = {name: _literal(value) for name, value in (parameters or {}).items()}
+    values = {name: _values(value) for name, value in (parameters or {}).items()}
     if preset is not None:
-        if values.get("preset", preset) != preset:
-            raise ValueError(f"two presets were given, {preset} and {values['preset']}: give one")
-        values["preset"] = preset
+        if values.get("preset", [preset]) != [preset]:
+            raise ValueError(f"two presets were given, {preset} and {values['preset'][0]}: give one")
+        values["preset"] = [preset]
+    if jobs < 1:
+        raise ValueError(f"jobs {jobs} is not allowed: at least 1")
     given = _parameters_of(notebooks, values, all_named=bool(names))
+    grid = [job for notebook in notebooks for job in _jobs(notebook, given[notebook])]
     folder = runs_root(out).absolute() / "reproduce"
     folder.mkdir(parents=True, exist_ok=True)
 
-    failed, interrupted, width = [], False, max(len(n.stem) for n in notebooks)
+    done, interrupted, width = [], False, max(len(job.name) for job in grid)
+    held = {job.name: None if fresh else _still_holds(*job, folder) for job in grid}
     try:
-        for notebook in notebooks:
-            record = None if fresh else _still_holds(notebook, given[notebook], folder)
-            skipped = record is not None
-            if not skipped:
-                record = _run(notebook, given[notebook], folder, timeout)
-            _say(f"{notebook.stem:<{width}}  {_line(record, skipped)}")
-            if record["status"] == "failed":
-                failed.append(record)
+        for record in (held[job.name] for job in grid if held[job.name]):
+            _say(f"{record['notebook']:<{width}}  {_line(record, True)}")
+            done.append(record)
+        for record in _run_all([job for job in grid if not held[job.name]], folder, timeout, jobs):
+            _say(f"{record['notebook']:<{width}}  {_line(record, False)}")
+            done.append(record)
     except KeyboardInterrupt:
         interrupted = True
+    failed = [record for record in done if record["status"] == "failed"]
     entries = _write_pages(folder, find_notebooks())
     if not interrupted:
         _write_pngs(folder, entries)
+    if len(grid) > len(notebooks):
+        _say_table(grid, {record["notebook"]: record for record, _ in entries})
     for record in failed:
         error = record["error"]
         reason = error["message"].splitlines()[0]
@@ -112,6 +129,49 @@ def _literal(value):
         return value
 
 
+def _values(value) -> list:
+    """The values that a text names: commas outside brackets and quotes separate them. Anything else is one value."""
+    if not isinstance(value, str):
+        return [value]
+    parts, depth, quote = [""], 0, ""
+    for sign in value:
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        depth += (sign in "([{") - (sign in ")]}") if not quote else 0
+        if sign == "," and not quote and not depth:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return [_literal(part) for part in parts]
+
+
+def _jobs(notebook: Path, values: dict[str, list]) -> list[Job]:
+    """Every combination of the values; a copy is named after those parameters that have several."""
+    from .train import safe
+
+    several = [name for name, some in values.items() if len(some) > 1]
+    found = []
+    for combination in itertools.product(*values.values()):
+        parameters = dict(zip(values, combination))
+        found.append(Job(notebook, parameters, "-".join([notebook.stem, *(f"{name}-{safe(str(parameters[name]))}" for name in several)])))
+    return found
+
+
+def _run_all(jobs: list[Job], folder: Path, timeout: float | None, processes: int):
+    """Yield the record of each job as it ends, several at a time where asked for."""
+    if processes == 1 or len(jobs) < 2:
+        for job in jobs:
+            yield _run(*job, folder, timeout)
+        return
+    from joblib import Parallel, delayed
+
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    yield from Parallel(n_jobs=processes, batch_size=1, return_as="generator_unordered")(
+        delayed(_run)(*job, folder, timeout, threads) for job in jobs)
+
+
 def _parameters_of(notebooks: list[Path], values: dict, all_named: bool) -> dict[Path, dict]:
     """The part of `values` for each notebook; refuses what a named notebook, or every notebook, lacks."""
     import nbformat
@@ -144,12 +204,12 @@ def _made_from(notebook: Path, parameters: dict) -> dict:
             "tables": _digest(*tables.glob("published/*.csv"), *tables.glob("measured/*.csv"))}
 
 
-def _still_holds(notebook: Path, parameters: dict, folder: Path) -> dict | None:
-    """The record of a finished notebook that nothing has changed since, or None."""
-    record = _read(folder / f"{notebook.stem}.json")
+def _still_holds(notebook: Path, parameters: dict, name: str, folder: Path) -> dict | None:
+    """The record of a finished copy that nothing has changed since, or None."""
+    record = _read(folder / f"{name}.json")
     wanted = json.loads(json.dumps(_made_from(notebook, parameters)))
     same = record and record["status"] == "finished" and all(record.get(k) == v for k, v in wanted.items())
-    return record if same and (folder / notebook.name).exists() else None
+    return record if same and (folder / f"{name}.ipynb").exists() else None
 
 
 def _read(path: Path) -> dict | None:
@@ -159,14 +219,16 @@ def _read(path: Path) -> dict | None:
         return None
 
 
-def _run(notebook: Path, parameters: dict, folder: Path, timeout: float | None) -> dict:
-    """Execute one notebook in a fresh kernel and put copy and record in place once it has ended."""
+def _run(notebook: Path, parameters: dict, name: str, folder: Path, timeout: float | None, threads: int = 0) -> dict:
+    """Execute one notebook in a fresh kernel and put its copy and record in place, called name, once it has ended.
+
+    threads: of the kernel's arithmetic; 0 = as many as it likes."""
     import papermill
-    unfinished = folder / f".{notebook.stem}.unfinished.ipynb"
+    unfinished = folder / f".{name}.unfinished.ipynb"
     made_from, error, start = _made_from(notebook, parameters), None, time.monotonic()
-    progress = {"desc": notebook.stem, "leave": False, "disable": None}  # disable=None: only on a terminal
+    progress = {"desc": name, "leave": False, "disable": True if threads else None}  # None: only on a terminal
     try:
-        with _kernel_of_this_python(folder.parent):
+        with _kernel_of_this_python(folder.parent, threads):
             papermill.execute_notebook(notebook, unfinished, parameters, kernel_name="python3",
                                        language="python", cwd=notebook.parent, progress_bar=progress,
                                        execution_timeout=int(timeout) if timeout else None)
@@ -177,27 +239,28 @@ def _run(notebook: Path, parameters: dict, folder: Path, timeout: float | None) 
         raise
     # The notebook may have written a table of its own: that must not make it out of date.
     made_from["tables"] = _made_from(notebook, parameters)["tables"]
-    record = {"notebook": notebook.stem, "status": "failed" if error else "finished", **made_from,
+    record = {"notebook": name, "of": notebook.stem, "status": "failed" if error else "finished", **made_from,
               "seconds": round(time.monotonic() - start, 1), "error": error,
               "ended": datetime.datetime.now().astimezone().isoformat(timespec="seconds")}
-    target = folder / f"{notebook.stem}.json"
+    target = folder / f"{name}.json"
     target.unlink(missing_ok=True)  # a copy without a record is not taken for finished
     if not unfinished.exists():  # not even the kernel started
         unfinished.write_bytes(notebook.read_bytes())
-    unfinished.replace(folder / notebook.name)
-    temporary = folder / f".{notebook.stem}.unfinished.json"
+    unfinished.replace(folder / f"{name}.ipynb")
+    temporary = folder / f".{name}.unfinished.json"
     temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     temporary.replace(target)
     return record
 
 
 @contextlib.contextmanager
-def _kernel_of_this_python(root: Path):
+def _kernel_of_this_python(root: Path, threads: int = 0):
     """Within: `python3` is a kernel of this very interpreter, whatever kernels the machine has installed."""
     from ipykernel.kernelspec import get_kernel_dict
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     environment = {"LNL_HEADLESS": "1", "LNL_RUNS": str(root), "PYTHONPATH": path,
                    "PLOTLY_RENDERER": "plotly_mimetype"}
+    environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     spec = get_kernel_dict() | {"env": environment}
     spec["argv"] = [sys.executable, *spec["argv"][1:], "--log-level=ERROR"]
     before = os.environ.get("JUPYTER_PATH")
@@ -256,9 +319,11 @@ def _write_pages(folder: Path, notebooks: list[Path]) -> list[tuple[dict, list[d
     from . import __version__, pages
     entries = []
     for notebook in notebooks:
-        record, executed = _read(folder / f"{notebook.stem}.json"), folder / notebook.name
-        if record and executed.exists():
-            entries.append((record, pages.write_page(executed, record)))
+        copies = [notebook.stem, *(p.stem for p in sorted(folder.glob(f"{notebook.stem}-*.json")))]
+        for name in copies:
+            record, executed = _read(folder / f"{name}.json"), folder / f"{name}.ipynb"
+            if record and executed.exists():
+                entries.append((record, pages.write_page(executed, record)))
     finished = sum(record["status"] == "finished" for record, _ in entries)
     total = sum(record["seconds"] for record, _ in entries)
     pages.write_index(folder, entries, [
@@ -293,6 +358,17 @@ def _write_pngs(folder: Path, entries: list[tuple[dict, list[dict]]]) -> None:
     except Exception as exception:  # an extra must not cost the pages
         done, reason = False, f"{type(exception).__name__}: {exception}".splitlines()[0]
     _say(f"{len(drawn)} PNGs in {folder / 'png'}" if done else f"PNGs were skipped: {reason}")
+
+
+def _say_table(grid: list[Job], records: dict[str, dict]) -> None:
+    """One line a combination: its parameters, how it ended, and its headline."""
+    from .pages import duration
+
+    for job in grid:
+        record = records.get(job.name)
+        ended = "not run" if record is None else f"{record['status']} {duration(record['seconds'])}"
+        words = " ".join(f"{name}={value}" for name, value in job.parameters.items())
+        _say(f"{job.notebook.stem.split('_')[0]}  {words:<40}  {ended:<22}  {(record or {}).get('headline', '')}")
 
 
 def _say(text: str) -> None:

@@ -34,3 +34,9 @@ def test_every_notebook_runs_at_tiny_settings(tmp_path):
         text = json.dumps(executed)
         assert path.stem in index and "application/vnd.plotly.v1+json" in text
         assert "skipped" in text, "claims are skipped with a printed reason at test-sized parameters"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_headline_for_the_index(path):
+    tagged = [c for c in nbformat.read(path, 4).cells if "headline" in c.metadata.get("tags", ())]
+    assert len(tagged) == 1 and "print(" in tagged[0].source

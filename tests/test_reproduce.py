@@ -32,6 +32,7 @@ GOOD = [
     "from IPython.display import HTML, display\n"
     "display(HTML('<table><tr><td>94.8 %</td></tr></table><script src=\"https://example.com/a.js\"></script>"
     "<link rel=stylesheet href=//example.com/a.css><img alt=\"far\" src=https://example.com/a.png>'))",
+    "print('seen at', rate)",
 ]
 FAILS = ["# What breaks?\n\nThis one.", ["rate = 0.5  # share of wrong labels"],
          "# the claim\nassert rate > 0.9, f'the rate {rate} is low'", "print('never printed')"]
@@ -45,7 +46,7 @@ def write(folder: Path, name: str, cells: list) -> Path:
             made.append(new_code_cell(text[0], metadata={"tags": ["parameters"]}))
         else:
             markdown = text.lstrip("#").startswith(" ") and "assert" not in text
-            made.append((new_markdown_cell if markdown else new_code_cell)(text))
+            made.append((new_markdown_cell if markdown else new_code_cell)(text, metadata={"tags": ["headline"]} if "seen at" in text else {}))
     nbformat.write(new_notebook(cells=made), folder / f"{name}.ipynb")
     return folder / f"{name}.ipynb"
 
@@ -92,9 +93,9 @@ def again(done, monkeypatch):
     def ask(names, parameters=given, **options):
         ran = []
 
-        def run(notebook, *_):
-            ran.append(notebook.stem)
-            return {"notebook": notebook.stem, "status": "finished", "seconds": 1, "error": None}
+        def run(notebook, parameters, name, *_):
+            ran.append(name)
+            return {"notebook": name, "of": notebook.stem, "status": "finished", "seconds": 1, "error": None}
         monkeypatch.setattr(module, "_run", run)
         return reproduce(names, parameters, out=project / "results", **options), ran
     return ask
@@ -178,7 +179,7 @@ def test_the_pages_show_code_tables_and_errors(done):
     folder = done[0] / "results" / "reproduce"
     good, fails = (folder / "20_good.html").read_text(), (folder / "30_fails.html").read_text()
     assert good.count("Plotly.newPlot(") == 2 and "94.8 %" in good and "<em>far</em>" in good
-    assert good.count("<details><summary>") == 6  # five code cells and the injected parameters
+    assert good.count("<details><summary>") == 7  # six code cells and the injected parameters
     assert 'href="30_fails.html"' in good and "papermill-error" not in fails
     assert "Stopped at cell [3]" in fails and "Traceback" in fails and "never printed" in fails
 
@@ -247,8 +248,8 @@ def test_unknown_parameters_and_names_are_refused_before_anything_runs(tmp_path,
 def test_without_names_a_parameter_goes_to_the_notebooks_that_have_it(tmp_path, monkeypatch):
     monkeypatch.chdir(make_project(tmp_path))
     good, fails = find_notebooks()
-    given = module._parameters_of([good, fails], {"rate": 0.1, "words": "b"}, all_named=False)
-    assert given == {good: {"rate": 0.1, "words": "b"}, fails: {"rate": 0.1}}
+    given = module._parameters_of([good, fails], {"rate": [0.1], "words": ["b"]}, all_named=False)
+    assert given == {good: {"rate": [0.1], "words": ["b"]}, fails: {"rate": [0.1]}}
 
 
 def test_two_presets_are_refused(tmp_path, monkeypatch):
@@ -326,3 +327,40 @@ def test_a_cell_that_hangs_and_a_process_that_dies(tmp_path, monkeypatch, capsys
     err = capsys.readouterr().err
     assert "50_hangs: cell [2] failed (import time): the cell took longer than 3 s" in err
     assert "60_dies: cell [1] failed (import os): the notebook's process was killed" in err
+
+
+@pytest.mark.parametrize("text, values", [
+    ("0.2,0.5", [0.2, 0.5]), ("a,b", ["a", "b"]), ("[1, 2],[3]", [[1, 2], [3]]), ("'a,b',c", ["a,b", "c"]), ("(1, 2)", [(1, 2)]),
+    ("0.5", [0.5]), ("", [""]), ("folder:a", ["folder:a"]),
+])
+def test_commas_outside_brackets_and_quotes_separate_values(text, values):
+    assert module._values(text) == values
+
+
+def test_a_grid_runs_every_combination_goes_on_after_failures_and_resumes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(make_project(tmp_path / "p"))
+    monkeypatch.setattr(figures, "save_pngs", lambda drawn: False)
+    ask = dict(names=["20", "30"], parameters={"rate": "0.25,0.95"}, out=tmp_path / "out", jobs=2)
+    assert reproduce(**ask) == 1  # 30_fails fails at 0.25
+    folder, err = tmp_path / "out" / "reproduce", capsys.readouterr().err
+    names = [f"{stem}-rate-{rate}" for stem in ("20_good", "30_fails") for rate in ("0.25", "0.95")]
+    assert sorted(p.stem for p in folder.glob("*.ipynb")) == names
+    status = {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
+    assert [status[n]["status"] for n in names] == ["finished", "finished", "failed", "finished"]
+    assert status[names[1]]["parameters"] == {"rate": 0.95} and status[names[1]]["of"] == "20_good"
+    table = [line.split() for line in err.splitlines() if line.startswith(("20  ", "30  "))]
+    assert [row[:3] for row in table] == [["20", "rate=0.25", "finished"], ["20", "rate=0.95", "finished"],
+                                          ["30", "rate=0.25", "failed"], ["30", "rate=0.95", "finished"]]
+    index = (folder / "index.html").read_text()
+    assert all(f'href="{name}.html"' in index for name in names) and 'class="thumb"' in index
+    assert "seen at 0.95" in index and "seen at 0.95" in err  # the headline
+    stamps = {name: (folder / f"{name}.ipynb").stat().st_mtime_ns for name in names}
+    reproduce(**ask)
+    changed = [name for name in names if (folder / f"{name}.ipynb").stat().st_mtime_ns != stamps[name]]
+    assert changed == ["30_fails-rate-0.25"]  # only what had failed ran again
+
+
+def test_a_grid_is_refused_before_it_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(make_project(tmp_path / "p"))
+    with pytest.raises(ValueError, match="jobs 0 is not allowed"):
+        reproduce(["20"], {"rate": "0.1,0.2"}, out=tmp_path, jobs=0)
