@@ -141,8 +141,8 @@ class Training:
     """A training that can be watched: a bar, curves that grow, a button that stops it, and then its result.
 
     Live it trains in the background, so that the notebook can be read and used meanwhile; headless it is finished when it is made.
-    `result()` waits for it. Stopped, by the button or by interrupting the kernel while it is waited for, the result is that of the
-    last finished epoch.
+    `result()` waits for it, and the notebook's buttons with it: while a cell waits, interrupting the kernel does what Stop does.
+    Stopped, the result is that of the last finished epoch.
     """
 
     def __init__(self, work: Callable[[Callable], object], epochs: int, draw: Callable[[object], go.Figure],

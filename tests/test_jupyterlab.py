@@ -1,15 +1,21 @@
-"""A person's view: a notebook opened in JupyterLab in a real browser, a slider moved."""
+"""A person's view: notebooks opened in JupyterLab in a real browser, sliders moved, a training stopped.
+
+Screenshots go to $LNL_SCREENSHOTS, where it is set.
+"""
 
 import os
 import re
+import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
 
-SOURCE = """
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+SLIDER = """
 import plotly.graph_objects as go
 from lnl_kit.widgets import explore, live
 def draw(rate=0.3):
@@ -17,14 +23,21 @@ def draw(rate=0.3):
 print("live:", live())
 explore(draw, rate=(0, 0.9, 0.1))
 """
+TRAINING = ("from lnl_kit import widgets\ntraining = widgets.train('ce', epochs=2000)\ntraining",
+            "run = training.result()\nprint('kept', len(run.metrics) < 2000, run.predict(run.dataset().test_x[:2]).shape)")
+
+
+def write(folder, *cells):
+    """A notebook of code cells."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells], metadata={
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    nbformat.write(notebook, folder / "one.ipynb")
 
 
 @pytest.fixture
 def lab(tmp_path):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SOURCE)], metadata={
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
-    nbformat.write(notebook, tmp_path / "slider.ipynb")
-    environment = {k: v for k, v in os.environ.items() if k != "LNL_HEADLESS"}
+    """The address of a JupyterLab that serves tmp_path; its kernels write their runs there."""
+    environment = {k: v for k, v in os.environ.items() if k != "LNL_HEADLESS"} | {"LNL_RUNS": str(tmp_path / "runs")}
     log = tmp_path / "server.log"
     with open(log, "w") as file:
         server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
@@ -34,26 +47,106 @@ def lab(tmp_path):
     while not (found := re.search(r"(http://127\.0\.0\.1:\d+)/lab", log.read_text())):
         assert server.poll() is None and time.monotonic() < end, log.read_text()
         time.sleep(0.2)
-    address = found[1]
-    yield address
+    yield found[1]
     server.terminate()
     server.wait(timeout=30)
 
 
-@pytest.mark.slow
-@pytest.mark.browser
-def test_a_slider_redraws_its_figure_in_jupyterlab(lab, browser):
-    page = browser.new_page(viewport={"width": 1300, "height": 900})
-    page.goto(f"{lab}/lab/tree/slider.ipynb?token=test")
+def open_notebook(browser, lab, name="one.ipynb"):
+    """A page on which the notebook is open; page errors are collected in `page.problems`."""
+    page = browser.new_page(viewport={"width": 1300, "height": 1000})
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.goto(f"{lab}/lab/tree/{name}?token=test")
     page.wait_for_selector(".jp-Notebook", timeout=60_000)
     time.sleep(3)
     page.keyboard.press("Escape")
+    return page
+
+
+def run_all(browser, lab, name="one.ipynb"):
+    """The page of a notebook all of whose cells were started."""
+    page = open_notebook(browser, lab, name)
     page.click("text=Run", timeout=30_000)
     page.click("text=Run All Cells", timeout=30_000)
+    return page
+
+
+def shot(page, name):
+    """Keep a screenshot where somebody asked for them."""
+    if os.environ.get("LNL_SCREENSHOTS"):
+        Path(os.environ["LNL_SCREENSHOTS"]).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(Path(os.environ["LNL_SCREENSHOTS"]) / f"{name}.png"))
+
+
+def press(page, slider, key="ArrowRight"):
+    """Move a slider by a key."""
+    slider.scroll_into_view_if_needed()
+    slider.focus()
+    page.keyboard.press(key)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_a_slider_redraws_its_figure_in_jupyterlab(lab, browser, tmp_path):
+    write(tmp_path, SLIDER)
+    page = run_all(browser, lab)
     page.wait_for_selector("text=rate is 0.3", timeout=60_000)
     assert page.locator("text=live: True").count() == 1
-    slider = page.locator(".widget-slider .noUi-handle").first
-    slider.focus()
-    page.keyboard.press("ArrowRight")
+    press(page, page.locator(".widget-slider .noUi-handle").first)
     page.wait_for_selector("text=rate is 0.4", timeout=30_000)
-    assert page.locator("text=Error").count() == 0
+    assert page.locator("text=Error").count() == 0 and not page.problems
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_stop_ends_a_training_and_the_next_cell_uses_the_network(lab, browser, tmp_path):
+    write(tmp_path, *TRAINING)
+    page = open_notebook(browser, lab)
+    page.locator(".jp-Cell .jp-InputArea-editor").first.click()
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_selector("text=/epoch [2-9] of 2000/", timeout=120_000)
+    shot(page, "training")
+    page.click("button:has-text('Stop')")
+    page.wait_for_selector("text=/stopped after \\d+ epochs/", timeout=60_000)
+    page.locator(".jp-Cell .jp-InputArea-editor").nth(1).click()
+    page.keyboard.press("Shift+Enter")
+    page.wait_for_selector("text=kept True (2, 10)", timeout=60_000)
+    assert not page.problems
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_interrupting_the_kernel_while_a_cell_waits_ends_the_training_too(lab, browser, tmp_path):
+    write(tmp_path, *TRAINING)
+    page = run_all(browser, lab)
+    page.wait_for_selector("text=/epoch [2-9] of 2000/", timeout=120_000)  # the second cell is waiting by now
+    page.locator("[data-command='notebook:interrupt-kernel'], [data-jp-item-name='interrupt']").first.click()
+    page.wait_for_selector("text=kept True (2, 10)", timeout=60_000)
+    assert not page.problems
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_noise_lab_answers_its_sliders(lab, browser, tmp_path):
+    source = next(p for p in NOTEBOOKS if p.stem == "10_label_noise").read_text()
+    (tmp_path / "one.ipynb").write_text(source.replace("epochs = 0 ", "epochs = 1 "))
+    page = run_all(browser, lab)
+    page.wait_for_selector("text=10 networks in", timeout=300_000)
+    time.sleep(2)
+    shot(page, "noise_lab_models")
+    first, second = page.locator(".widget-slider .noUi-handle").first, page.locator(".widget-slider .noUi-handle").nth(2)
+    press(page, second)  # the models' slider: at once and without training
+    page.wait_for_selector("text=/symmetric noise at 60%: 5\\d.\\d% of the labels are wrong/", timeout=10_000)
+    page.wait_for_selector("text=test images, percent of each true class; symmetric noise at 60%", state="attached", timeout=10_000)
+    before = page.locator("text=/^\\d+.\\d% of the labels are wrong$/").first.text_content()
+    seconds = []
+    for k in range(3):
+        started = time.monotonic()
+        press(page, first)
+        page.wait_for_selector(f"text=symmetric noise at {60 + 10 * k}%, seed 0: percent of each true class, as drawn", state="attached", timeout=10_000)
+        seconds.append(time.monotonic() - started)
+    assert page.locator("text=/^\\d+.\\d% of the labels are wrong$/").first.text_content() != before  # the rate really made
+    shot(page, "noise_lab_labels")
+    assert statistics.median(seconds) < 1, seconds
+    assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'] >> text=Error").count() == 0 and not page.problems
