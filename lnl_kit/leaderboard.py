@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FILES = ("digits", "cifar10n")  # of data/measured
 FIVE = ("nrd", "pu_distill", "label_confidence", "flywheel", "robust_features")  # the five papers' methods
+TWO_NETWORKS = ("label_confidence", "flywheel", "co_teaching", "co_teaching_plus", "jocor", "elr_plus", "dividemix", "unicon")  # trained side by side
 FAMILIES = {"the five papers": FIVE,
             "a loss": ("ce", "mae", "bootstrap_soft", "bootstrap_hard", "label_smoothing", "sce", "imae", "gce", "nce_rce", "js", "gjs",
                        "mixup", "cores", "elr"),
@@ -81,6 +82,15 @@ def front(board: pd.DataFrame) -> list[str]:
             chosen.append(method)
             best = row["last"]
     return chosen
+
+
+def epoch_cost(found: pd.DataFrame, dataset: str = "digits", preset: str = "quick") -> pd.Series:
+    """How many times as long as cross-entropy's an epoch of each method takes, by method: the fastest epoch of each (the median
+    within a run) on the device where most runs were made, since others had to share theirs."""
+    there = found[(found.dataset == dataset) & (found.preset == preset)]
+    there = there[there.device == there.device.mode()[0]]
+    fastest = there.groupby("method")["seconds_per_epoch"].min()
+    return (fastest / fastest["ce"]).sort_values()
 
 
 def unmeasured(found: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick") -> list[str]:

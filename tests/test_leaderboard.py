@@ -9,7 +9,7 @@ from lnl_kit.methods import METHODS
 
 def row(method, seed, last, best, seconds, noise="symmetric", rate=0.5, **more):
     return {"method": method, "dataset": "digits", "noise": noise, "rate": rate, "seed": seed, "preset": "quick", "test_accuracy_last": last,
-            "test_accuracy_best": best, "memorized_last": 0.1, "test_ece_last": 0.05, "selection_auc_last": 0.9, "seconds": seconds,
+            "test_accuracy_best": best, "memorized_last": 0.1, "test_ece_last": 0.05, "selection_auc_last": 0.9, "seconds": seconds, "seconds_per_epoch": seconds / 10, "device": "a, 1 threads",
             "stage_seconds": None, "uses": [], "asked": f"{method}{seed}{noise}{rate}"} | more
 
 
@@ -57,3 +57,9 @@ def test_the_figures_show_every_method(found):
 def test_names_at_the_ends_of_curves_keep_apart():
     moved = apart({"a": 0.9, "b": 0.91, "c": 0.5}, gap=0.05)
     assert moved == {"b": 0.91, "a": pytest.approx(0.86), "c": 0.5}
+
+
+def test_an_epochs_cost_is_that_of_the_fastest_run_on_the_usual_device(found):
+    found.loc[found.method == "dividemix", "device"] = "another"
+    cost = leaderboard.epoch_cost(found)
+    assert cost.to_dict() == {"ce": 1.0, "elr": pytest.approx(1.2), "forward": pytest.approx(2.0)}
