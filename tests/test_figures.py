@@ -280,3 +280,22 @@ def test_tsne_keeps_groups_apart():
     centre = [xy[:20].mean(0), xy[20:].mean(0)]
     assert np.linalg.norm(centre[0] - centre[1]) > 3 * np.linalg.norm(xy[:20] - centre[0], axis=1).mean()
     assert np.array_equal(xy, tsne(features)) and tsne(features[:9]).shape == (9, 2)
+
+
+def test_class_names_are_text_whatever_they_contain():
+    """No figure carries a class name's markup, nor its escaped form twice."""
+    from lnl_kit.lab import Lab
+
+    names = ("<img src=x onerror=alert(1)>", "a & b", "<b>c</b>")
+    probs, y = np.full((6, 3), 1 / 3), np.array([0, 1, 2, 0, 1, 2])
+    given, images = np.array([1, 1, 2, 0, 1, 0]), np.zeros((6, 1, 4, 4), np.uint8)
+    lab = Lab("ce", "symmetric", (0.5,), names, given[None], y, y, np.zeros((1, 1)), np.zeros((1, 1)), probs[None], probs[None])
+    views = np.repeat(probs[:, None], 4, 1)
+    made = [figures.transition_heatmap(np.eye(3), names), figures.transition_pairs({"n": (np.eye(3), np.eye(3))}, names),
+            figures.decagon(views, views, names, given=given, true=y), figures.decagon_slider([1, 2], np.stack([views] * 2), np.stack([views] * 2), names, given=given, true=y),
+            figures.embedding({"a": np.zeros((6, 2))}, y, names, texts={"a": figures.hover(range(6), given, y, names)}), figures.class_counts(given, y, names),
+            figures.label_wall(images, given, y, names), figures.lab_decagon(lab, 0.5), figures.lab_confusion(lab, 0.5), figures.opinion(probs[0], 1, names, 0)]
+    for fig in made:
+        text = json.dumps(json.loads(fig.to_json()), ensure_ascii=False)
+        assert "<img" not in text and "<b>c</b>" not in text and "amp;lt" not in text and "amp;amp" not in text
+        assert "&lt;img src=x onerror=alert(1)&gt;" in text

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from .. import metrics
-from .style import (BLUE, GRID, LINE, PALETTE, RED, TEXT, band, colors, fade, is_fraction, layout, sentence,
+from .style import (BLUE, GRID, LINE, PALETTE, RED, TEXT, band, colors, fade, is_fraction, layout, plain, sentence,
                     words)
 
 
@@ -161,7 +161,7 @@ def reliability(predictions: Mapping[str, tuple[np.ndarray, np.ndarray]], *, bin
 def transition_heatmap(T: np.ndarray, classes: Sequence[str], *,
                        title: str = "From true classes to given labels", subtitle: str = "") -> go.Figure:
     """A transition matrix T (K, K), row = true class, column = given label, entries as percent."""
-    T, k = np.asarray(T, np.float64), len(classes)
+    T, k, classes = np.asarray(T, np.float64), len(classes), [plain(c) for c in classes]
     shown = np.where(T >= 0.0005, T, np.nan)  # what does not happen stays empty
     fig = go.Figure(go.Heatmap(z=shown, x=list(classes), y=list(classes), zmin=0, zmax=1, xgap=1, ygap=1,
                                colorscale=[[0, "#dce8f3"], [0.5, "#7fb0dc"], [1, "#1d5f9e"]],
@@ -189,6 +189,7 @@ def transition_pairs(pairs: Mapping[str, tuple[np.ndarray, np.ndarray]], classes
     pairs: name -> (true, estimated), each (K, K) with row = true class. As in the paper a *column* of the picture is
     a true class and the colour ends at 0.9; a class without wrong labels (a NaN row) stays empty.
     """
+    classes = [plain(c) for c in classes]
     fig = make_subplots(2, len(pairs), row_titles=["true", "estimated"], horizontal_spacing=0.05,
                         column_titles=[f"<b>{n}</b>" for n in pairs], vertical_spacing=0.08)
     for col, (name, both) in enumerate(pairs.items(), 1):

@@ -11,7 +11,7 @@ from plotly.colors import sample_colorscale
 
 from ..vicinal import true_class_loss
 from .charts import memorization_histogram, reliability, transition_heatmap
-from .style import AMBER, BLUE, CLASSES, GREEN, GREY, RED, fade, layout
+from .style import AMBER, BLUE, CLASSES, GREEN, GREY, RED, fade, layout, plain
 from .views import _polygon, equiradial, image_row
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ RISE = [[0, "#2f7fc4"], [0.5, "#9d68c2"], [1, "#d9542b"]]  # of noise rates: blu
 
 def class_counts(given: np.ndarray, true: np.ndarray, classes: Sequence[str]) -> go.Figure:
     """Images of each class before the noise and after it, the right ones among them darker. given, true: (N,)."""
-    k = len(classes)
+    k, classes = len(classes), [plain(c) for c in classes]
     before, after, right = (np.bincount(v, minlength=k) for v in (true, given, given[given == true]))
     fig = go.Figure([go.Bar(x=classes, y=before, name="true classes", marker_color=fade(GREY, 0.55), offsetgroup="before"),
                      go.Bar(x=classes, y=right, name="given and right", marker_color=BLUE, offsetgroup="after"),
@@ -35,13 +35,8 @@ def class_counts(given: np.ndarray, true: np.ndarray, classes: Sequence[str]) ->
 
 def label_wall(images: np.ndarray, given: np.ndarray, true: np.ndarray, classes: Sequence[str], *, columns: int = 12) -> go.Figure:
     """Images (n, C, H, W) with their given labels; a wrong one is red and names the truth. given, true: (n,)."""
-    heads = [f"{_safe(classes[g])}" if g == t else f"<span style='color:{RED}'><b>{_safe(classes[g])}</b> (is {_safe(classes[t])})</span>" for g, t in zip(given, true)]
+    heads = [f"{plain(classes[g])}" if g == t else f"<span style='color:{RED}'><b>{plain(classes[g])}</b> (is {plain(classes[t])})</span>" for g, t in zip(given, true)]
     return image_row(images, heads, columns=columns, size=64, title="Images as they are labelled", subtitle=f"{np.sum(given != true)} of these {len(given)} labels are wrong")
-
-
-def _safe(name: str) -> str:
-    """A class name as text inside a figure's markup."""
-    return name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def lab_curves(lab: Lab) -> go.Figure:
@@ -93,10 +88,10 @@ def lab_decagon(lab: Lab, rate: float, most: int = 500) -> go.Figure:
 def gon(probs: np.ndarray, given: np.ndarray, true: np.ndarray, classes: Sequence[str], subtitle: str = "", most: int = 1000) -> go.Figure:
     """Predictions (n, K) on the K-gon, coloured by true class, images with a wrong given label as rings; at most so many."""
     points, given, true = equiradial(probs[:most]), given[:most], true[:most]
-    fig = go.Figure(_polygon([_safe(c) for c in classes], None, None))
+    fig = go.Figure(_polygon(classes, None, None))
     for k, name in enumerate(classes):
         own = true == k
-        fig.add_scatter(x=points[own, 0], y=points[own, 1], mode="markers", showlegend=False, name=_safe(name), hovertemplate=f"true {_safe(name)}",
+        fig.add_scatter(x=points[own, 0], y=points[own, 1], mode="markers", showlegend=False, name=plain(name), hovertemplate=f"true {plain(name)}",
                         marker={"size": 5, "opacity": 0.75, "color": CLASSES[k % len(CLASSES)], "symbol": np.where(given[own] == k, "circle", "circle-open")})
     fig.update_xaxes(visible=False, range=[-1.3, 1.3]).update_yaxes(visible=False, range=[-1.25, 1.25], scaleanchor="x")
     return layout(fig, "Where the predictions lie", subtitle, height=380, below=12)
@@ -106,10 +101,10 @@ def opinion(probs: np.ndarray, given: int, classes: Sequence[str], true: int | N
     """What a run thinks of one image: probabilities (K,) of all classes, the given one amber, the true one green where known; with
     votes (K,) of filters, those as numbers above the bars."""
     color = [GREEN if k == true else AMBER if k == given else GREY for k in range(len(classes))]
-    fig = go.Figure(go.Bar(x=[_safe(c) for c in classes], y=probs, marker_color=color, text=None if votes is None else [f"{v} votes" for v in votes]))
+    fig = go.Figure(go.Bar(x=[plain(c) for c in classes], y=probs, marker_color=color, text=None if votes is None else [f"{v} votes" for v in votes]))
     fig.update_xaxes(title="class", type="category").update_yaxes(title="probability", tickformat=".0%", range=[0, 1.05])
-    words = [f"given <b>{_safe(classes[given])}</b>", f"predicted <b>{_safe(classes[int(np.argmax(probs))])}</b>",
-             *([f"true <b>{_safe(classes[true])}</b>"] if true is not None else []), *([f"clean score {score:.3g}"] if score is not None else [])]
+    words = [f"given <b>{plain(classes[given])}</b>", f"predicted <b>{plain(classes[int(np.argmax(probs))])}</b>",
+             *([f"true <b>{plain(classes[true])}</b>"] if true is not None else []), *([f"clean score {score:.3g}"] if score is not None else [])]
     return layout(fig, "What the run thinks of it", ", ".join(words), height=240)
 
 
@@ -127,7 +122,7 @@ def lab_reliability(lab: Lab, rate: float) -> go.Figure:
 
 def lab_confusion(lab: Lab, rate: float) -> go.Figure:
     """Confusion matrix of the test images at one rate, as percent of each true class."""
-    fig = transition_heatmap(lab.confusion(rate), [_safe(c) for c in lab.classes], title="What the network takes for what", subtitle=f"test images, percent of each true class; {lab.noise} noise at {rate:.0%}")
+    fig = transition_heatmap(lab.confusion(rate), lab.classes, title="What the network takes for what", subtitle=f"test images, percent of each true class; {lab.noise} noise at {rate:.0%}")
     return fig.update_xaxes(title="predicted class")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -73,8 +74,13 @@ def hover(index: Sequence[int], given: Sequence[int], true: Sequence[int]
           | None, classes: Sequence[str]) -> list[str]:
     """One hover text per image: index, given label and, where known, true label."""
     truth = [None] * len(given) if true is None else true
-    return [f"image {i}<br>given: {classes[g]}" + ("" if t is None else f"<br>true: {classes[t]}")
+    return [f"image {i}<br>given: {plain(classes[g])}" + ("" if t is None else f"<br>true: {plain(classes[t])}")
             for i, g, t in zip(index, given, truth)]
+
+
+def plain(name: object) -> str:
+    """A class name or label as text inside a figure, where <b> and the like are markup."""
+    return html.escape(str(name), quote=False)
 
 
 def is_fraction(metric: str) -> bool:

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from .style import AMBER, BLUE, CLASSES, GREEN, GREY, GRID, LINE, RED, TEXT, band, fade, hover, layout
+from .style import AMBER, BLUE, CLASSES, GREEN, GREY, GRID, LINE, RED, TEXT, band, fade, hover, layout, plain
 
 
 def png_uri(image: np.ndarray, pixels: int = 128) -> str:
@@ -66,7 +66,7 @@ def _polygon(classes: Sequence[str], given: int | None, true: int | None) -> lis
     outline = np.vstack([corner, corner[:1]])
     side = np.select([corner[:, 0] > 0.5, corner[:, 0] < -0.5], ["right", "left"], "center")
     height = np.select([corner[:, 1] > 0.9, corner[:, 1] < -0.9], ["top", "bottom"], "middle")
-    shown = [n if k <= 20 or i in (given, true) else "" for i, n in enumerate(classes)]
+    shown = [plain(n) if k <= 20 or i in (given, true) else "" for i, n in enumerate(classes)]
     color, names = [TEXT] * k, list(shown)
     for which, paint in ((given, AMBER), (true, GREEN)):
         if which is not None:
@@ -90,7 +90,7 @@ def _polygon(classes: Sequence[str], given: int | None, true: int | None) -> lis
 def _cloud(probs: np.ndarray, seen: bool, text: str, legend: bool, classes: Sequence[str]) -> go.Scatter:
     """The views of one image: red + for the policy trained on, blue dots for the unseen one."""
     xy = equiradial(probs).round(3)
-    best = [f"{text}<br>predicted: {classes[p.argmax()]} ({p.max():.0%})" for p in np.atleast_2d(probs)]
+    best = [f"{text}<br>predicted: {plain(classes[p.argmax()])} ({p.max():.0%})" for p in np.atleast_2d(probs)]
     marker = (dict(symbol="cross-thin", size=9, line=dict(width=1.8, color=RED)) if seen else
               dict(symbol="circle", size=6, color=fade(BLUE, 0.6), line=dict(width=0)))
     return go.Scatter(x=xy[:, 0], y=xy[:, 1], mode="markers", marker=marker, hovertext=best, hoverinfo="text",
@@ -124,8 +124,8 @@ def decagon(probs_seen: np.ndarray, probs_unseen: np.ndarray, classes: Sequence[
     rows = [r for r in (np.flatnonzero(given == true), np.flatnonzero(given != true)) if len(r)]
     columns = max(map(len, rows))
     order = [i for r in rows for i in [*r, *[None] * (columns - len(r))]]
-    heads = ["" if i is None else f"given <b>{classes[given[i]]}</b>" + (
-        " (right)" if given[i] == true[i] else f", true <b>{classes[true[i]]}</b>") for i in order]
+    heads = ["" if i is None else f"given <b>{plain(classes[given[i]])}</b>" + (
+        " (right)" if given[i] == true[i] else f", true <b>{plain(classes[true[i]])}</b>") for i in order]
     fig = make_subplots(len(rows), columns, subplot_titles=heads, horizontal_spacing=0.02,
                         vertical_spacing=0.14 if len(rows) > 1 else 0)
     for place, i in enumerate(order):
@@ -189,7 +189,7 @@ def decagon_slider(epochs: Sequence[int], probs_seen: np.ndarray, probs_unseen: 
                        cols=[2] * len(polygon))
         moving += range(len(fig.data), len(fig.data) + 3)
         fig.add_traces(at(last)[3 * i:3 * i + 3], rows=[i + 1] * 3, cols=[1, 2, 2])
-        fig.update_yaxes(title=f"given <b>{classes[given[i]]}</b><br>true <b>{classes[true[i]]}</b>",
+        fig.update_yaxes(title=f"given <b>{plain(classes[given[i]])}</b><br>true <b>{plain(classes[true[i]])}</b>",
                          range=[0, 1.02], tickformat=".0%", row=i + 1, col=1)
         fig.update_xaxes(title="epoch" if i == n - 1 else None, row=i + 1, col=1)
         _square(fig, i + 1, 2, classes, None if images is None else images[i])
@@ -217,8 +217,8 @@ def embedding(points: Mapping[str, np.ndarray], labels: Sequence[int] | Mapping[
     for col, (name, xy) in enumerate(points.items(), 1):
         for k in range(len(classes)):
             own = np.flatnonzero(np.asarray(labels[name]) == k)
-            fig.add_scatter(x=np.asarray(xy)[own, 0], y=np.asarray(xy)[own, 1], mode="markers", name=classes[k],
-                            legendgroup=classes[k], showlegend=col == 1 and k < 20, customdata=own,
+            fig.add_scatter(x=np.asarray(xy)[own, 0], y=np.asarray(xy)[own, 1], mode="markers", name=plain(classes[k]),
+                            legendgroup=str(k), showlegend=col == 1 and k < 20, customdata=own,
                             hovertext=None if texts is None else [texts[name][i] for i in own],
                             hoverinfo="text" if texts else None, row=1, col=col,
                             marker=dict(size=5, color=CLASSES[k % len(CLASSES)], opacity=0.8, line_width=0,
