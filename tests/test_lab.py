@@ -17,11 +17,20 @@ def test_a_member_is_the_run_at_its_rate(tmp_path, method):
         run = lnl_kit.train(method, rate=rate, out=tmp_path, epochs=2, view="none", batch_size=64, progress=False)
         r = found.at(rate)
         assert np.array_equal(found.given[r], run.labels["given"]) and np.array_equal(found.true, run.labels["true"])
-        assert np.abs(found.test_probs[r] - run.arrays["test_probs"]).max() < 0.02
+        assert np.abs(found.test_probs[r] - run.arrays["test_probs"]).mean() < 0.01
         assert found.test_accuracy[-1, r] == pytest.approx(run.metrics[-1]["test_accuracy"], abs=0.03)
         if rate:
-            assert found.memorized[-1, r] == pytest.approx(run.metrics[-1]["memorized"], abs=0.03)
+            assert found.memorized[-1, r] == pytest.approx(run.metrics[-1]["memorized"], abs=0.05)
     assert np.isnan(found.memorized[:, 0]).all()
+
+
+def test_a_step_of_a_member_is_the_step_of_the_run(tmp_path):
+    """Two steps, before rounding has grown: the same network."""
+    small = dict(epochs=2, train_size=64, out=tmp_path)
+    found = lab.train_rates(rates=(0.0, 0.5), **small)
+    run = lnl_kit.train("ce", rate=0.0, view="none", batch_size=64, progress=False, **small)
+    assert np.abs(found.test_probs[0] - run.arrays["test_probs"]).max() < 1e-4
+    assert np.abs(found.test_probs[1] - run.arrays["test_probs"]).max() > 5e-4  # other labels
 
 
 def test_a_finished_lab_is_loaded_and_a_stopped_one_keeps_its_epochs(tmp_path):
