@@ -31,7 +31,7 @@ from .train import choose, find_device, method_digest, runs_root
 
 RATES = tuple(round(0.1 * k, 1) for k in range(10))
 LOSSES = tuple(name for name, (_, settings) in METHODS.items() if issubclass(settings, LossOnly))  # methods that change the loss alone
-EPOCHS = 24  # enough for cross-entropy to pass its best epoch and memorise, at every rate
+EPOCHS = 20  # enough for cross-entropy to pass its best epoch and memorise, at every rate
 
 
 @dataclass
