@@ -164,6 +164,7 @@ class Run:
         self._terms: dict[str, list[Tensor]] = {}
         self._log: dict = {}
         self._networks, self.saving_seconds, self.stage_seconds = 0, 0.0, 0.0
+        self._compiled: dict[int, nn.Module] = {}  # keeps its network alive, so that an id is not given twice
         self.inference_seconds = None
 
     # ---- what methods call -------------------------------------------------------------------------------
@@ -202,7 +203,11 @@ class Run:
 
     def compiled(self, network: nn.Module):
         """The network, compiled where the run asks for it. Keep the raw one in the state."""
-        return network if self.compile == "off" else torch.compile(network, mode=self.compile)
+        if self.compile == "off":
+            return network
+        if id(network) not in self._compiled:  # asked for again in every epoch by `fit_epoch`
+            self._compiled[id(network)] = torch.compile(network, mode=self.compile)
+        return self._compiled[id(network)]
 
     def state(self, *, tested, also_tested=(), **parts) -> State:
         """Name what decides the run's future (networks, optimisers, schedules, per-image tensors).

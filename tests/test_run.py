@@ -346,3 +346,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     faults = {how: int(subprocess.run([sys.executable, "-c", script, how], capture_output=True, text=True, check=True).stdout)
               for how in ("keep", "default")}
     assert faults["keep"] < 0.5 * faults["default"] or faults["default"] < 1000, faults
+
+
+def test_a_network_is_compiled_once_however_often_it_is_asked_for(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(torch, "compile", lambda net, mode: made.append(mode) or net)
+    lnl_kit.train("forward", out=tmp_path, compile="default", transition="known", **TINY)
+    assert made == ["default"]  # one network, two epochs
