@@ -35,7 +35,7 @@ def assert_same_run(a, b):
 def assert_equal(a, b):
     assert type(a) is type(b)
     if isinstance(a, torch.Tensor):
-        assert torch.allclose(a, b, rtol=0, atol=0, equal_nan=True) if a.is_floating_point() else torch.equal(a, b)
+        assert a.shape == b.shape and (torch.allclose(a, b, rtol=0, atol=0, equal_nan=True) if a.is_floating_point() else torch.equal(a, b))
     elif isinstance(a, dict):
         assert a.keys() == b.keys()
         for k in a:
