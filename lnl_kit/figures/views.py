@@ -42,10 +42,9 @@ def image_row(images: np.ndarray, titles: Sequence[str], *, columns: int | None 
     fig = go.Figure(go.Scatter(x=x + 0.5, y=y - 0.5, mode="markers", hoverinfo="text",
                                hovertext=hovers or list(titles),
                                marker=dict(size=size * 0.8, symbol="square", opacity=0), showlegend=False))
-    for image, text, left, top in zip(images, titles, x, y):
-        fig.add_layout_image(source=png_uri(image), x=left, y=top, xref="x", yref="y", sizex=1, sizey=1,
-                             layer="below")
-        fig.add_annotation(x=left + 0.5, y=top, text=text, showarrow=False, yanchor="bottom", font_size=12)
+    fig.update_layout(  # all at once: added one by one, each would have the ones before it validated again
+        images=[dict(source=png_uri(image), x=left, y=top, xref="x", yref="y", sizex=1, sizey=1, layer="below") for image, left, top in zip(images, x, y)],
+        annotations=[dict(x=left + 0.5, y=top, text=text, showarrow=False, yanchor="bottom", font_size=12) for text, left, top in zip(titles, x, y)])
     width, height = columns * (1 + gap_x) - gap_x, rows * (1 + gap_y)
     fig.update_xaxes(visible=False, range=[0, width], constrain="domain")
     fig.update_yaxes(visible=False, range=[-height + gap_y, gap_y], scaleanchor="x", constrain="domain")
