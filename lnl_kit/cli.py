@@ -1,4 +1,4 @@
-"""The command line: lnl train | compare | reproduce | bench | methods."""
+"""The command line: lnl train | compare | reproduce | find-errors | apply | bench | methods."""
 
 from __future__ import annotations
 
@@ -67,6 +67,33 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     add.add_argument("--fresh", action="store_true", help="run finished notebooks again")
     add.add_argument("--jobs", type=int, default=1, help="notebooks side by side, the CPU's threads shared among them")
     add.set_defaults(command=reproduce_command)
+
+    add = commands.add_parser("find-errors", help="which labels of an image folder are probably wrong; prints the folder of errors.csv and report.html",
+                              formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add.add_argument("dataset", metavar="PATH", help="a folder of images (train/<class>/* or <class>/*), or a built-in data set")
+    add.add_argument("--method", default="cross_validation", help="cross_validation and names of lnl methods, separated by commas, whose predictions are combined")
+    add.add_argument("--score", default="recipe", help="recipe, or a single score of the first method: probability, clean_score, trajectory, vicinal")
+    add.add_argument("--labels", metavar="FILE.csv", help="as for lnl train")
+    add.add_argument("--label-column", help="as for lnl train")
+    add.add_argument("--true-column", help="as for lnl train: to measure how well it is done")
+    add.add_argument("--noise", help="as for lnl train: to try it on labels made wrong")
+    add.add_argument("--rate", type=float, help="as for lnl train")
+    add.add_argument("--preset", default="demo", help="network and epochs, as for lnl train; always all images")
+    add.add_argument("--epochs", type=int, help="default the preset's")
+    add.add_argument("--model", help="as for lnl train")
+    add.add_argument("--seed", type=int, default=0, help="decides weights, folds and order")
+    add.add_argument("--train-size", type=int, help="at most so many images; default all")
+    add.add_argument("--image-size", type=int, help="as for lnl train")
+    add.add_argument("--like", help="as for lnl train")
+    add.add_argument("--device", default="auto", help="as for lnl train")
+    add.add_argument("--skip-bad", action="store_true", help="as for lnl train")
+    add.add_argument("--out", metavar="DIR", dest="to", help="folder of the findings; default errors/... under the root of the runs")
+    add.set_defaults(command=find_errors_command)
+
+    add = commands.add_parser("apply", help="write the corrected labels of a review, for --labels; images are not touched")
+    add.add_argument("decisions", metavar="DECISIONS.csv", help="what the review wrote beside errors.csv")
+    add.add_argument("--out", required=True, metavar="LABELS.csv", help="the file to write")
+    add.set_defaults(command=apply_command)
 
     add = commands.add_parser("bench", help="speed of the full loop over that of the networks alone")
     add.add_argument("--json", metavar="FILE", help="write the rows there too")
@@ -179,6 +206,32 @@ def reproduce_command(options) -> int:
             raise ValueError(f"-p {name} is not of the form NAME=VALUE")
     return reproduce(options.notebooks or None, {n: v for n, _, v in pairs}, preset=options.preset, out=options.out,
                      timeout=options.timeout, fresh=options.fresh, jobs=options.jobs)
+
+
+def find_errors_command(options) -> int:
+    """`lnl find-errors`: the folder of the findings is the last line on standard output; 130 after Ctrl-C."""
+    from .errors import find_errors, open_findings
+    values = {k: v for k, v in vars(options).items() if k != "command" and (v is not None or k not in ("epochs", "model"))}
+    try:
+        folder = find_errors(**values, on_interrupt="raise").attrs["folder"]
+    except KeyboardInterrupt:
+        print("\nstopped: the same command goes on from the last finished epoch", file=sys.stderr)
+        return 130
+    s = open_findings(folder).summary
+    low, high = s["estimated_errors_interval"]
+    print(f"about {s['estimated_errors']:.0f} of {s['images']} labels are probably wrong (between {low:.0f} and {high:.0f}); "
+          f"{s['called_errors']} are more likely wrong than right", file=sys.stderr)
+    print(folder)
+    return 0
+
+
+def apply_command(options) -> int:
+    """`lnl apply`."""
+    from .decisions import apply
+    count = apply(options.decisions, options.out)
+    print(", ".join(f"{n} {what}" for what, n in count.items()), file=sys.stderr)
+    print(options.out)
+    return 0
 
 
 def bench_command(options) -> int:

@@ -99,7 +99,7 @@ class _Raw(NamedTuple):
 
 
 def load(name: str, *, root=None, image_size: int | None = None, labels=None, label_column: str | None = None,
-         true_column: str | None = None, like: str | None = None, skip_bad: bool = False) -> Dataset:
+         true_column: str | None = None, like: str | None = None, skip_bad: bool = False, split: bool = True) -> Dataset:
     """The data set `name`: one of `NAMES`; data/README.md says what to put where.
 
     root: where downloads and caches lie; None = `data_root()`.
@@ -115,6 +115,7 @@ def load(name: str, *, root=None, image_size: int | None = None, labels=None, la
     like: for a folder with the classes of a built-in set, that set's name: its class order and normalisation.
     skip_bad: leave out unreadable images, unknown classes, images without a label and labels without an
         image, and list them in `Dataset.skipped`; else one ValueError counts them and names the first ten.
+    split: False leaves all images of a folder without `test/` in the training set; the test set then repeats some of them.
 
     Raises ValueError or FileNotFoundError with one sentence that says what to do. Notes go to standard error.
     """
@@ -129,7 +130,7 @@ def load(name: str, *, root=None, image_size: int | None = None, labels=None, la
             raise ValueError(f"a folder cannot be like '{like}': choose one of {', '.join(CLASSES)}")
         path = Path(name.removeprefix("folder:")).expanduser()
         slug = "folder-" + folders.safe(Path(os.path.abspath(path)).name)
-        raw = _folder(path, root / "cache", image_size, like)
+        raw = _folder(path, root / "cache", image_size, like, split)
     elif name in NAMES:
         if like not in (None, "", name):
             raise ValueError(f"{name} cannot be like '{like}': that is for folders of images")
@@ -208,9 +209,9 @@ def _labels_of(raw: _Raw, table, label_column: str | None, true_column: str | No
                              true_column=true_column)
 
 
-def _folder(path: Path, cache: Path, image_size: int | None, like: str | None) -> _Raw:
+def _folder(path: Path, cache: Path, image_size: int | None, like: str | None, split: bool) -> _Raw:
     """Every image of the folder; the class of one that cannot be used is -1."""
-    files, notes = folders.scan(path)
+    files, notes = folders.scan(path, split)
     names = sorted({f.label for f in files if not f.test})
     if like:
         lacking, strange = sorted(set(CLASSES[like]) - set(names)), sorted(set(names) - set(CLASSES[like]))

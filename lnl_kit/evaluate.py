@@ -13,7 +13,7 @@ from .batches import NoisyData, at_once
 from .streams import in_chunks
 
 LOGGED = ("clean_score", "selected", "new_labels", "train_probs", "transition", "transition_of",
-          "transition_all", "accepted", "test_accepted", "votes", "test_votes", "teacher_probs", "test_teacher_probs")
+          "transition_all", "accepted", "test_accepted", "votes", "test_votes", "teacher_probs", "test_teacher_probs", "fitted_probs")
 COLUMNS = ("epoch", "loss", "learning_rate", "test_accuracy", "test_top5", "test_ece", "noisy_val_accuracy",
            "train_accuracy_clean", "train_accuracy_wrong", "memorized", "selection_auc", "selection_precision",
            "selection_recall", "refurbished_accuracy", "transition_error", "accepted_precision", "accepted_share",

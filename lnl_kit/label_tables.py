@@ -36,7 +36,8 @@ def read(table, classes: tuple[str, ...], *, keys: dict[str, int], test_keys: di
     `keys` maps what stands in `key_column` to positions 0..N-1, `test_keys` to positions in the test set;
     `names (N,)` is how messages call the training images. A label is a class name, or a class number where no
     class is called by a number. Without `label_column`, `given` is taken, else `label`. The label of a test
-    image is in the true column if one is named, else in the label column.
+    image is in the true column if one is named, else in the label column. Where there is a column `dropped`, images with a 1
+    in it are left out, and that is no problem.
     Raises FileNotFoundError, and ValueError for a missing column; all else is in `problems`.
     """
     table = Path(table).expanduser()
@@ -59,6 +60,7 @@ def read(table, classes: tuple[str, ...], *, keys: dict[str, int], test_keys: di
                              f"{', '.join(header) or 'none'}")
     key_at, label_at = header.index(key_column), header.index(label_column)
     true_at = None if true_column is None else header.index(true_column)
+    dropped_at = header.index("dropped") if "dropped" in header else len(header)
 
     number = {name: k for k, name in enumerate(classes)}
     if not any(name.isdecimal() for name in classes):
@@ -72,6 +74,8 @@ def read(table, classes: tuple[str, ...], *, keys: dict[str, int], test_keys: di
 
     def class_of(row: list[str], at: int, name: str) -> int:
         text = row[at].strip() if at < len(row) else ""
+        if dropped_at < len(row) and row[dropped_at].strip() == "1":
+            return -1
         if text not in number:
             problems.append(Problem("labels of unknown class", name, f"'{text}' in column {header[at]}"))
         return number.get(text, -1)

@@ -92,7 +92,7 @@ class OpenedRun:
         found = data.load(s["dataset_path"], image_size=s["image_size"], labels=s["labels_file"],
                          label_column=s["label_column"] if s["labels_file"] else None, true_column=s["true_column"],
                          like=s["like"] if s["dataset_path"].startswith("folder:") and s["like"] else None,
-                          skip_bad=True)
+                         skip_bad=True, split=s.get("split", True))
         if found.fingerprint != s["fingerprint"]:
             raise ValueError(f"{s['dataset_path']} is not the data of {self.folder} any more: images or labels were "
                              "changed since; restore them, or train again")

@@ -30,7 +30,7 @@ from .settings import Settings, make
 from .streams import Stream, pick, resident
 
 ONLY_RECORDED = ("preset", "dataset_path", "labels_file", "versions", "not_given", "image_size", "label_column",
-                 "true_column", "classes", "mean", "std")  # in settings.json, not in the hash
+                 "true_column", "classes", "mean", "std", "split")  # in settings.json, not in the hash
 
 
 def runs_root(out: str | Path | None = None) -> Path:
@@ -47,7 +47,7 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
           train_size: int | None = None, image_size: int | None = None, noisy_val: float = 0.0,
           clean_share: float | None = None, clean_list: str | None = None,
           keep: tuple[str, ...] = (), device: str = "auto", precision: str = "auto", compile: str = "auto",
-          out: str | Path | None = None, fresh: bool = False, skip_bad: bool = False, progress: bool = True,
+          out: str | Path | None = None, fresh: bool = False, skip_bad: bool = False, split: bool = True, progress: bool = True,
           on_interrupt: str = "return", on_folder=None, on_epoch=None, settings_class: type[Settings] = Settings,
           **settings) -> OpenedRun:
     """Train a method and return its run; a finished run is loaded, an interrupted one goes on.
@@ -62,6 +62,7 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
         each class, by default what the method needs, or a CSV file of images (see `clean_subset.read`). The noise rate
         still holds over all images.
     keep: "features" and/or "weights" (of the tested network at the history's epochs).
+    split: False trains on all images of a folder without `test/`, those of the test set among them (see `data.load`).
     on_folder: called with the run's folder before training starts. on_epoch: called with the rows of metrics so far after each
         epoch that is saved; a KeyboardInterrupt that it raises ends the training as Ctrl-C does.
     Ctrl-C returns the run as of the last finished epoch (`on_interrupt="raise"`: raises KeyboardInterrupt).
@@ -85,7 +86,7 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
     compile = {"auto": "off", "on": "default"}.get(compile, compile)
 
     source = data.load(dataset, image_size=image_size or plan.image_size, labels=labels, label_column=label_column,
-                       true_column=true_column, like=like, skip_bad=skip_bad)
+                       true_column=true_column, like=like, skip_bad=skip_bad, split=split)
     share = settings_class.clean_share if clean_share is None and not clean_list else clean_share or 0.0
     clean, checked = find_clean(source, share, clean_list, noise, seed)
     given, true = draw_labels(source, noise, rate, seed, label_column, clean, checked, share)
@@ -110,7 +111,7 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
         "method_digest": method_digest(function, settings_class),
         "preset": preset, "dataset_path": absolute(dataset), "labels_file": labels and str(Path(labels).absolute()), "label_column": label_column,
         "true_column": true_column, "image_size": image_size or plan.image_size, "not_given": plan.not_given,
-        "versions": versions(), "classes": source.classes, "mean": source.mean, "std": source.std,
+        "versions": versions(), "classes": source.classes, "mean": source.mean, "std": source.std, "split": split,
     }
     if clean is not None:
         decides |= {"clean_share": share or None, "clean_digest": digest(clean[index])}

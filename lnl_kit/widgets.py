@@ -409,3 +409,21 @@ def inspect_images(run, views: int = 5) -> object:
         return figures.opinion(probs[i], given[i], run.classes, true, score[i], votes)
 
     return explore([pictures, opinion], rank=(1, len(order), 1))
+
+
+def review(findings) -> object:
+    """The suspicious images of a folder of findings (or `errors.Findings`), to go through by mouse or keyboard.
+
+    Live, a `review.Review`: each decision is in `decisions.csv` there before the next image shows. Headless, its first page as a figure.
+    """
+    from . import figures
+    from .errors import Findings, open_findings
+
+    found = findings if isinstance(findings, Findings) else open_findings(findings)
+    if live():
+        from .review import Review
+
+        return Review(found)
+    rows = found.table.head(12)
+    heads = [f"{figures.plain(given)}, rather <b>{figures.plain(new)}</b>" for given, new in zip(rows["given"], rows["suggested"])]
+    return figures.image_row(found.dataset().x[rows["index"].to_numpy()].numpy(), heads, columns=6, title="The first page of the review", subtitle="open the notebook in JupyterLab to decide")

@@ -5,6 +5,7 @@ Screenshots go to $LNL_SCREENSHOTS, where it is set.
 
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -154,3 +155,67 @@ def test_the_noise_lab_answers_its_sliders(lab, browser, tmp_path):
     shot(page, "noise_lab_labels")
     assert statistics.median(seconds) < 1, seconds
     assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'] >> text=Error").count() == 0 and not page.problems
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_notebook_opens_and_runs(lab, browser, tmp_path, path):
+    notebook = nbformat.read(path, 4)
+    first = next(c for c in notebook.cells if c.cell_type == "code")
+    first.source = re.sub(r"^epochs = 0 ", "epochs = 1 ", first.source, flags=re.M)
+    notebook.cells.append(nbformat.v4.new_code_cell("print('the', 'end')"))
+    nbformat.write(notebook, tmp_path / "one.ipynb")
+    page = run_all(browser, lab)
+    page.wait_for_selector("text=/^the end$/", state="attached", timeout=600_000)
+    time.sleep(2)
+    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    figures = page.locator(".js-plotly-plot")
+    assert figures.count() >= 3 and not page.problems
+    for k in range(0, figures.count(), 4):
+        figures.nth(k).scroll_into_view_if_needed()
+        shot(page, f"{path.stem}-{k:02d}")
+
+
+REVIEW = ("import lnl_kit\nfrom lnl_kit import errors, widgets\n"
+          "table = lnl_kit.find_errors('digits', noise='symmetric', rate=0.4, epochs=8)\nfindings = errors.open_findings(table.attrs['folder'])",
+          "review = widgets.review(findings)\nreview",
+          "print('stands:', len(review.made), sorted({a for a, _ in review.made.values()}))")
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_thirty_images_are_reviewed_by_keyboard_and_a_killed_kernel_loses_none(lab, browser, tmp_path):
+    write(tmp_path, *REVIEW)
+    page = run_all(browser, lab)
+    page.wait_for_selector("text=stands: 0 []", timeout=300_000)
+    page.locator(".lnl-review").click(position={"x": 5, "y": 5})
+
+    def decided(n):
+        page.wait_for_selector(f"text=/{n} decided, \\d+ relabelled; about \\d+ errors left/", timeout=10_000)
+
+    for n in range(30):
+        page.keyboard.press("akud"[n % 4] if n != 5 else "3")
+        decided(n + 1)  # in decisions.csv by now
+    shot(page, "review")
+    page.keyboard.press("z")
+    decided(29)
+    page.locator(".lnl-review .heat button").first.click()
+    page.wait_for_selector("text=/^only \\d → \\d$/", timeout=10_000)
+    only = page.locator(".lnl-review .bar span", has_text="only").text_content().split()
+    cards = page.locator(".lnl-review .card")
+    assert {(c.locator(".given").text_content().split()[-1], c.locator(".suggested").text_content()) for c in cards.all()} == {(only[1], only[3])}
+    shot(page, "review_filtered")
+    page.keyboard.press("a")
+    decided(30)
+    before = (next((tmp_path / "runs").rglob("decisions.csv"))).read_text()
+    assert len(before.splitlines()) == 1 + 30 + 1 + 1  # heading, thirty, the undo, one more
+    kernels = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and b"ipykernel_launcher" in (p / "cmdline").read_bytes()
+               and str(tmp_path).encode() in (p / "environ").read_bytes()]
+    for process in kernels:
+        os.kill(process, signal.SIGKILL)
+    page.close()
+    page = run_all(browser, lab)
+    page.wait_for_selector("text=/stands: 30 \\['accept', 'class', 'drop', 'keep', 'unsure'\\]/", timeout=300_000)
+    decided(30)
+    assert next((tmp_path / "runs").rglob("decisions.csv")).read_text() == before and not page.problems

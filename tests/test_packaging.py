@@ -39,7 +39,7 @@ def imported(file) -> set[str]:
 def test_every_module_imported_by_the_package_is_a_dependency_or_comes_with_one():
     optional = PROJECT["project"]["optional-dependencies"]
     assert set(optional["large"]) < set(optional["test"])
-    named = {re.split(r"[<>=\[]", d)[0] for d in PROJECT["project"]["dependencies"] + optional["large"]}
+    named = {re.split(r"[<>=\[]", d)[0] for d in PROJECT["project"]["dependencies"] + optional["large"] + optional["bench"]}
     comes_with = {"nbformat": "papermill", "nbclient": "papermill", "IPython": "ipywidgets",
                   "mistune": "jupyterlab", "pygments": "jupyterlab", "ipykernel": "jupyterlab"}
     called = {"sklearn": "scikit-learn", "PIL": "Pillow"} | comes_with

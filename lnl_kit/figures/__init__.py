@@ -9,13 +9,14 @@ drawn as percent.
 from .boards import NAMES, by_rate, cost, last_against_best, ranking
 from .charts import (bars, beside_table, curves, memorization_histogram, reliability, score_slider, transition_heatmap,
                      transition_pairs)
+from .errors import suspicion_histogram
 from .lab import (class_counts, gap, gon, lab_accuracy, lab_confusion, lab_curves, lab_decagon, lab_histogram, lab_reliability,
                   label_wall, nothing, opinion, split_histogram)
-from .style import hover, save_png, save_pngs
+from .style import hover, plain, save_png, save_pngs
 from .views import decagon, decagon_slider, embedding, equiradial, image_row
 
 __all__ = ["NAMES", "bars", "beside_table", "by_rate", "class_counts", "cost", "curves", "decagon", "decagon_slider",
            "embedding", "equiradial", "gap", "gon", "hover", "image_row", "lab_accuracy", "lab_confusion",
            "lab_curves", "lab_decagon", "lab_histogram", "lab_reliability", "label_wall", "last_against_best",
-           "memorization_histogram", "nothing", "opinion", "ranking", "reliability", "save_png", "save_pngs",
-           "score_slider", "split_histogram", "transition_heatmap", "transition_pairs"]
+           "memorization_histogram", "nothing", "opinion", "plain", "ranking", "reliability", "save_png", "save_pngs",
+           "score_slider", "split_histogram", "suspicion_histogram", "transition_heatmap", "transition_pairs"]

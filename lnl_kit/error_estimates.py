@@ -1,0 +1,111 @@
+"""From out-of-sample predictions to the probability that a label is wrong: a transition matrix by expectation-maximisation.
+
+A network that never saw an image's label believes p(t | x) of its true class t. The label g was given with probability T[t, g]. By
+Bayes the label is wrong with probability 1 - p(g | x) T[g, g] / sum_t p(t | x) T[t, g]. T maximises the likelihood of the labels,
+sum_i log sum_t p(t | x_i) T[t, g_i], and so does the temperature that tempers the network's confidence (its labels were held out, so
+they tell how far it can be believed). This is the second expectation-maximisation of LNL-flywheel, on held-out predictions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+TEMPERATURES = np.geomspace(0.4, 6, 14)
+STEPS = 40  # of expectation-maximisation, for each temperature
+SURE = 0.2  # share of the images predicted as a class, the surest, whose labels T starts from
+DRAWS = 40  # bootstrap samples behind an interval
+PRIOR = 1.0  # images with a right label that each class is thought to have beside its own, so that a handful decides nothing
+
+
+class Estimate(NamedTuple):
+    """What labels (N,) and predictions (N, K) say about each other."""
+
+    suspicion: np.ndarray  # (N,) probability that the given label is wrong
+    posterior: np.ndarray  # (N, K) probability of each class, given image and label
+    transition: np.ndarray  # (K, K), row = true class
+    temperature: float
+    interval: tuple[float, float]  # of the number of wrong labels: what sampling and the choice of images to start from leave open
+
+
+def estimate(probs: np.ndarray, given: np.ndarray, ranking: np.ndarray | None = None, seed: int = 0) -> Estimate:
+    """The suspicion of each label and what follows from all of them.
+
+    probs (N, K): of networks that did not see the label; given (N,): class numbers. ranking (N, K): other probabilities that the
+    images are ranked by, under the same transition matrix and temperature, to the same number of errors.
+    """
+    probs, n = np.asarray(probs, np.float64), len(given)
+    start = surest(probs, given)
+    found = []
+    for temperature in TEMPERATURES:
+        p = temper(probs, temperature)
+        T = maximise(p, given, start)
+        found.append((np.log(likelihood(p, T, given)).sum(), temperature, T))
+    _, temperature, T = max(found, key=lambda f: f[0])
+    p = temper(probs, temperature)
+    posterior = expect(p, T, given)
+    rng, rows = np.random.RandomState(seed), np.arange(n)
+    counts = [n - expect(p, start, given)[rows, given].sum()]  # a simpler estimate: the labels of the surest images alone
+    for _ in range(DRAWS):
+        weight = rng.multinomial(n, np.full(n, 1 / n)).astype(float)
+        drawn = maximise(p, given, T, weight, STEPS // 4)
+        counts.append(n - weight @ expect(p, drawn, given)[rows, given])
+    low, high = np.percentile(counts[1:], (5, 95))
+    if ranking is not None:
+        share = 1 - posterior[rows, given].mean()
+        posterior = with_share(expect(temper(ranking, temperature), T, given), given, share)
+    return Estimate(1 - posterior[rows, given], posterior, T, float(temperature), (float(min(low, counts[0])), float(max(high, counts[0]))))
+
+
+def with_share(posterior: np.ndarray, given: np.ndarray, share: float) -> np.ndarray:
+    """The posterior (N, K) after the odds of every given label were multiplied by one number, so that `share` of the labels are wrong."""
+    rows = np.arange(len(given))
+    low, high = -30.0, 30.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        moved = posterior.copy()
+        moved[rows, given] *= np.exp(middle)
+        moved /= np.maximum(moved.sum(1, keepdims=True), 1e-300)
+        low, high = (middle, high) if 1 - moved[rows, given].mean() > share else (low, middle)
+    return moved
+
+
+def temper(probs: np.ndarray, temperature: float) -> np.ndarray:
+    """(N, K): p^(1 / temperature), normalised; above 1 it is less sure."""
+    logs = np.log(np.maximum(probs, 1e-6)) / temperature
+    p = np.exp(logs - logs.max(1, keepdims=True))
+    return p / p.sum(1, keepdims=True)
+
+
+def surest(probs: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """(K, K): for each class the labels of those images that are predicted as it most surely."""
+    k = probs.shape[1]
+    predicted, sure, T = probs.argmax(1), probs.max(1), PRIOR * np.eye(k) + 1e-3
+    for c in range(k):
+        members = np.flatnonzero(predicted == c)
+        members = members[np.argsort(-sure[members], kind="stable")][:max(1, round(SURE * len(members)))]
+        T[c] += np.bincount(given[members], minlength=k)
+    return T / T.sum(1, keepdims=True)
+
+
+def likelihood(p: np.ndarray, T: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """(N,): probability of each given label."""
+    return np.maximum(np.einsum("nk,kn->n", p, T[:, given]), 1e-12)
+
+
+def expect(p: np.ndarray, T: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """(N, K): probability of each true class, given image and label."""
+    joint = p * T[:, given].T
+    return joint / np.maximum(joint.sum(1, keepdims=True), 1e-12)
+
+
+def maximise(p: np.ndarray, given: np.ndarray, T: np.ndarray, weight: np.ndarray | None = None, steps: int = STEPS) -> np.ndarray:
+    """(K, K): T after so many steps of expectation-maximisation; weight (N,) counts images."""
+    k = p.shape[1]
+    label = np.zeros((len(given), k))
+    label[np.arange(len(given)), given] = 1 if weight is None else weight
+    for _ in range(steps):
+        T = expect(p, T, given).T @ label + PRIOR * np.eye(k) + 1e-3
+        T /= T.sum(1, keepdims=True)
+    return T

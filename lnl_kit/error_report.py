@@ -1,0 +1,61 @@
+"""The findings about suspicious labels as one HTML page that needs no network and no other file."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import numpy as np
+import plotly.io
+
+from . import figures
+from .pages import SORT, STYLE
+from .run import save_atomically
+
+WALL = 120  # images on the page, the most suspicious
+WALL_STYLE = """
+.wall { display: grid; grid-template-columns: repeat(auto-fill, minmax(136px, 1fr)); gap: 10px; margin: 14px 0; }
+.wall figure { margin: 0; padding: 8px; font-size: .8rem; line-height: 1.35; }
+.wall img { width: 100%; height: 112px; object-fit: contain; display: block; }
+.wall b { color: var(--accent); } .wall .given { color: var(--bad); }
+.wall div { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; } .wall .path { color: var(--soft); font-size: .72rem; direction: rtl; }
+"""
+
+
+def write_report(findings, picture) -> Path:
+    """Write `report.html` into the findings' folder: the numbers, the histogram, who is taken for whom, duplicates, and a wall of images.
+
+    findings: an `errors.Findings`; picture(findings, row, pixels): a data URI of a row's image. Returns the path.
+    """
+    table, summary, text = findings.table, findings.summary, html.escape
+    low, high = summary["estimated_errors_interval"]
+    parts = [f"<h1>Suspicious labels in {text(summary['dataset'])}</h1>",
+             f"<p><strong>About {summary['estimated_errors']:.0f} of {len(table)} labels are probably wrong "
+             f"({summary['estimated_share']:.1%}; between {low:.0f} and {high:.0f}).</strong> The {(table['suspicion'] >= 0.5).sum()} images with a "
+             f"suspicion of 50 % or more are more likely wrong than right. Suspicion is an estimated probability, not a verdict: look before "
+             f"you change a label.</p><p class='meta'>{text(summary['recipe'])} &middot; {text(summary['device'])} &middot; lnl-kit {text(summary['versions']['lnl_kit'])}</p>"]
+    wrong = None if "true" not in table else (table["true"] != table["given"]).to_numpy()
+    for figure in (figures.suspicion_histogram(table["suspicion"].to_numpy(), wrong),
+                   figures.transition_heatmap(np.array(summary["transition_matrix"]), findings.classes, title="Estimated transition matrix",
+                                              subtitle="percent of the images that are probably of a class (row), by the label they were given")):
+        parts.append(f"<figure><div class='plot'>{plotly.io.to_html(figure, full_html=False, include_plotlyjs=len(parts) == 2, config={'displaylogo': False, 'responsive': True, 'plotlyServerURL': ''})}</div></figure>")
+    parts.append("<h2>Most often confused</h2>" + _table(("probably", "labelled", "images"), [(p["true"], p["given"], f"{p['images']:.1f}") for p in summary["confused_pairs"]]))
+    if summary["conflicting_duplicates"]:
+        parts.append("<h2>The same picture under several labels</h2>" + _table(("image", "label"), [(image, label) for group in summary["conflicting_duplicates"] for image, label in group]))
+    parts.append(f"<h2>The {min(WALL, len(table))} most suspicious</h2><div class='wall'>")
+    for row in table.head(WALL).to_dict("records"):
+        parts.append(f"<figure title='{text(row['because'], quote=True)}'><img loading='lazy' alt='' src='{picture(findings, row, 112)}'><div class='given'>given {text(row['given'])}</div>"
+                     f"<div>rather <b>{text(row['suggested'])}</b></div><div>suspicion {row['suspicion']:.0%}</div><div class='path'>{text(row['image'])}</div></figure>")
+    parts.append("</div>")
+    page = (f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>Suspicious labels in {text(summary['dataset'])}</title>"
+            f"<meta name='viewport' content='width=device-width, initial-scale=1'><link rel='icon' href='data:,'><style>{STYLE}{WALL_STYLE}</style></head>"
+            f"<body><main>{''.join(parts)}</main><script>{SORT}</script></body></html>\n")
+    path = findings.folder / "report.html"
+    save_atomically(path, page.encode("utf-8", "replace"))
+    return path
+
+
+def _table(head, rows) -> str:
+    """A table of text (HTML)."""
+    cells = "".join("<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row) + "</tr>" for row in rows)
+    return f"<div class='card'><table><thead><tr>{''.join(f'<th>{html.escape(h)}</th>' for h in head)}</tr></thead><tbody>{cells}</tbody></table></div>"

@@ -1,0 +1,148 @@
+// The wall of suspicious images: it shows what Python sends, and sends back what was pressed. Names are only ever text.
+const STYLE = `
+.lnl-review { font: 13px/1.4 system-ui, sans-serif; color: var(--jp-ui-font-color1, #1d2433); outline: none; }
+.lnl-review * { box-sizing: border-box; }
+.lnl-review:focus-within .now, .lnl-review:focus .now { border-color: #2f7fd0; box-shadow: 0 0 0 2px #2f7fd0; }
+.lnl-review .bar { display: flex; flex-wrap: wrap; gap: 8px 14px; align-items: center; margin: 6px 0; }
+.lnl-review .wall { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 8px; }
+.lnl-review .card { border: 2px solid var(--jp-border-color2, #c9d0dc); border-radius: 8px; padding: 6px; cursor: pointer; }
+.lnl-review .card.done { opacity: .62; }
+.lnl-review .card img { display: block; width: 100%; height: 112px; object-fit: contain; margin-bottom: 4px; }
+.lnl-review .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.lnl-review .given { color: #d9542b; } .lnl-review .suggested { color: #2f7fd0; font-weight: 600; }
+.lnl-review .soft { opacity: .72; font-size: 12px; }
+.lnl-review .why { opacity: .72; font-size: 11px; height: 2.6em; overflow: hidden; }
+.lnl-review .decision { font-weight: 600; min-height: 1.4em; }
+.lnl-review button, .lnl-review select { font: inherit; color: inherit; background: var(--jp-layout-color2, #f1f3f7);
+  border: 1px solid var(--jp-border-color2, #c9d0dc); border-radius: 5px; padding: 2px 8px; cursor: pointer; }
+.lnl-review button:disabled { opacity: .45; cursor: default; }
+.lnl-review select option { color: #1d2433; background: #fff; }
+.lnl-review .heat { border-collapse: collapse; margin: 4px 0 10px; width: auto; }
+.lnl-review .heat th { font-weight: 400; padding: 1px 6px; text-align: right; max-width: 110px; overflow: hidden;
+  text-overflow: ellipsis; white-space: nowrap; }
+.lnl-review .heat td { padding: 0; } .lnl-review .heat td button { width: 40px; border-radius: 0; padding: 3px 0; border-color: transparent; }
+.lnl-review .heat td button[aria-pressed="true"] { outline: 2px solid #2f7fd0; outline-offset: -2px; }
+.lnl-review details { margin: 4px 0; }
+`;
+const KEYS = { a: "accept", k: "keep", d: "drop", u: "unsure" };
+const HELP = "a accept the suggestion, k keep the label, d drop the image, u unsure, 0-9 or c another class, z undo, arrows move, " +
+  "Page Up and Page Down turn the page";
+
+function make(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function render({ model, el }) {
+  const style = make("style");
+  style.textContent = STYLE;
+  const root = make("div", "lnl-review");
+  root.tabIndex = 0;
+  root.setAttribute("role", "application");
+  root.setAttribute("aria-label", "Review of suspicious labels. " + HELP);
+  root.dataset.lmSuppressShortcuts = "true";  // keys pressed here are not JupyterLab's
+  const status = make("div", "bar status"), heat = make("details", "cells"), tools = make("div", "bar"), wall = make("div", "wall");
+  status.setAttribute("aria-live", "polite");
+  heat.open = true;
+  root.append(status, heat, tools, wall, make("div", "soft", HELP));
+  el.append(style, root);
+
+  const cards = () => model.get("cards"), classes = () => model.get("classes");
+  let cursor = model.get("cursor");
+  const send = (what) => model.send(what);
+  const decide = (action, label = "") => cards()[cursor] && send({ do: "decide", image: cards()[cursor].image, action, label });
+  const button = (text, title, press, off = false) => {
+    const node = make("button", "", text);
+    Object.assign(node, { title, disabled: off, onclick: (event) => { event.stopPropagation(); press(); root.focus({ preventScroll: true }); } });
+    return node;
+  };
+
+  function drawStatus() { status.textContent = model.get("status"); }
+
+  function drawTools() {
+    const page = model.get("page"), pages = model.get("pages"), filter = model.get("filter");
+    tools.replaceChildren(
+      button("‹", "previous page (Page Up)", () => send({ do: "page", page: page - 1 }), page === 0),
+      make("span", "", `page ${page + 1} of ${pages}`),
+      button("›", "next page (Page Down)", () => send({ do: "page", page: page + 1 }), page + 1 >= pages),
+      button("Undo", "take back the last decision (z)", () => send({ do: "undo" }), !model.get("undoable")));
+    if (filter.length) {
+      tools.append(make("span", "", `only ${classes()[filter[0]]} → ${classes()[filter[1]]}`),
+        button("Show all", "leave the filter", () => send({ do: "filter", filter: [] })));
+    }
+  }
+
+  function drawHeat() {
+    const counts = model.get("counts"), filter = model.get("filter"), most = Math.max(1, ...counts.flat());
+    const table = make("table", "heat"), head = make("tr");
+    head.append(make("th", "", "given ↓ suggested →"), ...classes().map((name) => make("th", "", name)));
+    table.append(head);
+    counts.forEach((row, given) => {
+      const line = make("tr");
+      line.append(make("th", "", classes()[given]));
+      row.forEach((count, suggested) => {
+        const cell = make("td");
+        if (given !== suggested && count) {
+          const chosen = filter.length > 0 && filter[0] === given && filter[1] === suggested;
+          const press = button(String(count), `${count} undecided: ${classes()[given]}, suggested ${classes()[suggested]}`,
+            () => send({ do: "filter", filter: chosen ? [] : [given, suggested] }));
+          press.style.background = `rgba(47, 127, 208, ${0.12 + 0.7 * count / most})`;
+          press.setAttribute("aria-pressed", String(chosen));
+          cell.append(press);
+        }
+        line.append(cell);
+      });
+      table.append(line);
+    });
+    heat.replaceChildren(make("summary", "", "What is taken for what: press a number to see those alone"), table);
+  }
+
+  function drawWall() {
+    wall.replaceChildren(...cards().map((card, i) => {
+      const node = make("div", "card" + (card.decision ? " done" : "") + (i === cursor ? " now" : ""));
+      node.dataset.image = card.image;
+      node.onclick = () => { cursor = i; drawWall(); root.focus({ preventScroll: true }); };
+      const picture = make("img");
+      Object.assign(picture, { src: card.src, alt: `image ${card.image}`, title: card.image });
+      const given = make("div", "name", "given "), suggested = make("div", "name", "rather ");
+      given.append(make("span", "given", card.given));
+      suggested.append(make("span", "suggested", card.suggested));
+      const choose = make("select");
+      choose.title = "another class (c)";
+      choose.append(make("option", "", "another class"), ...classes().map((name) => make("option", "", name)));
+      choose.onchange = () => { if (choose.selectedIndex) { cursor = i; decide("class", classes()[choose.selectedIndex - 1]); root.focus({ preventScroll: true }); } };
+      choose.onclick = (event) => event.stopPropagation();
+      const press = make("div", "bar");
+      for (const [key, action] of Object.entries(KEYS)) press.append(button(key, action, () => { cursor = i; decide(action); }));
+      node.append(picture, given, suggested, make("div", "soft", `suspicion ${(100 * card.suspicion).toFixed(0)} %`),
+        make("div", "why", card.because), make("div", "decision", card.decision), press, choose);
+      return node;
+    }));
+  }
+
+  root.onkeydown = (event) => {
+    if (event.target.tagName === "SELECT" || event.ctrlKey || event.metaKey || event.altKey) return;
+    const key = event.key, last = cards().length - 1, page = model.get("page");
+    const wide = Math.max(1, getComputedStyle(wall).gridTemplateColumns.split(" ").length);
+    const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: wide, ArrowUp: -wide };
+    if (KEYS[key]) decide(KEYS[key]);
+    else if (key in moves) { cursor = Math.min(last, Math.max(0, cursor + moves[key])); drawWall(); }
+    else if (key === "z") send({ do: "undo" });
+    else if (key === "c") wall.children[cursor]?.querySelector("select").focus();
+    else if (/^[0-9]$/.test(key) && classes()[+key] !== undefined) decide("class", classes()[+key]);
+    else if (key === "PageDown" && page + 1 < model.get("pages")) send({ do: "page", page: page + 1 });
+    else if (key === "PageUp" && page > 0) send({ do: "page", page: page - 1 });
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+
+  const drawAll = () => { cursor = model.get("cursor"); drawStatus(); drawTools(); drawHeat(); drawWall(); };
+  model.on("change:revision", drawAll);  // Python changes it last, so that all else has arrived
+  drawAll();
+  return () => model.off("change:revision", drawAll);
+}
+
+export default { render };

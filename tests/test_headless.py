@@ -1,0 +1,86 @@
+"""Widgets in notebooks that nobody looks at: nothing to answer, so nothing to wait for (nbclient#312).
+
+nbclient answers a kernel in the middle of a cell only where an Output widget asks it to, and may then wait for ever. Headless,
+the kit opens no widget at all; live, it opens none of that kind.
+"""
+
+import copy
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+
+from lnl_kit.reproduce import _kernel_of_this_python
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+CALLS = ("widgets.explore(", "widgets.NoiseLab(", "widgets.pick_run(", "widgets.beside_image(", "widgets.train(", "widgets.review(")
+WITH_WIDGETS = [p for p in NOTEBOOKS if any(call in c.source for c in nbformat.read(p, 4).cells for call in CALLS)]
+EVERY_WIDGET = """
+import numpy as np, plotly.graph_objects as go
+from lnl_kit import widgets
+def draw(rate=0.3):
+    return go.Figure(go.Bar(y=[rate]))
+display(widgets.explore(draw, rate=(0, 0.9, 0.1)))
+display(widgets.beside_image(go.Figure(go.Scatter(x=[0], y=[0], customdata=[0])), np.zeros((1, 1, 8, 8), np.uint8)))
+training = widgets.train("ce", epochs=1)
+display(training)
+run = training.result()
+display(widgets.NoiseLab("ce", epochs=1, rates=(0.0, 0.5)), widgets.pick_run(), widgets.histogram_by_epoch(run), widgets.decagon_by_epoch(run), widgets.inspect_images(run))
+import lnl_kit
+display(widgets.review(lnl_kit.find_errors("digits", noise="symmetric", rate=0.2, epochs=1).attrs["folder"]))
+"""
+
+
+class Recorder(nbclient.NotebookClient):
+    """Executes a notebook and remembers which widgets its kernel opened, by their model's name."""
+
+    opened: list
+
+    def handle_comm_msg(self, outs, msg, cell_index):
+        """What nbclient does with a widget's message, and a note of it."""
+        if msg["msg_type"] == "comm_open":
+            self.opened.append(msg["content"]["data"].get("state", {}).get("_model_name"))
+        return super().handle_comm_msg(outs, msg, cell_index)
+
+
+def execute(source, root, tmp_path, **environment):
+    """The names of the widgets that this cell opened."""
+    import os
+
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    with _kernel_of_this_python(root):
+        client = Recorder(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
+        client.opened = []
+        client.execute(env=os.environ | environment)
+    return client.opened, notebook
+
+
+def test_headless_no_widget_is_opened(tmp_path):
+    opened, notebook = execute(EVERY_WIDGET, tmp_path / "runs", tmp_path)
+    assert opened == []
+    kinds = {kind for output in notebook.cells[0].outputs for kind in output.get("data", {})}
+    assert "application/vnd.plotly.v1+json" in kinds and "application/vnd.jupyter.widget-view+json" not in kinds
+
+
+def test_live_no_output_widget_is_opened(tmp_path):
+    live = "import os; os.environ.pop('LNL_HEADLESS'); os.environ['JPY_SESSION_NAME'] = 'x'\n"
+    opened, _ = execute(live + EVERY_WIDGET, tmp_path / "runs", tmp_path)
+    assert "FloatSliderModel" in opened and "ButtonModel" in opened and "OutputModel" not in opened
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", WITH_WIDGETS, ids=lambda p: p.stem)
+def test_the_cells_with_widgets_run_twenty_times_without_a_hang(path, tmp_path):
+    import papermill
+
+    notebook, cells = nbformat.read(path, 4), []
+    for cell in notebook.cells:
+        again = 19 if cell.cell_type == "code" and any(call in cell.source for call in CALLS) else 0
+        cells += [cell] + [copy.deepcopy(cell) | {"id": f"{cell['id']}-{k}"} for k in range(again)]
+    notebook.cells = cells
+    nbformat.write(notebook, tmp_path / path.name)
+    with _kernel_of_this_python(tmp_path / "runs"):
+        papermill.execute_notebook(tmp_path / path.name, tmp_path / "done.ipynb", {"epochs": 1}, kernel_name="python3", cwd=path.parent,
+                                   progress_bar=False, execution_timeout=300)
+    assert sum(c.execution_count is not None for c in nbformat.read(tmp_path / "done.ipynb", 4).cells if c.cell_type == "code" and any(call in c.source for call in CALLS)) >= 20
