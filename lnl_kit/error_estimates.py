@@ -58,6 +58,17 @@ def estimate(probs: np.ndarray, given: np.ndarray, ranking: np.ndarray | None = 
     return Estimate(1 - posterior[rows, given], posterior, T, float(temperature), (float(min(low, counts[0])), float(max(high, counts[0]))))
 
 
+def disagreement(probs: np.ndarray, given: np.ndarray) -> Estimate:
+    """The same from predictions (N, K) of networks that were trained on the labels: their own beliefs lean towards what they were
+    told, so nothing is fitted; as many labels are taken to be wrong as differ from the predicted class."""
+    n, k, rows = len(given), probs.shape[1], np.arange(len(given))
+    share = (probs.argmax(1) != given).mean()
+    posterior = with_share(np.asarray(probs, np.float64), given, share)
+    T = posterior.T @ np.eye(k)[given] + PRIOR * np.eye(k)
+    around = 1.645 * np.sqrt(n * share * (1 - share))
+    return Estimate(1 - posterior[rows, given], posterior, T / T.sum(1, keepdims=True), 1.0, (float(max(0.0, n * share - around)), float(n * share + around)))
+
+
 def with_share(posterior: np.ndarray, given: np.ndarray, share: float) -> np.ndarray:
     """The posterior (N, K) after the odds of every given label were multiplied by one number, so that `share` of the labels are wrong."""
     rows = np.arange(len(given))

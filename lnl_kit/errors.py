@@ -20,7 +20,7 @@ import pandas as pd
 
 from . import data, folders
 from .cross_validation import CrossValidation, cross_validation
-from .error_estimates import Estimate, estimate
+from .error_estimates import Estimate, disagreement, estimate
 from .methods import METHODS
 from .run import save_atomically
 from .streams import Stream
@@ -78,7 +78,7 @@ def find_errors(dataset: str = "digits", method: str | list[str] | tuple[str, ..
     dataset: `folder:PATH` (or PATH), a built-in set, or one with a synthetic `noise` at a `rate` to try it on (the table then has a
         column `true`). A folder without `test/` is searched whole. labels, label_column, true_column, like, skip_bad: see `data.load`.
     method: names of methods, one or several, whose predictions are combined (geometric mean); `cross_validation`, which is not in
-        `lnl methods`, makes the estimates honest: without it they come from networks that have seen the labels.
+        `lnl methods`, makes the estimates honest: without it, as many labels count as wrong as the methods disagree with.
     score: recipe, or one score of the first method that ranks the images instead: probability (of the given label), clean_score
         (the method's own), trajectory (the probability's mean over the epochs kept), vicinal (its mean over unseen AutoAugment views).
     train_size: at most so many images; None = all. out: root of the run folders; the same call again loads what is finished and
@@ -117,8 +117,9 @@ def find_errors(dataset: str = "digits", method: str | list[str] | tuple[str, ..
     found, given = first.labels, first.labels["given"]
     n, classes = len(given), list(first.classes)
     probs = {name: run.arrays["train_probs"].astype(np.float64) for name, run in runs.items()}
-    estimates = estimate(probs.get("cross_validation", geometric_mean(probs.values())), given, geometric_mean([*probs.values(), *(
-        run.arrays["fitted_probs"] for run in runs.values() if "fitted_probs" in run.arrays)]), seed)
+    ranking = geometric_mean([*probs.values(), *(run.arrays["fitted_probs"] for run in runs.values() if "fitted_probs" in run.arrays)])
+    held_out = probs.get("cross_validation")
+    estimates = disagreement(ranking, given) if held_out is None else estimate(held_out, given, ranking, seed)
     suspicion = estimates.suspicion
     if score != "recipe":  # the same values, in the order of that score
         order = np.argsort(-single_score(first, score), kind="stable")
