@@ -101,15 +101,22 @@ def _controls(fns: list[Callable], figures: list[go.Figure],
 
 
 def _put(new: go.Figure, shown: go.FigureWidget) -> None:
-    """Show the new figure in place of the old one, its traces in place where they are of the same kinds."""
+    """Show the new figure in place of the old one, its traces in place where they are of the same kinds; only what differs is sent."""
     with shown.batch_update():
         if [t.type for t in shown.data] == [t.type for t in new.data]:
             for old, trace in zip(shown.data, new.data):
-                old.update(trace.to_plotly_json(), overwrite=True)
+                old.update(_changes(old, trace), overwrite=True)
         else:
             shown.data = []
             shown.add_traces(list(new.data))
-        shown.layout = new.layout
+        shown.layout.update(_changes(shown.layout, new.layout), overwrite=True)
+
+
+def _changes(old: object, new: object) -> dict[str, object]:
+    """The properties of a trace or layout that are not the same in a new one; None for those that it has not."""
+    before, after = old.to_plotly_json(), new.to_plotly_json()
+    same = type(old)._vals_equal
+    return {key: after.get(key) for key in {**before, **after} if key not in ("uid", "type") and not same(before.get(key), after.get(key))}
 
 
 def beside_image(figure: go.Figure, images, pixels: int = 128) -> object:

@@ -1,3 +1,5 @@
+import json
+
 import plotly.graph_objects as go
 import pytest
 
@@ -213,3 +215,24 @@ def test_the_noise_lab_trains_what_is_chosen_and_slides_without_training(tmp_pat
     assert "mae" in accuracy.layout.title.subtitle.text
     panel._menu.value = "ce"  # at once
     assert "ce" in accuracy.layout.title.subtitle.text and panel._menu.disabled is False
+
+
+def test_a_figure_put_in_place_of_another_is_that_figure():
+    """Whatever came or went: annotations, images, shapes, a title, an axis, a property of a trace."""
+    one = go.Figure(go.Scatter(x=[1, 2], y=[3, 4], marker=dict(color=["red", "blue"], size=9), text=["a", "b"]),
+                    layout=dict(title=dict(text="one", subtitle=dict(text="sub")), annotations=[dict(text="x", x=1, y=1)], xaxis=dict(range=[0, 1], title="x"), height=300))
+    two = go.Figure(go.Scatter(x=[5], y=[6], name="n"), layout=dict(title_text="two", images=[dict(source="data:,", x=0, y=0)], shapes=[dict(type="line", x0=0, x1=1)], yaxis_type="log"))
+    shown = go.FigureWidget(one)
+    for figure in (two, one, two, go.Figure(go.Bar(y=[1])), one):
+        widgets._put(figure, shown)
+        there, wanted = (without_empty(json.loads(f.to_json())) for f in (shown, figure))
+        for trace in there["data"]:
+            trace.pop("uid", None)
+        assert there == wanted
+
+
+def without_empty(value):
+    """A nest of dictionaries and lists without what holds nothing."""
+    if isinstance(value, dict):
+        return {k: w for k, v in value.items() if (w := without_empty(v)) not in ({}, [], None)}
+    return [without_empty(v) for v in value] if isinstance(value, list) else value
