@@ -20,7 +20,8 @@ const STYLE = `
 .lnl-review .heat { border-collapse: collapse; margin: 4px 0 10px; width: auto; }
 .lnl-review .heat th { font-weight: 400; padding: 1px 6px; text-align: right; max-width: 110px; overflow: hidden;
   text-overflow: ellipsis; white-space: nowrap; }
-.lnl-review .heat td { padding: 0; } .lnl-review .heat td button { width: 40px; border-radius: 0; padding: 3px 0; border-color: transparent; }
+.lnl-review .heat tr:first-child th + th { text-align: center; }
+.lnl-review .heat td { padding: 0; min-width: 40px; } .lnl-review .heat td button { width: 40px; border-radius: 0; padding: 3px 0; border-color: transparent; }
 .lnl-review .heat td button[aria-pressed="true"] { outline: 2px solid #2f7fd0; outline-offset: -2px; }
 .lnl-review details { margin: 4px 0; }
 `;
@@ -46,7 +47,7 @@ function render({ model, el }) {
   const status = make("div", "bar status"), heat = make("details", "cells"), tools = make("div", "bar"), wall = make("div", "wall");
   status.setAttribute("aria-live", "polite");
   heat.open = true;
-  root.append(status, heat, tools, wall, make("div", "soft", HELP));
+  root.append(status, tools, wall, make("div", "soft", HELP), heat);
   el.append(style, root);
 
   const cards = () => model.get("cards"), classes = () => model.get("classes");
@@ -77,7 +78,7 @@ function render({ model, el }) {
   function drawHeat() {
     const counts = model.get("counts"), filter = model.get("filter"), most = Math.max(1, ...counts.flat());
     const table = make("table", "heat"), head = make("tr");
-    head.append(make("th", "", "given ↓ suggested →"), ...classes().map((name) => make("th", "", name)));
+    head.append(make("th", "", "given, suggested →"), ...classes().map((name) => make("th", "", name)));
     table.append(head);
     counts.forEach((row, given) => {
       const line = make("tr");
@@ -122,13 +123,15 @@ function render({ model, el }) {
     }));
   }
 
+  const toCursor = () => wall.children[cursor]?.scrollIntoView({ block: "nearest" });
+
   root.onkeydown = (event) => {
     if (event.target.tagName === "SELECT" || event.ctrlKey || event.metaKey || event.altKey) return;
     const key = event.key, last = cards().length - 1, page = model.get("page");
     const wide = Math.max(1, getComputedStyle(wall).gridTemplateColumns.split(" ").length);
     const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: wide, ArrowUp: -wide };
     if (KEYS[key]) decide(KEYS[key]);
-    else if (key in moves) { cursor = Math.min(last, Math.max(0, cursor + moves[key])); drawWall(); }
+    else if (key in moves) { cursor = Math.min(last, Math.max(0, cursor + moves[key])); drawWall(); toCursor(); }
     else if (key === "z") send({ do: "undo" });
     else if (key === "c") wall.children[cursor]?.querySelector("select").focus();
     else if (/^[0-9]$/.test(key) && classes()[+key] !== undefined) decide("class", classes()[+key]);
@@ -139,7 +142,14 @@ function render({ model, el }) {
     event.stopPropagation();
   };
 
-  const drawAll = () => { cursor = model.get("cursor"); drawStatus(); drawTools(); drawHeat(); drawWall(); };
+  const drawAll = () => {
+    cursor = model.get("cursor");
+    drawStatus();
+    drawTools();
+    drawHeat();
+    drawWall();
+    if (root.contains(document.activeElement)) toCursor();  // not when it is first shown
+  };
   model.on("change:revision", drawAll);  // Python changes it last, so that all else has arrived
   drawAll();
   return () => model.off("change:revision", drawAll);
