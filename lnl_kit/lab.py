@@ -88,7 +88,7 @@ def train_rates(method: str = "ce", noise: str = "symmetric", rates: Sequence[fl
     """Train a loss-only method at all these noise rates at once.
 
     method: one of LOSSES. epochs, settings: of the recipe. train_size: at most so many training images, the same ones at every rate. on_epoch: called with what is
-    known after each epoch (probabilities of test images alone are new each time); a KeyboardInterrupt that it raises, or Ctrl-C, ends
+    known after each epoch (all but the training images' probabilities); a KeyboardInterrupt that it raises, or Ctrl-C, ends
     the training there. A finished lab is loaded when asked for again. Raises ValueError for bad input with one sentence.
     """
     if method not in LOSSES:
@@ -111,12 +111,19 @@ def train_rates(method: str = "ce", noise: str = "symmetric", rates: Sequence[fl
                       batch_size=recipe.batch_size, seed=seed, device=find_device(device))
     lab = Lab(method, noise, rates, source.classes, given, true, source.test_y.numpy(), np.empty((0, len(rates))), np.empty((0, len(rates))),
               np.empty(0), np.empty(0))
+    run, members, stopped = Run(folder, data=noisy, evaluator=None, model="small_cnn", seed=seed, progress=False), [], False
     try:
-        for _ in _epochs(lab, noisy, source.test_x, recipe, Run(folder, data=noisy, evaluator=None, model="small_cnn", seed=seed, progress=False)):
+        for members in _epochs(lab, noisy, source.test_x, recipe, run):
             if on_epoch:
                 on_epoch(lab)
     except KeyboardInterrupt:
-        return lab  # as of the last finished epoch
+        stopped = True  # as of the last finished epoch
+    if members:
+        started = time.perf_counter()
+        lab.train_probs = np.stack([predict([m], noisy.x, noisy, run.autocast).numpy() for m in members])
+        lab.seconds += time.perf_counter() - started
+    if stopped:
+        return lab
     file = io.BytesIO()
     np.savez_compressed(file, **{k: getattr(lab, k) for k in SAVED}, seconds=lab.seconds)
     save_atomically(folder / "lab.npz", file.getvalue())
@@ -132,7 +139,7 @@ def _load(path, method, noise, rates, classes) -> Lab:
 
 
 def _epochs(lab: Lab, noisy: NoisyData, test_x, recipe, run: Run):
-    """Train epoch by epoch, keeping `lab` up to date."""
+    """Train epoch by epoch, keeping `lab` up to date but for the training images' probabilities; yields the networks."""
     started, given = time.perf_counter(), torch.from_numpy(lab.given).to(noisy.device)
     first = run.network()
     stacked = Stacked([first] * len(lab.rates))  # the same start for all
@@ -153,15 +160,20 @@ def _epochs(lab: Lab, noisy: NoisyData, test_x, recipe, run: Run):
             optimizer.step()
         schedule.step()
         members = [stacked.member(n, first) for n in range(len(lab.rates))]  # one after the other they predict faster
-        test, seen = (np.stack([predict([m], x, noisy, run.autocast).numpy() for m in members]) for x in (test_x, noisy.x))
-        lab.test_probs, lab.train_probs = test, seen
-        wrong = lab.given != lab.true
-        with np.errstate(invalid="ignore"):
-            memorized = ((seen.argmax(2) == lab.given) & wrong).sum(1) / wrong.sum(1)
-        lab.test_accuracy = np.vstack([lab.test_accuracy, (test.argmax(2) == lab.test_true).mean(1)])
+        lab.test_probs = np.stack([predict([m], test_x, noisy, run.autocast).numpy() for m in members])
+        memorized = [_agreement(m, noisy, y, run) for m, y in zip(members, np.where(lab.given != lab.true, lab.given, -1))]
+        lab.test_accuracy = np.vstack([lab.test_accuracy, (lab.test_probs.argmax(2) == lab.test_true).mean(1)])
         lab.memorized = np.vstack([lab.memorized, memorized])
         lab.seconds = time.perf_counter() - started
-        yield epoch
+        yield members
+
+
+def _agreement(network, noisy: NoisyData, labels: np.ndarray, run: Run) -> float:
+    """How often the network predicts these labels (N,), where they are not -1; NaN where all are."""
+    at = np.flatnonzero(labels >= 0)
+    if not len(at):
+        return float("nan")
+    return float((predict([network], noisy.x[torch.from_numpy(at).to(noisy.x.device)], noisy, run.autocast).numpy().argmax(1) == labels[at]).mean())
 
 
 class _WithLabels:

@@ -90,6 +90,17 @@ def test_quality_by_hand():
     assert np.isnan(quality(np.zeros(3, bool), np.ones(3))["auc"])
 
 
+def test_cleanlab_is_given_the_same_probabilities():
+    pytest.importorskip("cleanlab")
+    from lnl_kit.error_measures import cleanlab_suspicions
+    T = 0.7 * np.eye(4) + 0.1
+    probs, given, true = predictions(2000, 4, T / T.sum(1, keepdims=True))
+    found = cleanlab_suspicions(probs, given)
+    own, (issues, called) = found["cleanlab self-confidence"][0], found["cleanlab find_label_issues"]
+    assert np.allclose(own, 1 - probs[np.arange(2000), given]) and (issues >= 0.5).mean() >= called > 0.1
+    assert quality(given != true, own)["auc"] > 0.9 and quality(given != true, issues)["auc"] > 0.9
+
+
 def test_every_image_is_ranked_also_what_would_be_the_test_set(quick, tmp_path):
     folder = photos(tmp_path / "photos")
     table = quick(folder)

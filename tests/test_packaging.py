@@ -41,7 +41,7 @@ def test_every_module_imported_by_the_package_is_a_dependency_or_comes_with_one(
     assert set(optional["large"]) < set(optional["test"])
     named = {re.split(r"[<>=\[]", d)[0] for d in PROJECT["project"]["dependencies"] + optional["large"] + optional["bench"]}
     comes_with = {"nbformat": "papermill", "nbclient": "papermill", "IPython": "ipywidgets",
-                  "mistune": "jupyterlab", "pygments": "jupyterlab", "ipykernel": "jupyterlab"}
+                  "mistune": "jupyterlab", "pygments": "jupyterlab", "ipykernel": "jupyterlab", "traitlets": "ipywidgets"}
     called = {"sklearn": "scikit-learn", "PIL": "Pillow"} | comes_with
     for file in (ROOT / "lnl_kit").rglob("*.py"):
         modules = imported(file) - sys.stdlib_module_names - {"lnl_kit"}

@@ -30,4 +30,4 @@ def suspicion_histogram(suspicion: np.ndarray, wrong: np.ndarray | None = None, 
                         hovertemplate="threshold %{x:.1%}: %{y:.1%} of %{customdata} images")
     fig.update_xaxes(title="suspicion", tickformat=".0%", range=[0, 1]).update_yaxes(title="images (log scale)", type="log")
     return layout(fig, "How suspicious are the labels?", f"about {suspicion.sum():.0f} of {len(suspicion)} labels are estimated to be wrong ({suspicion.mean():.1%})",
-                  height=320, barmode="stack", margin_r=70, yaxis2=dict(title="share of errors", tickformat=".0%", range=[0, 1.02], overlaying="y", side="right", showgrid=False))
+                  height=320, barmode="stack", margin_r=70, yaxis2=dict(title="share of errors", tickformat=".0%", range=[0, 1.02], tickvals=[0, 0.25, 0.5, 0.75, 1], overlaying="y", side="right", showgrid=False))
