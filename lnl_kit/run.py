@@ -252,7 +252,7 @@ class Run:
         self._restore(state)
         self._require_space(state)
         bar = tqdm(total=total, initial=state.done, desc=self.name, unit="epoch", file=sys.stderr, leave=False,
-                   disable=not self.progress, mininterval=0.2 if sys.stderr.isatty() else 10)
+                   disable=not self.progress or bool(os.environ.get("LNL_HEADLESS")), mininterval=0.2 if sys.stderr.isatty() else 10)
         with contextlib.closing(bar):
             for epoch in range(state.done, total):
                 torch.manual_seed(seed_of(self.seed, "epoch", epoch))
