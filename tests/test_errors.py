@@ -259,3 +259,18 @@ def test_the_environment_is_not_touched(quick, tmp_path):
     before = dict(os.environ)
     quick(photos(tmp_path / "photos"), report=False)
     assert dict(os.environ) == before
+
+
+def test_an_interrupted_search_goes_on_to_the_same_findings(quick, tmp_path):
+    folder, rows = photos(tmp_path / "photos"), []
+
+    def stop(so_far):
+        rows[:] = so_far
+        if len(so_far) == 2:
+            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        quick(folder, epochs=4, on_epoch=stop, out=tmp_path / "one")
+    assert len(rows) == 2 and not list((tmp_path / "one").rglob("errors.csv"))
+    resumed = quick(folder, epochs=4, out=tmp_path / "one")
+    whole = quick(folder, epochs=4, out=tmp_path / "other")
+    assert resumed.equals(whole)

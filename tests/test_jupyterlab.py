@@ -164,11 +164,14 @@ def test_every_notebook_opens_and_runs(lab, browser, tmp_path, path):
     notebook = nbformat.read(path, 4)
     first = next(c for c in notebook.cells if c.cell_type == "code")
     first.source = re.sub(r"^epochs = 0 ", "epochs = 1 ", first.source, flags=re.M)
-    notebook.cells.append(nbformat.v4.new_code_cell("print('the', 'end')"))
+    notebook.cells.append(nbformat.v4.new_code_cell("open('end', 'w').close()"))
     nbformat.write(notebook, tmp_path / "one.ipynb")
     page = run_all(browser, lab)
-    page.wait_for_selector("text=/^the end$/", state="attached", timeout=600_000)
-    time.sleep(2)
+    end = time.monotonic() + 600
+    while not (tmp_path / "end").exists():
+        page.wait_for_timeout(500)
+        assert time.monotonic() < end and page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    page.wait_for_timeout(2000)
     assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
     figures = page.locator(".js-plotly-plot")
     assert figures.count() >= 3 and not page.problems
