@@ -68,8 +68,8 @@ def open_notebook(browser, lab, name="one.ipynb"):
 def run_all(browser, lab, name="one.ipynb"):
     """The page of a notebook all of whose cells were started."""
     page = open_notebook(browser, lab, name)
-    page.click("text=Run", timeout=30_000)
-    page.click("text=Run All Cells", timeout=30_000)
+    page.click(".lm-MenuBar-itemLabel:text-is('Run')", timeout=30_000)
+    page.click(".lm-Menu-itemLabel:text-is('Run All Cells')", timeout=30_000)
     return page
 
 
