@@ -433,4 +433,4 @@ def review(findings) -> object:
         return Review(found)
     rows = found.table.head(12)
     heads = [f"{figures.plain(given)}, rather <b>{figures.plain(new)}</b>" for given, new in zip(rows["given"], rows["suggested"])]
-    return figures.image_row(found.dataset().x[rows["index"].to_numpy()].numpy(), heads, columns=6, title="The first page of the review", subtitle="open the notebook in JupyterLab to decide")
+    return figures.image_row(found.dataset().x[rows["index"].tolist()].numpy(), heads, columns=6, title="The first page of the review", subtitle="open the notebook in JupyterLab to decide")
