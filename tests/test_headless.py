@@ -77,7 +77,7 @@ def test_the_cells_with_widgets_run_twenty_times_without_a_hang(path, tmp_path):
     notebook, cells = nbformat.read(path, 4), []
     for cell in notebook.cells:
         again = 19 if cell.cell_type == "code" and any(call in cell.source for call in CALLS) else 0
-        cells += [cell] + [copy.deepcopy(cell) | {"id": f"{cell['id']}-{k}"} for k in range(again)]
+        cells += [cell] + [nbformat.from_dict(copy.deepcopy(cell) | {"id": f"{cell['id']}-{k}"}) for k in range(again)]
     notebook.cells = cells
     nbformat.write(notebook, tmp_path / path.name)
     with _kernel_of_this_python(tmp_path / "runs"):
