@@ -45,9 +45,7 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     add.add_argument("--seeds", default="0", help="separated by commas")
     add.add_argument("--dataset", default="digits", help="as for lnl train")
     add.add_argument("--preset", default="quick", help="as for lnl train")
-    add.add_argument("--labels", metavar="FILE.csv", help="as for lnl train")
-    add.add_argument("--label-column", help="as for lnl train")
-    add.add_argument("--true-column", help="as for lnl train")
+    add_label_flags(add)
     add.add_argument("--clean-share", type=float, help="as for lnl train")
     add.add_argument("--epochs", type=int, help="of every run; default the preset's")
     add.add_argument("--train-size", type=int, help="at most so many training images; default the preset's")
@@ -73,9 +71,7 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     add.add_argument("dataset", metavar="PATH", help="a folder of images (train/<class>/* or <class>/*), or a built-in data set")
     add.add_argument("--method", default="cross_validation", help="cross_validation and names of lnl methods, separated by commas, whose predictions are combined")
     add.add_argument("--score", default="recipe", help="recipe, or a single score of the first method: probability, clean_score, trajectory, vicinal")
-    add.add_argument("--labels", metavar="FILE.csv", help="as for lnl train")
-    add.add_argument("--label-column", help="as for lnl train")
-    add.add_argument("--true-column", help="as for lnl train: to measure how well it is done")
+    add_label_flags(add)
     add.add_argument("--noise", help="as for lnl train: to try it on labels made wrong")
     add.add_argument("--rate", type=float, help="as for lnl train")
     add.add_argument("--preset", default="demo", help="network and epochs, as for lnl train; always all images")
@@ -105,6 +101,13 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def add_label_flags(add: argparse.ArgumentParser) -> None:
+    """Where the labels stand, for every command that trains."""
+    add.add_argument("--labels", metavar="FILE.csv", help="given (and true) labels by path or index")
+    add.add_argument("--label-column", help="column of the given labels, or which human labels with --noise human")
+    add.add_argument("--true-column", help="column of the true labels, for measuring only")
+
+
 def add_train_flags(add: argparse.ArgumentParser, method: str | None) -> None:
     """The flags of `lnl train`, and those of the method's settings."""
     add.add_argument("method", choices=METHODS, metavar="METHOD", help=f"one of: {', '.join(METHODS)}")
@@ -116,9 +119,7 @@ def add_train_flags(add: argparse.ArgumentParser, method: str | None) -> None:
     add.add_argument("--model", help="network; default the preset's")
     add.add_argument("--train-size", type=int, help="at most so many training images; default the preset's")
     add.add_argument("--image-size", type=int, help="pixels a side; default the data set's")
-    add.add_argument("--labels", metavar="FILE.csv", help="given (and true) labels by path or index")
-    add.add_argument("--label-column", help="column of the given labels, or which human labels with --noise human")
-    add.add_argument("--true-column", help="column of the true labels, for measuring only")
+    add_label_flags(add)
     add.add_argument("--like", help="data set with the same classes whose noise, normalisation and cells apply")
     add.add_argument("--noisy-val", type=float, default=0.0, metavar="SHARE",
                      help="hold out a share with its given labels: an honest stopping rule")

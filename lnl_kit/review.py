@@ -127,12 +127,9 @@ class Review(anywidget.AnyWidget):
     def _card(self, n: int, made: dict) -> dict:
         row = self._table.iloc[n]
         action, label = made.get(row["image"], ("", ""))
-        return {"image": row["image"], "src": self._picture(row), "given": row["given"], "suggested": row["suggested"],
+        return {"image": row["image"], "src": picture(self._findings, row), "given": row["given"], "suggested": row["suggested"],
                 "suspicion": float(row["suspicion"]), "because": row["because"],
                 "decision": f"now {label}" if action in ("accept", "class") else WORDS.get(action, "")}
-
-    def _picture(self, row) -> str:
-        return picture(self._findings, row)
 
 
 def picture(findings: Findings, row, pixels: int = PIXELS) -> str:

@@ -69,4 +69,4 @@ def test_ten_rates_at_once_are_faster_than_ten_runs(tmp_path):
     started = time.perf_counter()
     for rate in lab.RATES:
         lnl_kit.train("ce", rate=rate, out=tmp_path, epochs=3, view="none", batch_size=64, progress=False)
-    assert (time.perf_counter() - started) / together.seconds > 1.3  # 1.499 for 4 epochs on two idle cores; a busy machine gives less
+    assert (time.perf_counter() - started) / together.seconds > 1.5  # 1.95 on two idle cores
