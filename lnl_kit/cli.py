@@ -66,11 +66,13 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     add.add_argument("--jobs", type=int, default=1, help="notebooks side by side, the CPU's threads shared among them")
     add.set_defaults(command=reproduce_command)
 
-    add = commands.add_parser("find-errors", help="which labels of an image folder are probably wrong; prints the folder of errors.csv and report.html",
-                              formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = commands.add_parser("find-errors", help="which labels of an image folder are probably wrong; prints the folder of errors.csv "
+                              "and report.html", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add.add_argument("dataset", metavar="PATH", help="a folder of images (train/<class>/* or <class>/*), or a built-in data set")
-    add.add_argument("--method", default="cross_validation", help="cross_validation and names of lnl methods, separated by commas, whose predictions are combined")
-    add.add_argument("--score", default="recipe", help="recipe, or a single score of the first method: probability, clean_score, trajectory, vicinal")
+    add.add_argument("--method", default="cross_validation",
+                     help="cross_validation and names of lnl methods, separated by commas, whose predictions are combined")
+    add.add_argument("--score", default="recipe",
+                     help="recipe, or a single score of the first method: probability, clean_score, trajectory, vicinal")
     add_label_flags(add)
     add.add_argument("--noise", help="as for lnl train: to try it on labels made wrong")
     add.add_argument("--rate", type=float, help="as for lnl train")

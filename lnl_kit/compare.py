@@ -41,7 +41,8 @@ def compare(methods: Sequence[str], noises: Sequence[tuple[str, float | None]], 
         from joblib import Parallel, delayed
         threads = max(1, (os.cpu_count() or 1) // jobs)
         done = Parallel(n_jobs=jobs, batch_size=1)(delayed(run_cell)(cell, i, threads, csv) for i, cell in enumerate(left))
-    rows = [row for row, _ in done if row] + [row for row in (measured.read(csv) if csv else []) if row.get("asked") in {asked(c) for c in cells} - {asked(c) for c in left}]
+    loaded = {asked(c) for c in cells} - {asked(c) for c in left}
+    rows = [row for row, _ in done if row] + [row for row in (measured.read(csv) if csv else []) if row.get("asked") in loaded]
     print_table(rows, methods)
     failed = [(cell, error) for cell, (_, error) in zip(left, done) if error]
     for cell, error in failed:
@@ -73,7 +74,8 @@ def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[di
     row = {"asked": asked(cell)} | run.summary
     if csv:
         measured.add(csv, row)
-    print(f"{name_of(cell)}: last {row['test_accuracy_last']:.3f}, best {row['test_accuracy_best']:.3f}, {row['seconds']:.0f} s", file=sys.stderr, flush=True)
+    print(f"{name_of(cell)}: last {row['test_accuracy_last']:.3f}, best {row['test_accuracy_best']:.3f}, {row['seconds']:.0f} s",
+          file=sys.stderr, flush=True)
     return row, None
 
 

@@ -71,7 +71,8 @@ def disagreement(probs: np.ndarray, given: np.ndarray) -> Estimate:
     posterior = with_share(np.asarray(probs, np.float64), given, share)
     T = posterior.T @ np.eye(k)[given] + PRIOR * np.eye(k)
     around = 1.645 * np.sqrt(n * share * (1 - share))
-    return Estimate(1 - posterior[rows, given], posterior, T / T.sum(1, keepdims=True), 1.0, (float(max(0.0, n * share - around)), float(n * share + around)))
+    interval = float(max(0.0, n * share - around)), float(n * share + around)
+    return Estimate(1 - posterior[rows, given], posterior, T / T.sum(1, keepdims=True), 1.0, interval)
 
 
 def with_share(posterior: np.ndarray, given: np.ndarray, share: float) -> np.ndarray:

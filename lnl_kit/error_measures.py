@@ -19,7 +19,8 @@ from .errors import find_errors, open_findings
 from .results import open_run
 from .train import train
 
-DIGITS = [(noise, rate, seed) for noise, rate in (("none", None), ("symmetric", 0.2), ("symmetric", 0.5), ("asymmetric", 0.4)) for seed in (0, 1, 2)]
+NOISES = (("none", None), ("symmetric", 0.2), ("symmetric", 0.5), ("asymmetric", 0.4))
+DIGITS = [(noise, rate, seed) for noise, rate in NOISES for seed in (0, 1, 2)]
 HUMAN = ("aggre", "random1", "worst")
 SIZE = 5000  # images of CIFAR-10N, as many as `--preset demo` takes
 CLEANLAB = {"folds": 5, "q": 0.0, "views": 0, "epochs": 28}  # cross-entropy, five folds; a few more images trained on than ours
@@ -48,25 +49,29 @@ def cleanlab_suspicions(probs: np.ndarray, given: np.ndarray) -> dict[str, tuple
 
     own = 1 - get_label_quality_scores(given, probs, method="self_confidence")
     issues = find_label_issues(given, probs)
-    return {"cleanlab self-confidence": (own, float(issues.mean())), "cleanlab find_label_issues": ((own + issues) / 2, float(issues.mean()))}
+    return {"cleanlab self-confidence": (own, float(issues.mean())),
+            "cleanlab find_label_issues": ((own + issues) / 2, float(issues.mean()))}
 
 
 def measure(cell: dict, beside_cleanlab: bool) -> None:
     """Add the rows of one cell: ours and, where asked, cleanlab's."""
-    label = {"dataset": "cifar10n" if cell.get("labels") else cell["dataset"], "labels": cell.get("label_column") or f"{cell['noise']} {cell['rate'] or 0:g}",
-             "noise": cell.get("noise"), "rate": cell.get("rate"), "seed": cell["seed"], "preset": cell["preset"], "train_images": cell.get("train_size")}
+    label = {"dataset": "cifar10n" if cell.get("labels") else cell["dataset"],
+             "labels": cell.get("label_column") or f"{cell['noise']} {cell['rate'] or 0:g}", "noise": cell.get("noise"),
+             "rate": cell.get("rate"), "seed": cell["seed"], "preset": cell["preset"], "train_images": cell.get("train_size")}
     table = find_errors(**cell)
     summary = open_findings(table.attrs["folder"]).summary
+    low, high = summary["estimated_errors_interval"]
     row = {"recipe": "lnl-kit", "minutes": summary["seconds"] / 60, "steps": steps(summary["runs"][0]), "device": summary["device"],
-           "low_share": summary["estimated_errors_interval"][0] / len(table), "high_share": summary["estimated_errors_interval"][1] / len(table)}
+           "low_share": low / len(table), "high_share": high / len(table)}
     save(label, cell, row | quality((table["true"] != table["given"]).to_numpy(), table["suspicion"].to_numpy()))
     if not beside_cleanlab:
         return
     run = train(cross_validation, settings_class=CrossValidation, split=False, **cell, **CLEANLAB)
     given = run.labels["given"]
+    cost = {"minutes": run.summary["seconds"] / 60, "steps": steps(run.folder), "device": run.summary["device"]}
     for name, (suspicion, called) in cleanlab_suspicions(run.arrays["train_probs"], given).items():
         found = quality(run.labels["true"] != given, suspicion) | {"estimated_share": called, "called_share": called}
-        save(label, cell, {"recipe": name, "minutes": run.summary["seconds"] / 60, "steps": steps(run.folder), "device": run.summary["device"]} | found)
+        save(label, cell, {"recipe": name} | cost | found)
 
 
 def steps(folder) -> int:
@@ -90,8 +95,8 @@ def main(argv: list[str]) -> int:
     if argv[:1] == ["digits"]:
         cells = [{"dataset": "digits", "noise": noise, "rate": rate, "seed": seed, "preset": "demo"} for noise, rate, seed in DIGITS]
     elif argv:
-        cells = [{"dataset": f"folder:{argv[0]}", "labels": f"{argv[0]}/cifar10n.csv", "label_column": column, "true_column": "clean", "seed": 0,
-                  "preset": "demo", "train_size": SIZE} for column in HUMAN]
+        cells = [{"dataset": f"folder:{argv[0]}", "labels": f"{argv[0]}/cifar10n.csv", "label_column": column, "true_column": "clean",
+                  "seed": 0, "preset": "demo", "train_size": SIZE} for column in HUMAN]
     else:
         print(__doc__)
         return 2

@@ -31,25 +31,33 @@ def write_report(findings, picture) -> Path:
     low, high = summary["estimated_errors_interval"]
     parts = [f"<h1>Suspicious labels in {text(summary['dataset'])}</h1>",
              f"<p><strong>About {summary['estimated_errors']:.0f} of {len(table)} labels are probably wrong "
-             f"({summary['estimated_share']:.1%}; between {low:.0f} and {high:.0f}).</strong> The {(table['suspicion'] >= 0.5).sum()} images with a "
-             f"suspicion of 50 % or more are more likely wrong than right. Suspicion is an estimated probability, not a verdict: look before "
-             f"you change a label.</p><p class='meta'>{text(summary['recipe'])} &middot; {text(summary['device'])} &middot; lnl-kit {text(summary['versions']['lnl_kit'])}</p>"]
+             f"({summary['estimated_share']:.1%}; between {low:.0f} and {high:.0f}).</strong> The {summary['called_errors']} images with "
+             "a suspicion of 50 % or more are more likely wrong than right. Suspicion is an estimated probability, not a verdict: look "
+             f"before you change a label.</p><p class='meta'>{text(summary['recipe'])} &middot; {text(summary['device'])} &middot; "
+             f"lnl-kit {text(summary['versions']['lnl_kit'])}</p>"]
     wrong = None if "true" not in table else (table["true"] != table["given"]).to_numpy()
-    for figure in (figures.suspicion_histogram(table["suspicion"].to_numpy(), wrong),
-                   figures.transition_heatmap(np.array(summary["transition_matrix"]), findings.classes, title="Estimated transition matrix",
-                                              subtitle="percent of the images that are probably of a class (row), by the label they were given")):
-        parts.append(f"<figure><div class='plot'>{plotly.io.to_html(figure, full_html=False, include_plotlyjs=len(parts) == 2, config={'displaylogo': False, 'responsive': True, 'plotlyServerURL': ''})}</div></figure>")
-    parts.append("<h2>Most often confused</h2>" + _table(("probably", "labelled", "images"), [(p["true"], p["given"], f"{p['images']:.1f}") for p in summary["confused_pairs"]]))
+    heatmap = figures.transition_heatmap(
+        np.array(summary["transition_matrix"]), findings.classes, title="Estimated transition matrix",
+        subtitle="percent of the images that are probably of a class (row), by the label they were given")
+    for figure in (figures.suspicion_histogram(table["suspicion"].to_numpy(), wrong), heatmap):
+        plot = plotly.io.to_html(figure, full_html=False, include_plotlyjs=figure is not heatmap,
+                                 config={"displaylogo": False, "responsive": True, "plotlyServerURL": ""})
+        parts.append(f"<figure><div class='plot'>{plot}</div></figure>")
+    pairs = [(p["true"], p["given"], f"{p['images']:.1f}") for p in summary["confused_pairs"]]
+    parts.append("<h2>Most often confused</h2>" + _table(("probably", "labelled", "images"), pairs))
     if summary["conflicting_duplicates"]:
-        parts.append("<h2>The same picture under several labels</h2>" + _table(("image", "label"), [(image, label) for group in summary["conflicting_duplicates"] for image, label in group]))
+        labelled = [(image, label) for group in summary["conflicting_duplicates"] for image, label in group]
+        parts.append("<h2>The same picture under several labels</h2>" + _table(("image", "label"), labelled))
     parts.append(f"<h2>The {min(WALL, len(table))} most suspicious</h2><div class='wall'>")
     for row in table.head(WALL).to_dict("records"):
-        parts.append(f"<figure title='{text(row['because'], quote=True)}'><img loading='lazy' alt='' src='{picture(findings, row, 112)}'><div class='given'>given {text(row['given'])}</div>"
-                     f"<div>rather <b>{text(row['suggested'])}</b></div><div>suspicion {row['suspicion']:.0%}</div><div class='path'>{text(row['image'])}</div></figure>")
+        parts.append(f"<figure title='{text(row['because'], quote=True)}'>"
+                     f"<img loading='lazy' alt='' src='{picture(findings, row, 112)}'><div class='given'>given {text(row['given'])}</div>"
+                     f"<div>rather <b>{text(row['suggested'])}</b></div><div>suspicion {row['suspicion']:.0%}</div>"
+                     f"<div class='path'>{text(row['image'])}</div></figure>")
     parts.append("</div>")
     page = (f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>Suspicious labels in {text(summary['dataset'])}</title>"
-            f"<meta name='viewport' content='width=device-width, initial-scale=1'><link rel='icon' href='data:,'><style>{STYLE}{WALL_STYLE}</style></head>"
-            f"<body><main>{''.join(parts)}</main><script>{SORT}</script></body></html>\n")
+            "<meta name='viewport' content='width=device-width, initial-scale=1'><link rel='icon' href='data:,'>"
+            f"<style>{STYLE}{WALL_STYLE}</style></head><body><main>{''.join(parts)}</main><script>{SORT}</script></body></html>\n")
     path = findings.folder / "report.html"
     save_atomically(path, page.encode("utf-8", "replace"))
     return path
@@ -58,4 +66,5 @@ def write_report(findings, picture) -> Path:
 def _table(head, rows) -> str:
     """A table of text (HTML)."""
     cells = "".join("<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row) + "</tr>" for row in rows)
-    return f"<div class='card'><table><thead><tr>{''.join(f'<th>{html.escape(h)}</th>' for h in head)}</tr></thead><tbody>{cells}</tbody></table></div>"
+    heads = "".join(f"<th>{html.escape(h)}</th>" for h in head)
+    return f"<div class='card'><table><thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table></div>"

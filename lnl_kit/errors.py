@@ -66,13 +66,15 @@ class Findings:
         source = self.dataset()
         before, now = dict(zip(self.table["image"], self.table["digest"])), dict(zip(names_of(source), digests_of(source)))
         new = [] if self.summary["asked"]["train_size"] else [i for i in now if i not in before]
-        return {"changed": [i for i in before if i in now and now[i] != before[i]], "removed": [i for i in before if i not in now], "new": new}
+        return {"changed": [i for i in before if i in now and now[i] != before[i]],
+                "removed": [i for i in before if i not in now], "new": new}
 
 
 def find_errors(dataset: str = "digits", method: str | list[str] | tuple[str, ...] = RECIPE, *, labels: str | None = None,
                 label_column: str | None = None, true_column: str | None = None, noise: str | None = None, rate: float | None = None,
                 preset: str = "demo", seed: int = 0, train_size: int | None = None, image_size: int | None = None, like: str | None = None,
-                score: str = "recipe", to: str | Path | None = None, out: str | Path | None = None, skip_bad: bool = False, report: bool = True, **ask) -> pd.DataFrame:
+                score: str = "recipe", to: str | Path | None = None, out: str | Path | None = None, skip_bad: bool = False,
+                report: bool = True, **ask) -> pd.DataFrame:
     """Every training image with the suspicion that its label is wrong, most suspicious first.
 
     dataset: `folder:PATH` (or PATH), a built-in set, or one with a synthetic `noise` at a `rate` to try it on (the table then has a
@@ -100,8 +102,8 @@ def find_errors(dataset: str = "digits", method: str | list[str] | tuple[str, ..
     if dataset.startswith("folder:"):
         dataset = f"folder:{Path(dataset[7:]).expanduser().absolute()}"
         noise = noise or "none"
-    asked = {"dataset": dataset, "labels": labels and str(Path(labels).absolute()), "label_column": label_column, "true_column": true_column,
-             "image_size": image_size, "like": like, "train_size": train_size}
+    asked = {"dataset": dataset, "labels": labels and str(Path(labels).absolute()), "label_column": label_column,
+             "true_column": true_column, "image_size": image_size, "like": like, "train_size": train_size}
     source = load(**asked, skip_bad=skip_bad)
     require_images(source, chosen)
     root = runs_root(out)
@@ -133,7 +135,8 @@ def find_errors(dataset: str = "digits", method: str | list[str] | tuple[str, ..
     other[np.arange(n), given] = -1
     suggested = other.argmax(1)
     table = pd.DataFrame({"index": found["index"], "path": None if source.paths is None else images, "given": [classes[k] for k in given],
-                          "suggested": [classes[k] for k in suggested], "suspicion": suspicion.round(6), "because": reasons(probs, given, classes, groups)})
+                          "suggested": [classes[k] for k in suggested], "suspicion": suspicion.round(6),
+                          "because": reasons(probs, given, classes, groups)})
     if found["true"] is not None:
         table["true"] = [classes[k] for k in found["true"]]
     for name, p in probs.items():
@@ -142,8 +145,15 @@ def find_errors(dataset: str = "digits", method: str | list[str] | tuple[str, ..
     order = np.argsort(-suspicion, kind="stable")
     table = table.iloc[order].reset_index(drop=True)
     table.insert(0, "rank", np.arange(1, n + 1))
-    folder = Path(to) if to else root / "errors" / safe(source.slug) / first.folder.parent.name / "-".join([first.folder.name, *([safe("-".join(chosen))] if tuple(chosen) != RECIPE else []), *([score] if score != "recipe" else [])])
-    summary = summarise(asked, chosen, score, preset, seed, runs, estimates, given, suspicion, classes, [[(images[i], classes[given[i]]) for i in g] for g in groups])
+    own = [*([] if tuple(chosen) == RECIPE else chosen), *([] if score == "recipe" else [score])]
+    folder = Path(to) if to else root / "errors" / safe(source.slug) / first.folder.parent.name / "-".join([first.folder.name, *own])
+    duplicates = [[(images[i], classes[given[i]]) for i in group] for group in groups]
+    summary = {
+        "dataset": re.sub(r"^folder:.*[/\\]", "", dataset), "images": n, "asked": asked, "preset": preset, "seed": seed,
+        "recipe": ", ".join([*chosen, *([score] if score != "recipe" else [])]), **numbers(estimates, given, suspicion, classes),
+        "conflicting_duplicates": duplicates, "runs": [str(run.folder) for run in runs.values()],
+        "seconds": sum(run.summary["seconds"] for run in runs.values()), "device": first.summary["device"], "versions": versions(),
+    }
     findings = write(Findings(folder, table, summary))
     if report:
         from .error_report import write_report
@@ -185,8 +195,8 @@ def require_images(source: data.Dataset, methods: list[str]) -> None:
     labels = source.given_labels if source.given_labels is not None else source.true_labels
     count = np.bincount(labels.numpy(), minlength=len(source.classes))
     if "cross_validation" in methods and (small := [f"{source.classes[k]} ({count[k]})" for k in np.flatnonzero(count < 3)]):
-        raise ValueError(f"{len(small)} of {len(count)} classes have fewer than 3 images, too few to judge their labels: {', '.join(small[:10])}; add "
-                         "images, or move these classes out of the folder")
+        raise ValueError(f"{len(small)} of {len(count)} classes have fewer than 3 images, too few to judge their labels: "
+                         f"{', '.join(small[:10])}; add images, or move these classes out of the folder")
 
 
 def names_of(source: data.Dataset) -> list[str]:
@@ -219,23 +229,21 @@ def reasons(probs: dict[str, np.ndarray], given: np.ndarray, classes: list[str],
             part.append(f"{who}: {classes[best]} {high:.0%}, the label {own:.0%}")
     for group in groups:
         for i in group:
-            parts[i].insert(0, f"the same picture is also labelled {', '.join(sorted({classes[k] for k in given[group]} - {classes[given[i]]}))}")
+            others = sorted({classes[k] for k in given[group]} - {classes[given[i]]})
+            parts[i].insert(0, f"the same picture is also labelled {', '.join(others)}")
     return ["; ".join(part) for part in parts]
 
 
-def summarise(asked, methods, score, preset, seed, runs, estimates: Estimate, given, suspicion, classes, groups) -> dict:
-    """What summary.json holds."""
+def numbers(estimates: Estimate, given: np.ndarray, suspicion: np.ndarray, classes: list[str]) -> dict:
+    """What summary.json says about all labels together."""
     counts = estimates.posterior.T @ np.eye(len(classes))[given]  # (K, K): images probably of a class (row), by given label
     T = counts / np.maximum(counts.sum(1, keepdims=True), 1e-12)
     pairs = sorted(((counts[t, g], t, g) for t in range(len(classes)) for g in range(len(classes)) if t != g), reverse=True)
-    first = next(iter(runs.values()))
     return {
-        "dataset": re.sub(r"^folder:.*[/\\]", "", asked["dataset"]), "images": len(given), "asked": asked, "recipe": ", ".join([*methods, *([score] if score != "recipe" else [])]), "preset": preset, "seed": seed,
-        "estimated_errors": float(suspicion.sum()), "estimated_errors_interval": list(estimates.interval), "temperature": estimates.temperature, "estimated_share": float(suspicion.mean()),
-        "called_errors": int((suspicion >= 0.5).sum()), "transition_matrix": T.round(6).tolist(), "classes": classes,
+        "estimated_errors": float(suspicion.sum()), "estimated_errors_interval": list(estimates.interval),
+        "estimated_share": float(suspicion.mean()), "called_errors": int((suspicion >= 0.5).sum()), "temperature": estimates.temperature,
+        "transition_matrix": T.round(6).tolist(), "classes": classes,
         "confused_pairs": [{"true": classes[t], "given": classes[g], "images": round(float(c), 2)} for c, t, g in pairs[:10] if c >= 0.5],
-        "conflicting_duplicates": groups, "runs": [str(run.folder) for run in runs.values()],
-        "seconds": sum(run.summary["seconds"] for run in runs.values()), "device": first.summary["device"], "versions": versions(),
     }
 
 
@@ -254,6 +262,6 @@ def open_findings(folder: str | Path) -> Findings:
     if not (folder / "errors.csv").is_file() or not (folder / "summary.json").is_file():
         raise FileNotFoundError(f"{folder} holds no findings (errors.csv and summary.json): `lnl find-errors` prints the folder of its own")
     table = pd.read_csv(folder / "errors.csv", dtype=str, keep_default_na=False)
-    table["suspicion"], table["rank"], table["index"] = table["suspicion"].astype(float), table["rank"].astype(int), table["index"].astype(int)
+    table = table.astype({"suspicion": float, "rank": int, "index": int})
     table["image"] = table["path"].where(table["path"] != "", table["index"].astype(str))
     return Findings(folder, table, json.loads((folder / "summary.json").read_text()))

@@ -87,9 +87,10 @@ def train_rates(method: str = "ce", noise: str = "symmetric", rates: Sequence[fl
                 out=None, device: str = "auto", **settings) -> Lab:
     """Train a loss-only method at all these noise rates at once.
 
-    method: one of LOSSES. epochs, settings: of the recipe. train_size: at most so many training images, the same ones at every rate. on_epoch: called with what is
-    known after each epoch (all but the training images' probabilities); a KeyboardInterrupt that it raises, or Ctrl-C, ends
-    the training there. A finished lab is loaded when asked for again. Raises ValueError for bad input with one sentence.
+    method: one of LOSSES. epochs, settings: of the recipe. train_size: at most so many training images, the same ones at every
+    rate. on_epoch: called with what is known after each epoch (all but the training images' probabilities); a KeyboardInterrupt
+    that it raises, or Ctrl-C, ends the training there. A finished lab is loaded when asked for again. Raises ValueError for bad
+    input with one sentence.
     """
     if method not in LOSSES:
         raise ValueError(f"method {method!r} cannot be trained at many rates at once, only those that change the loss alone: {', '.join(LOSSES)}")
@@ -107,8 +108,8 @@ def train_rates(method: str = "ce", noise: str = "symmetric", rates: Sequence[fl
     if (folder / "lab.npz").exists():
         return _load(folder / "lab.npz", method, noise, rates, source.classes)
     folder.mkdir(parents=True, exist_ok=True)
-    noisy = NoisyData(source.x[torch.from_numpy(index)], torch.from_numpy(given[0]), source.classes, mean=source.mean, std=source.std, like=source.like,
-                      batch_size=recipe.batch_size, seed=seed, device=find_device(device))
+    noisy = NoisyData(source.x[torch.from_numpy(index)], torch.from_numpy(given[0]), source.classes, mean=source.mean, std=source.std,
+                      like=source.like, batch_size=recipe.batch_size, seed=seed, device=find_device(device))
     lab = Lab(method, noise, rates, source.classes, given, true, source.test_y.numpy(), np.empty((0, len(rates))), np.empty((0, len(rates))),
               np.empty(0), np.empty(0))
     run, members, stopped = Run(folder, data=noisy, evaluator=None, model="small_cnn", seed=seed, progress=False), [], False

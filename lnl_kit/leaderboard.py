@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 FILES = ("digits", "cifar10n")  # of data/measured
 FIVE = ("nrd", "pu_distill", "label_confidence", "flywheel", "robust_features")  # the five papers' methods
-TWO_NETWORKS = ("label_confidence", "flywheel", "co_teaching", "co_teaching_plus", "jocor", "elr_plus", "dividemix", "unicon")  # trained side by side
+TWO_NETWORKS = ("label_confidence", "flywheel", "co_teaching", "co_teaching_plus", "jocor", "elr_plus", "dividemix",
+                "unicon")  # trained side by side
 FAMILIES = {"the five papers": FIVE,
             "a loss": ("ce", "mae", "bootstrap_soft", "bootstrap_hard", "label_smoothing", "sce", "imae", "gce", "nce_rce", "js", "gjs",
                        "mixup", "cores", "elr"),
@@ -60,7 +61,8 @@ def board(found: pd.DataFrame, setting: str, dataset: str = "digits", preset: st
         there = "; ".join(sorted({f"{d} {p} {s}" for d, p, s in zip(found.dataset, found.preset, found.setting)})) if len(found) else "nothing yet"
         raise ValueError(f"nothing was measured on {dataset} under {preset} at {setting}: there is {there}")
     by = chosen.groupby("method")
-    table = pd.DataFrame({"last": by["test_accuracy_last"].mean(), "spread": by["test_accuracy_last"].std(), "best": by["test_accuracy_best"].mean(),
+    last = by["test_accuracy_last"]
+    table = pd.DataFrame({"last": last.mean(), "spread": last.std(), "best": by["test_accuracy_best"].mean(),
                           "memorized": by["memorized_last"].mean(), "ece": by["test_ece_last"].mean(), "auc": by["selection_auc_last"].mean(),
                           "cost": by["cost"].mean(), "seeds": by["seed"].nunique(), "uses": by["uses"].first()})
     table["uses"] = table["uses"].map(lambda told: ", ".join(told) if isinstance(told, list) else told or "")

@@ -86,7 +86,8 @@ table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabu
 th, td { padding: 5px 12px; text-align: right; border: 0; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #c9d0dc; }
 table.sortable thead th { cursor: pointer; } table.sortable thead th:hover { color: var(--accent); }
-.thumb { height: 64px; border: 1px solid var(--line); border-radius: 4px; margin: 2px; background: #fff; } .thumbs { text-align: left; min-width: 300px; }
+.thumb { height: 64px; border: 1px solid var(--line); border-radius: 4px; margin: 2px; background: #fff; }
+.thumbs { text-align: left; min-width: 300px; }
 .status { font-weight: 600; } .finished { color: var(--good); } .failed { color: var(--bad); }
 .error { border: 1px solid #efc4c0; background: #fdf3f2; border-radius: 10px; padding: 10px 16px;
   margin: 14px 0; overflow-x: auto; } .error pre { padding: 6px 0; }
@@ -116,8 +117,9 @@ def write_page(notebook: Path, record: dict) -> list[dict]:
     cells = [c for c in nbformat.read(notebook, as_version=4).cells
              if "papermill-error-cell-tag" not in c.metadata.get("tags", ())]
     record.update(_opening(cells, notebook.stem))
-    record["headline"] = " ".join(_plain(o.text).strip().split("\n")[0] for c in cells if "headline" in c.metadata.get("tags", ()) for o in c.get("outputs", ())
-                                  if o.output_type == "stream" and o.name == "stdout")
+    printed = (o for c in cells if "headline" in c.metadata.get("tags", ()) for o in c.get("outputs", ())
+               if o.output_type == "stream" and o.name == "stdout")
+    record["headline"] = " ".join(_plain(o.text).strip().split("\n")[0] for o in printed)
     heading, seen, figures, body = record["title"], 0, [], []
     for cell in cells:
         if cell.cell_type == "markdown":
@@ -177,7 +179,8 @@ def _batch(grid: list[tuple[dict, list[dict]]]) -> list[str]:
     for record, figures in grid:
         page = f"{record['notebook']}.html"
         given = ", ".join(f"{name}={value}" for name, value in record["parameters"].items())
-        small = "".join(f'<a href="{page}"><img class="thumb" loading="lazy" src="png/{f["id"]}.png" alt="{html.escape(_text(f["caption"]))}"></a>' for f in figures)
+        small = "".join(f'<a href="{page}"><img class="thumb" loading="lazy" src="png/{f["id"]}.png" '
+                        f'alt="{html.escape(_text(f["caption"]))}"></a>' for f in figures)
         rows.append(f'<tr><th><a href="{page}">{inline(record["title"])}</a></th><td><code>{html.escape(given)}</code></td>'
                     f'<td class="status {record["status"]}">{record["status"]}</td><td>{duration(record["seconds"])}</td>'
                     f'<td>{html.escape(record["headline"])}</td><td class="thumbs">{small}</td></tr>')

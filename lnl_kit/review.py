@@ -116,9 +116,10 @@ class Review(anywidget.AnyWidget):
         np.add.at(counts, (suspects["given"].map(at).to_numpy(int), suspects["suggested"].map(at).to_numpy(int)), 1)
         changed = sum(action in ("accept", "class") for action, _ in made.values())
         since = ", ".join(f"{len(images)} {what}" for what, images in self._since.items() if images)
-        since = f"The images are not those that were searched ({since}); changed and removed ones are left out, find errors again. " if since else ""
+        warning = f"The images are not those that were searched ({since}); changed and removed ones are left out, find errors again. "
+        done = f"{len(made)} decided, {changed} relabelled; about {left:.0f} errors left among {int(waiting.sum())} images"
         with self.hold_sync():
-            self.status = f"{self._problem}{since}{len(made)} decided, {changed} relabelled; about {left:.0f} errors left among {int(waiting.sum())} images"
+            self.status = f"{self._problem}{warning if since else ''}{done}"
             self.counts, self.undoable = counts.tolist(), bool(made)
             self.pages = max(1, -(-len(listed) // PAGE))
             self.cards = [self._card(int(n), made) for n in listed[self.page * PAGE:(self.page + 1) * PAGE]]

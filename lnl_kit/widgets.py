@@ -155,7 +155,8 @@ class Training:
     def __init__(self, work: Callable[[Callable], object], epochs: int, draw: Callable[[object], go.Figure],
                  so_far: Callable[[object], object] = lambda result: result, after: Callable[[object], None] | None = None):
         """work(on_epoch): trains, calls on_epoch(so far) after each epoch, and returns the result; a KeyboardInterrupt raised there
-        ends it. draw(so far): the curves. so_far(result): what on_epoch would have been given last, of a result that was loaded. after(result): called at the end."""
+        ends it. draw(so far): the curves. so_far(result): what on_epoch would have been given last, of a result that was loaded.
+        after(result): called at the end."""
         self._draw, self._epochs, self._stop, self._problem, self._last = draw, epochs, threading.Event(), None, None
         self._so_far, self._after, self._done, self._value, self._count = so_far, after, threading.Event(), None, 0
         if not live():
@@ -225,8 +226,13 @@ class Training:
         if self._last is not None:
             _put(self._draw(self._last), self._figure)
         self._button.disabled = True
-        words = "stopped" if self._stop.is_set() and self._count < self._epochs else "finished"
-        self._line.value = f"{type(self._problem).__name__}: {self._problem}" if self._problem else f"{words} after {self._count} epochs" if self._count else "loaded"
+        if self._problem:
+            self._line.value = f"{type(self._problem).__name__}: {self._problem}"
+        elif self._count:
+            early = self._stop.is_set() and self._count < self._epochs
+            self._line.value = f"{'stopped' if early else 'finished'} after {self._count} epochs"
+        else:
+            self._line.value = "loaded"
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
@@ -297,7 +303,8 @@ class NoiseLab:
         import ipywidgets
 
         self._menu = ipywidgets.Dropdown(options=methods, value=method, description="method", disabled=True)
-        self._slider = ipywidgets.SelectionSlider(options=[(f"{r:.0%}", r) for r in rates], value=self._rate, description="noise rate", continuous_update=False)
+        self._slider = ipywidgets.SelectionSlider(options=[(f"{r:.0%}", r) for r in rates], value=self._rate, description="noise rate",
+                                                  continuous_update=False)
         self._place, self._shown = ipywidgets.VBox(), [go.FigureWidget() for _ in self._draw]
         self._menu.observe(self._choose, "value")
         self._slider.observe(self._redraw, "value")
@@ -433,4 +440,5 @@ def review(findings) -> object:
         return Review(found)
     rows = found.table.head(12)
     heads = [f"{figures.plain(given)}, rather <b>{figures.plain(new)}</b>" for given, new in zip(rows["given"], rows["suggested"])]
-    return figures.image_row(found.dataset().x[rows["index"].tolist()].numpy(), heads, columns=6, title="The first page of the review", subtitle="open the notebook in JupyterLab to decide")
+    images = found.dataset().x[rows["index"].tolist()].numpy()
+    return figures.image_row(images, heads, columns=6, title="The first page of the review", subtitle="open the notebook in JupyterLab to decide")
