@@ -211,8 +211,12 @@ def _labels_of(raw: _Raw, table, label_column: str | None, true_column: str | No
 
 def _folder(path: Path, cache: Path, image_size: int | None, like: str | None, split: bool) -> _Raw:
     """Every image of the folder; the class of one that cannot be used is -1."""
-    files, notes = folders.scan(path, split)
-    names = sorted({f.label for f in files if not f.test})
+    files, notes = folders.scan(path)
+    first_test = sum(not f.test for f in files)
+    lent = not split and not any(f.path.startswith("test/") for f in files)  # what was split off is for training too
+    n = len(files) if lent else first_test
+    notes += ["the test images are training images as well"] * lent
+    names = sorted({f.label for f in files[:n]})
     if like:
         lacking, strange = sorted(set(CLASSES[like]) - set(names)), sorted(set(names) - set(CLASSES[like]))
         if lacking or strange:
@@ -226,10 +230,10 @@ def _folder(path: Path, cache: Path, image_size: int | None, like: str | None, s
                 for f in files if f.label not in number]
     problems += [Problem("unreadable images", files[i].path, why) for i, why in pixels.unreadable.items()]
     y[list(pixels.unreadable)] = -1
-    n = sum(not f.test for f in files)
+    train, test = slice(n), slice(first_test, None)
     paths = [f.path for f in files]
-    return _Raw(tuple(names), pixels.x[:n], y[:n], pixels.x[n:], y[n:], pixels.digests[:n],
-                pixels.digests[n:], paths[:n], paths[n:], tuple(problems),
+    return _Raw(tuple(names), pixels.x[train], y[train], pixels.x[test], y[test], pixels.digests[train],
+                pixels.digests[test], paths[train], paths[test], tuple(problems),
                 tuple(notes + [pixels.note] * bool(pixels.note)))
 
 

@@ -20,7 +20,7 @@ from .results import open_run
 from .train import train
 
 NOISES = (("none", None), ("symmetric", 0.2), ("symmetric", 0.5), ("asymmetric", 0.4))
-DIGITS = [(noise, rate, seed) for noise, rate in NOISES for seed in (0, 1, 2)]
+SEEDS = (0, 1, 2)
 HUMAN = ("aggre", "random1", "worst")
 SIZE = 5000  # images of CIFAR-10N, as many as `--preset demo` takes
 CLEANLAB = {"folds": 5, "q": 0.0, "views": 0, "epochs": 28}  # cross-entropy, five folds; a few more images trained on than ours
@@ -93,10 +93,11 @@ def asked(cell: dict, recipe: str) -> str:
 def main(argv: list[str]) -> int:
     """Measure `digits`, or a folder of CIFAR-10 as JPEG with cifar10n.csv in it."""
     if argv[:1] == ["digits"]:
-        cells = [{"dataset": "digits", "noise": noise, "rate": rate, "seed": seed, "preset": "demo"} for noise, rate, seed in DIGITS]
+        cells = [{"dataset": "digits", "noise": noise, "rate": rate, "seed": seed, "preset": "demo"}
+                 for noise, rate in NOISES for seed in SEEDS]
     elif argv:
         cells = [{"dataset": f"folder:{argv[0]}", "labels": f"{argv[0]}/cifar10n.csv", "label_column": column, "true_column": "clean",
-                  "seed": 0, "preset": "demo", "train_size": SIZE} for column in HUMAN]
+                  "seed": seed, "preset": "demo", "train_size": SIZE} for seed in SEEDS for column in HUMAN]
     else:
         print(__doc__)
         return 2

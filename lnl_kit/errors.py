@@ -22,9 +22,10 @@ from . import data, folders
 from .cross_validation import CrossValidation, cross_validation
 from .error_estimates import Estimate, disagreement, estimate
 from .methods import METHODS
+from .presets import resolve
 from .run import save_atomically
 from .streams import Stream
-from .train import json_bytes, runs_root, safe, train, versions
+from .train import default_noise, json_bytes, runs_root, safe, train, versions
 from .vicinal import vicinal_ensemble
 
 RECIPE = ("cross_validation",)  # chosen by measurement: see notebook 40
@@ -102,8 +103,11 @@ def find_errors(dataset: str = "digits", method: str | list[str] | tuple[str, ..
     if dataset.startswith("folder:"):
         dataset = f"folder:{Path(dataset[7:]).expanduser().absolute()}"
         noise = noise or "none"
+    noise, rate = default_noise(noise, rate, labels, dataset)
     asked = {"dataset": dataset, "labels": labels and str(Path(labels).absolute()), "label_column": label_column,
              "true_column": true_column, "image_size": image_size, "like": like, "train_size": train_size}
+    plan = resolve(preset, chosen[0], CrossValidation, dataset=like or dataset.partition(":")[0], noise=noise, rate=rate)
+    asked["image_size"] = image_size = image_size or plan.image_size  # as in training: every image is decoded once
     source = load(**asked, skip_bad=skip_bad)
     require_images(source, chosen)
     root = runs_root(out)

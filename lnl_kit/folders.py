@@ -47,12 +47,11 @@ class Pixels(NamedTuple):
 
 # ---------------------------------------------------------------- which images there are
 
-def scan(folder: Path, split: bool = True) -> tuple[list[File], list[str]]:
+def scan(folder: Path) -> tuple[list[File], list[str]]:
     """The images of `folder`, training images first, each part sorted by class, then by file name.
 
     Layout: `train/<class>/*` and `test/<class>/*`; without `test/`, 20 % are split off, stratified, seed 0;
     without `train/` too, the classes may lie in the folder itself: `<class>/*`. Returns (files, notes).
-    split=False: what is split off stays among the training images too, so that these are all there are.
     A class is a folder with at least one image. Raises FileNotFoundError or ValueError where there are none.
     """
     if not folder.is_dir():
@@ -78,8 +77,8 @@ def scan(folder: Path, split: bool = True) -> tuple[list[File], list[str]]:
         rows = stratified_split(np.array([number[f.label] for f in train]), n_test, seed=0)
         test = [train[i]._replace(test=True) for i in rows[1]]
         notes.append(f"no test folder: {n_test} of {len(train)} images (20 %, stratified, seed 0) "
-                     f"are the test set{'' if split else ', and training images as well'}")
-        train = [train[i] for i in rows[0]] if split else train
+                     f"are the test set")
+        train = [train[i] for i in rows[0]]
     return train + test, notes
 
 

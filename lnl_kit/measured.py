@@ -35,6 +35,8 @@ def parse(text: str):
     """A cell as a number, list or dictionary, None where empty, else the text."""
     if text == "":
         return None
+    if text in ("nan", "inf", "-inf"):
+        return float(text)
     try:
         return json.loads(text)  # numbers, and the lists and dictionaries that `add` wrote
     except ValueError:

@@ -193,7 +193,7 @@ def find_method(method, settings_class):
 
 
 def default_noise(noise, rate, labels, dataset):
-    """Noise and rate as asked for, with design's defaults; combinations that contradict are refused."""
+    """Noise and rate as asked for, with their defaults; combinations that contradict are refused."""
     if dataset in OWN_NOISE and noise not in (None, "none"):
         raise ValueError(f"noise {noise} on {dataset}: its labels are wrong by themselves and the truth is unknown, so "
                          "its noise is none")

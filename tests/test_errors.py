@@ -148,6 +148,29 @@ def test_names_of_every_kind_come_through_files_page_and_labels(quick, tmp_path)
     assert all(given[i] == g for i, g in zip(table["image"][6:], table["given"][6:]))
 
 
+def test_every_image_is_decoded_once_whatever_is_asked_of_a_folder(quick, tmp_path, monkeypatch):
+    """Searched whole, opened again for the review, and split for training: from one cache, at the size of the training."""
+    from lnl_kit import folders
+    folder, decoded = photos(tmp_path / "photos", size=48), []
+    original = folders.decode_files
+    monkeypatch.setattr(folders, "decode_files", lambda paths, *rest: decoded.extend(paths) or original(paths, *rest))
+    table = quick(folder)
+    findings = errors.open_findings(table.attrs["folder"])
+    assert findings.dataset().x.shape == (24, 3, 32, 32) and not any(findings.changed().values())
+    train_and_test = data.load(f"folder:{folder}", image_size=32)
+    assert len(train_and_test.x) == 19 and len(train_and_test.test_x) == 5 and set(train_and_test.paths) <= set(table["path"])
+    assert sorted(decoded) == sorted(folder.rglob("*.png"))
+
+
+def test_an_unreadable_image_is_reported_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("LNL_DATA", str(tmp_path / "cache"))
+    folder = photos(tmp_path / "photos")
+    for image in folder.rglob("00*.png"):
+        image.write_bytes(b"no image")
+    with pytest.raises(ValueError, match="unreadable images: 20;"):
+        data.load(f"folder:{folder}", split=False)
+
+
 def test_a_read_only_folder_works_and_is_left_as_it_was(quick, tmp_path):
     folder = photos(tmp_path / "photos")
     before = sorted((str(p), p.stat().st_mtime_ns) for p in folder.rglob("*"))

@@ -11,13 +11,13 @@ def test_rows_are_added_replaced_and_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr(measured, "FOLDER", tmp_path)
     assert measured.read("t") == []
     row = {"method": "ce", "dataset": "digits", "noise": "symmetric", "rate": 0.5, "seed": 0, "uses": ["true T"],
-           "test_accuracy_last": 0.5, "top5": None}
+           "test_accuracy_last": 0.5, "top5": None, "ece_last": float("nan")}
     measured.add("t", row)
     measured.add("t", row | {"seed": 1})
     measured.add("t", row | {"test_accuracy_last": 0.75})
     rows = measured.read("t")
     assert [(r["seed"], r["test_accuracy_last"]) for r in rows] == [(1, 0.5), (0, 0.75)]
-    assert rows[0]["uses"] == ["true T"] and rows[0]["top5"] is None and rows[0]["method"] == "ce"
+    assert np.isnan(rows[0]["ece_last"]) and rows[0]["uses"] == ["true T"] and rows[0]["top5"] is None and rows[0]["method"] == "ce"
 
 
 def test_a_sweep_computes_what_is_missing_and_nothing_twice(tmp_path, monkeypatch):
