@@ -11,7 +11,7 @@ STAMP := .venv/.installed
 help:
 	@echo "make reproduce   run every notebook on the embedded data; figures in runs/reproduce/index.html"
 	@echo "make lab         open JupyterLab on the notebooks"
-	@echo "make test        the test suite (a few minutes)"
+	@echo "make test        the test suite (about a quarter of an hour on two cores)"
 	@echo "make test-slow   the tests that take longer: learning at full length, repeats, timings"
 	@echo "make clean       remove .venv and caches; data/ and runs/ stay"
 

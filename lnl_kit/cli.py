@@ -222,7 +222,7 @@ def find_errors_command(options) -> int:
         return 130
     s = open_findings(folder).summary
     low, high = s["estimated_errors_interval"]
-    print(f"about {s['estimated_errors']:.0f} of {s['images']} labels are probably wrong (between {low:.0f} and {high:.0f}); "
+    print(f"about {s['estimated_errors']:.0f} of {s['images']} labels are probably wrong ({low:.0f} to {high:.0f} by sampling alone); "
           f"{s['called_errors']} are more likely wrong than right", file=sys.stderr)
     print(folder)
     return 0

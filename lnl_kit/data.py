@@ -79,6 +79,8 @@ class Dataset:
     fingerprint: str = ""  # hex over pixels (or file names and sizes), labels, test sets and class names
     notes: tuple[str, ...] = ()  # choices worth knowing: a split that was made, images that were resized
     second_test: SecondTest | None = None
+    names: tuple[str, ...] = ()  # (N,) what label files call the training images: path, or position in the whole set
+    left_out: tuple[str, ...] = ()  # training images that are not in it: dropped by the label file or by `skip_bad`
 
 
 class _Raw(NamedTuple):
@@ -147,11 +149,12 @@ def load(name: str, *, root=None, image_size: int | None = None, labels=None, la
     else:
         raise ValueError(f"unknown data set '{name}': choose one of {', '.join(NAMES)}")
 
+    names = [str(i) for i in range(len(raw.y))] if raw.paths is None else raw.paths
     given, true = (raw.y, None) if is_folder or name in large_sets.OWN_NOISE else (None, raw.y)
     test_y, problems = raw.test_y, list(raw.problems)
     keep, keep_test = raw.y >= 0, raw.test_y >= 0  # all but what cannot be read or belongs to no class
     if labels is not None:
-        found = _labels_of(raw, labels, label_column, true_column)
+        found = _labels_of(raw, names, labels, label_column, true_column)
         problems += found.problems
         given, true = found.given, (found.true if true_column else true)
         keep = keep & (given >= 0) & (True if true is None else true >= 0)
@@ -186,6 +189,7 @@ def load(name: str, *, root=None, image_size: int | None = None, labels=None, la
         _tensor(test_y),
         None if raw.paths is None else tuple(p for p, k in zip(raw.paths, keep) if k), mean, std,
         skipped=tuple((p.path, p.detail) for p in problems), notes=raw.notes, second_test=second,
+        names=tuple(n for n, k in zip(names, keep) if k), left_out=tuple(n for n, k in zip(names, keep) if not k),
         fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts))
 
 
@@ -197,12 +201,11 @@ def _tensor(labels: np.ndarray | None) -> Tensor | None:
     return None if labels is None else torch.from_numpy(labels.copy())
 
 
-def _labels_of(raw: _Raw, table, label_column: str | None, true_column: str | None) -> label_tables.Labels:
+def _labels_of(raw: _Raw, names: list[str], table, label_column: str | None, true_column: str | None) -> label_tables.Labels:
     if raw.paths is None:
-        names = [str(i) for i in range(len(raw.y))]
         key_column, keys, test_keys = "index", {name: i for i, name in enumerate(names)}, {}
     else:
-        names, key_column = raw.paths, "path"
+        key_column = "path"
         keys, test_keys = label_tables.path_keys(raw.paths), label_tables.path_keys(raw.test_paths)
     return label_tables.read(table, raw.classes, keys=keys, test_keys=test_keys, names=names,
                              n_test=len(raw.test_y), key_column=key_column, label_column=label_column,
@@ -215,7 +218,7 @@ def _folder(path: Path, cache: Path, image_size: int | None, like: str | None, s
     first_test = sum(not f.test for f in files)
     lent = not split and not any(f.path.startswith("test/") for f in files)  # what was split off is for training too
     n = len(files) if lent else first_test
-    notes += ["the test images are training images as well"] * lent
+    notes = notes[:-1] if lent else notes  # nothing is taken away
     names = sorted({f.label for f in files[:n]})
     if like:
         lacking, strange = sorted(set(CLASSES[like]) - set(names)), sorted(set(names) - set(CLASSES[like]))
@@ -268,8 +271,9 @@ def subset(dataset: Dataset, train_index, test_index=None) -> Dataset:
     train_index = torch.as_tensor(np.asarray(train_index), dtype=torch.int64)
     changes = {key: pick(values, train_index) for key in ("x", "true_labels", "given_labels")
                if (values := getattr(dataset, key)) is not None}
-    if dataset.paths is not None:
-        changes["paths"] = tuple(dataset.paths[i] for i in train_index.tolist())
+    for key in ("paths", "names"):
+        if getattr(dataset, key):
+            changes[key] = tuple(getattr(dataset, key)[i] for i in train_index.tolist())
     if test_index is not None:
         test_index = torch.as_tensor(np.asarray(test_index), dtype=torch.int64)
         changes |= {"test_x": pick(dataset.test_x, test_index), "test_y": dataset.test_y[test_index]}

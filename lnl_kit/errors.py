@@ -8,10 +8,12 @@ believe can stand beside it or in its place (`method`), and each single score ca
 
 from __future__ import annotations
 
+import csv
 import functools
 import json
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from .cross_validation import CrossValidation, cross_validation
 from .error_estimates import Estimate, disagreement, estimate
 from .methods import METHODS
 from .presets import resolve
-from .run import save_atomically
+from .run import csv_bytes, save_atomically
 from .streams import Stream
 from .train import default_noise, json_bytes, runs_root, safe, train, versions
 from .vicinal import vicinal_ensemble
@@ -58,14 +60,23 @@ class Findings:
 
     @functools.lru_cache(maxsize=1)
     def dataset(self) -> data.Dataset:
-        """The images as they are now, and their labels as they came."""
+        """The images as they were when this or `changed` was first asked, and their labels as they came."""
         return load(**self.summary["asked"], skip_bad=True)
 
+    def pixels(self, image: str) -> np.ndarray | None:
+        """uint8 (C, H, W) of an image, called as in the table; None where it is not there any more."""
+        return np.asarray(self.dataset().x[self._rows()[image]]) if image in self._rows() else None
+
     @functools.lru_cache(maxsize=1)
+    def _rows(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.dataset().names)}
+
     def changed(self) -> dict[str, list[str]]:
         """{"changed": images that look different now, "removed": ..., "new": ...}; all empty where nothing happened."""
+        Findings.dataset.cache_clear()
+        Findings._rows.cache_clear()
         source = self.dataset()
-        before, now = dict(zip(self.table["image"], self.table["digest"])), dict(zip(names_of(source), digests_of(source)))
+        before, now = dict(zip(self.table["image"], self.table["digest"])), dict(zip(source.names, digests_of(source)))
         new = [] if self.summary["asked"]["train_size"] else [i for i in now if i not in before]
         return {"changed": [i for i in before if i in now and now[i] != before[i]],
                 "removed": [i for i in before if i not in now], "new": new}
@@ -102,14 +113,14 @@ def find_errors(dataset: str = "digits", method: str | list[str] | tuple[str, ..
         dataset = f"folder:{dataset}"
     if dataset.startswith("folder:"):
         dataset = f"folder:{Path(dataset[7:]).expanduser().absolute()}"
-        noise = noise or "none"
-    noise, rate = default_noise(noise, rate, labels, dataset)
-    asked = {"dataset": dataset, "labels": labels and str(Path(labels).absolute()), "label_column": label_column,
+    noise, rate = default_noise(noise or "none", rate, labels, dataset)
+    asked = {"dataset": dataset, "labels": labels and str(Path(labels).expanduser().absolute()), "label_column": label_column,
              "true_column": true_column, "image_size": image_size, "like": like, "train_size": train_size}
     plan = resolve(preset, chosen[0], CrossValidation, dataset=like or dataset.partition(":")[0], noise=noise, rate=rate)
     asked["image_size"] = image_size = image_size or plan.image_size  # as in training: every image is decoded once
     source = load(**asked, skip_bad=skip_bad)
     require_images(source, chosen)
+    require_own(to, dataset)
     root = runs_root(out)
     runs = {}
     for name in chosen:
@@ -131,14 +142,14 @@ def find_errors(dataset: str = "digits", method: str | list[str] | tuple[str, ..
         order = np.argsort(-single_score(first, score), kind="stable")
         suspicion = suspicion.copy()
         suspicion[order] = np.sort(estimates.suspicion)[::-1]
-    images, digests = np.array(names_of(source))[found["index"]], np.array(digests_of(source))[found["index"]]
-    groups = conflicting(digests, given)
-    for group in groups:  # of k labels of one picture k - 1 are wrong
-        suspicion[group] = np.maximum(suspicion[group], 1 - 1 / len(set(given[group])))
+    images, digests = np.array(source.names)[found["index"]], np.array(digests_of(source))[found["index"]]
+    groups = conflicting(digests, given, None if source.paths is None else lambda i: folders.whole_digest(Path(dataset[7:]) / images[i]))
+    suspicion = np.maximum(suspicion, at_least(groups, given, n))
     other = estimates.posterior.copy()
     other[np.arange(n), given] = -1
     suggested = other.argmax(1)
-    table = pd.DataFrame({"index": found["index"], "path": None if source.paths is None else images, "given": [classes[k] for k in given],
+    index = found["index"] if source.paths is not None else images.astype(int)  # in the whole set, as label files count
+    table = pd.DataFrame({"index": index, "path": None if source.paths is None else images, "given": [classes[k] for k in given],
                           "suggested": [classes[k] for k in suggested], "suspicion": suspicion.round(6),
                           "because": reasons(probs, given, classes, groups)})
     if found["true"] is not None:
@@ -153,12 +164,14 @@ def find_errors(dataset: str = "digits", method: str | list[str] | tuple[str, ..
     folder = Path(to) if to else root / "errors" / safe(source.slug) / first.folder.parent.name / "-".join([first.folder.name, *own])
     duplicates = [[(images[i], classes[given[i]]) for i in group] for group in groups]
     summary = {
-        "dataset": re.sub(r"^folder:.*[/\\]", "", dataset), "images": n, "asked": asked, "preset": preset, "seed": seed,
+        "dataset": re.sub(r"^folder:.*[/\\]", "", dataset), "images": n, "asked": asked, "noise": noise, "rate": rate,
+        "preset": preset, "seed": seed,
         "recipe": ", ".join([*chosen, *([score] if score != "recipe" else [])]), **numbers(estimates, given, suspicion, classes),
         "conflicting_duplicates": duplicates, "runs": [str(run.folder) for run in runs.values()],
         "seconds": sum(run.summary["seconds"] for run in runs.values()), "device": first.summary["device"], "versions": versions(),
     }
-    findings = write(Findings(folder, table, summary))
+    findings = Findings(folder, table, summary)
+    write(findings, labels_before(source, dict(zip(table["image"], table["given"]))))
     if report:
         from .error_report import write_report
         from .review import picture
@@ -203,23 +216,54 @@ def require_images(source: data.Dataset, methods: list[str]) -> None:
                          f"{', '.join(small[:10])}; add images, or move these classes out of the folder")
 
 
-def names_of(source: data.Dataset) -> list[str]:
-    """What each image is called: its path, or else its index."""
-    return [str(i) for i in range(len(source.x))] if source.paths is None else list(source.paths)
+def require_own(folder: str | Path | None, dataset: str) -> None:
+    """Refuse in one sentence a folder with the review of other images: its decisions would be taken for decisions about these."""
+    if folder is None or not (Path(folder) / "decisions.csv").exists() or not (Path(folder) / "summary.json").is_file():
+        return
+    if (other := json.loads((Path(folder) / "summary.json").read_text())["asked"]["dataset"]) != dataset:
+        raise ValueError(f"{folder} holds the review of {other}: choose another folder for {dataset}")
+
+
+def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
+    """Rows of labels_before.csv: every training image with its label, also those that were not searched or are left out.
+
+    searched: {image: label} of those that were, which may have been made wrong on purpose."""
+    labels = source.given_labels if source.given_labels is not None else source.true_labels
+    rows = [(name, source.classes[k], 0) for name, k in zip(source.names, labels.tolist())] + [(name, "", 1) for name in source.left_out]
+    return [{"index": n if source.paths is not None else int(name), "path": name if source.paths is not None else None,
+             "given": searched.get(name, given), "dropped": dropped} for n, (name, given, dropped) in enumerate(rows)]
 
 
 def digests_of(source: data.Dataset) -> list[str]:
-    """16 hexadecimal digits for the pixels of each image; "" where images are decoded only when they are used."""
+    """16 hexadecimal digits for the pixels of each image; "" where images are decoded only when they are used.
+
+    A grey image has the same ones whether it is kept in one channel or in three, which other images decide."""
     if isinstance(source.x, Stream):
         return [""] * len(source.x)
-    return [bytes(row).hex()[:16] for row in folders.image_digests(source.x.numpy())]
+    grey = (image[:1] if (image == image[:1]).all() else image for image in source.x.numpy())
+    return [bytes(folders.image_digests(image[None])[0]).hex()[:16] for image in grey]
 
 
-def conflicting(digests: np.ndarray, given: np.ndarray) -> list[np.ndarray]:
-    """Groups of images, as positions, that are equal pixel by pixel and have not all the same label."""
-    rows = pd.DataFrame({"digest": digests, "given": given, "at": np.arange(len(given))})
-    rows = rows[(rows["digest"] != "") & rows["digest"].duplicated(keep=False)]
-    return [g["at"].to_numpy() for _, g in rows.groupby("digest", sort=False) if g["given"].nunique() > 1]
+def conflicting(digests: np.ndarray, given: np.ndarray, whole: Callable[[int], str] | None = None) -> list[np.ndarray]:
+    """Groups of images, as positions, that are the same picture and have not all the same label.
+
+    digests (N,): of the pixels that were searched; whole: a digest of all that an image's file shows, asked where those are equal."""
+    def groups(rows):
+        rows = rows[(rows["digest"] != "") & rows["digest"].duplicated(keep=False)]
+        return [g for _, g in rows.groupby("digest", sort=False) if g["given"].nunique() > 1]
+
+    found = groups(pd.DataFrame({"digest": digests, "given": given, "at": np.arange(len(given))}))
+    if whole is not None:
+        found = [same for group in found for same in groups(group.assign(digest=[whole(i) for i in group["at"]]))]
+    return [group["at"].to_numpy() for group in found]
+
+
+def at_least(groups: list[np.ndarray], given: np.ndarray, n: int) -> np.ndarray:
+    """(n,): how suspicious the labels of one picture are for that alone: each is as probable as it is frequent among its copies."""
+    suspicion = np.zeros(n)
+    for group in groups:
+        suspicion[group] = [1 - (given[group] == given[i]).mean() for i in group]
+    return suspicion
 
 
 def reasons(probs: dict[str, np.ndarray], given: np.ndarray, classes: list[str], groups: list[np.ndarray]) -> list[str]:
@@ -243,21 +287,21 @@ def numbers(estimates: Estimate, given: np.ndarray, suspicion: np.ndarray, class
     counts = estimates.posterior.T @ np.eye(len(classes))[given]  # (K, K): images probably of a class (row), by given label
     T = counts / np.maximum(counts.sum(1, keepdims=True), 1e-12)
     pairs = sorted(((counts[t, g], t, g) for t in range(len(classes)) for g in range(len(classes)) if t != g), reverse=True)
+    added = suspicion.sum() - estimates.suspicion.sum()  # by copies of one picture
     return {
-        "estimated_errors": float(suspicion.sum()), "estimated_errors_interval": list(estimates.interval),
+        "estimated_errors": float(suspicion.sum()), "estimated_errors_interval": [bound + added for bound in estimates.interval],
         "estimated_share": float(suspicion.mean()), "called_errors": int((suspicion >= 0.5).sum()), "temperature": estimates.temperature,
         "transition_matrix": T.round(6).tolist(), "classes": classes,
         "confused_pairs": [{"true": classes[t], "given": classes[g], "images": round(float(c), 2)} for c, t, g in pairs[:10] if c >= 0.5],
     }
 
 
-def write(findings: Findings) -> Findings:
-    """errors.csv and summary.json, whole or not at all."""
+def write(findings: Findings, before: list[dict]) -> None:
+    """errors.csv, summary.json and labels_before.csv, each whole or not at all."""
     findings.folder.mkdir(parents=True, exist_ok=True)
-    text = findings.table.drop(columns="image").to_csv(index=False)
-    save_atomically(findings.folder / "errors.csv", text.encode())
+    save_atomically(findings.folder / "errors.csv", csv_bytes(findings.table.drop(columns="image").to_dict("records"), ()))
     save_atomically(findings.folder / "summary.json", json_bytes(findings.summary))
-    return findings
+    save_atomically(findings.folder / "labels_before.csv", csv_bytes(before, ()))
 
 
 def open_findings(folder: str | Path) -> Findings:
@@ -265,7 +309,8 @@ def open_findings(folder: str | Path) -> Findings:
     folder = Path(folder)
     if not (folder / "errors.csv").is_file() or not (folder / "summary.json").is_file():
         raise FileNotFoundError(f"{folder} holds no findings (errors.csv and summary.json): `lnl find-errors` prints the folder of its own")
-    table = pd.read_csv(folder / "errors.csv", dtype=str, keep_default_na=False)
+    with open(folder / "errors.csv", newline="", encoding="utf-8") as file:
+        table = pd.DataFrame(csv.DictReader(file))
     table = table.astype({"suspicion": float, "rank": int, "index": int})
     table["image"] = table["path"].where(table["path"] != "", table["index"].astype(str))
     return Findings(folder, table, json.loads((folder / "summary.json").read_text()))

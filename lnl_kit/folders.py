@@ -63,6 +63,8 @@ def scan(folder: Path) -> tuple[list[File], list[str]]:
     train = list(_list(folder, "train" if has_train else "", False, ignored))
     test = list(_list(folder, "test", True, ignored)) if has_train else []
     where = f"{folder}/train" if has_train else str(folder)
+    if strange := [f.path for f in train + test if not _is_utf8(f.path)]:
+        raise ValueError(f"{len(strange)} file names in {folder} are not UTF-8, such as {strange[0]!a}: rename these files")
     names = sorted({f.label for f in train})
     if len(names) < 2:
         raise ValueError(f"{where} holds images of {len(names)} classes, at least 2 are needed: "
@@ -76,8 +78,7 @@ def scan(folder: Path) -> tuple[list[File], list[str]]:
         n_test = max(1, round(TEST_SHARE * len(train)))
         rows = stratified_split(np.array([number[f.label] for f in train]), n_test, seed=0)
         test = [train[i]._replace(test=True) for i in rows[1]]
-        notes.append(f"no test folder: {n_test} of {len(train)} images (20 %, stratified, seed 0) "
-                     f"are the test set")
+        notes.append(f"no test folder: {n_test} of {len(train)} images (20 %, stratified, seed 0) are the test set")
         train = [train[i] for i in rows[0]]
     return train + test, notes
 
@@ -104,6 +105,13 @@ def _list(folder: Path, part: str, test: bool, ignored: list[str]) -> Iterator[F
                 yield File(path, label, test, status.st_size, status.st_mtime_ns)
             except FileNotFoundError:  # a link to nothing: reported with the unreadable images
                 yield File(path, label, test, 0, 0)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:  # bytes that Python keeps as lone surrogates
+        return False
 
 
 def stratified_split(labels: np.ndarray, n_test: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -271,10 +279,7 @@ def _reason(error: Exception, path: Path) -> str:
 
 def _decode(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
     """One Pillow image of any mode as uint8 `shape` (C, H, H)."""
-    if image.info.get("exif"):
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion cuts off at 255
-        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
+    image = upright(image)
     mode = "L" if shape[0] == 1 else "RGB"
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -282,6 +287,25 @@ def _decode(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
     image = _fit(image.convert(mode), shape[1])
     x = np.asarray(image)
     return x[None] if shape[0] == 1 else x.transpose(2, 0, 1)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A Pillow image as it is meant to be seen: turned as the camera's mark says, with 8 bits a channel."""
+    if image.info.get("exif"):
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion cuts off at 255
+        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
+    return image
+
+
+def whole_digest(path: Path) -> str:
+    """A digest of all that an image file shows, at its full size; "" where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            image = upright(image).convert("RGBA")
+            return hashlib.blake2b(image.tobytes(), digest_size=16, key=repr(image.size).encode()).hexdigest()
+    except Exception:  # as in `decode_files`
+        return ""
 
 
 def _fit(image: Image.Image, size: int) -> Image.Image:

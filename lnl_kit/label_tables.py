@@ -73,7 +73,8 @@ def read(table, classes: tuple[str, ...], *, keys: dict[str, int], test_keys: di
     problems = []
 
     def class_of(row: list[str], at: int, name: str) -> int:
-        text = row[at].strip() if at < len(row) else ""
+        text = row[at] if at < len(row) else ""
+        text = text if text in number else text.strip()
         if dropped_at < len(row) and row[dropped_at].strip() == "1":
             return -1
         if text not in number:
@@ -81,8 +82,8 @@ def read(table, classes: tuple[str, ...], *, keys: dict[str, int], test_keys: di
         return number.get(text, -1)
 
     for row in rows[1:]:
-        key = row[key_at].strip() if key_at < len(row) else ""
-        key = key[2:] if key.startswith("./") else key
+        key = row[key_at] if key_at < len(row) else ""
+        key = key if key in keys or key in test_keys else key.strip().removeprefix("./")
         if (i := keys.get(key)) is not None:
             seen[i] += 1
             given[i] = class_of(row, label_at, names[i])

@@ -28,6 +28,7 @@ const STYLE = `
 const KEYS = { a: "accept", k: "keep", d: "drop", u: "unsure" };
 const HELP = "a accept the suggestion, k keep the label, d drop the image, u unsure, 0-9 or c another class, z undo, arrows move, " +
   "Page Up and Page Down turn the page";
+const MENU = "another class (c; then letters or arrows, Enter decides, Escape leaves)";
 
 function make(tag, className, text) {
   const node = document.createElement(tag);
@@ -51,8 +52,16 @@ function render({ model, el }) {
   el.append(style, root);
 
   const cards = () => model.get("cards"), classes = () => model.get("classes");
-  let cursor = model.get("cursor");
-  const send = (what) => model.send(what);
+  // a digit is the class of that name or, where no class is called by a digit, the class at that place
+  const named = classes().some((name) => /^[0-9]$/.test(name));
+  const byDigit = (key) => named ? classes().find((name) => name === key) : classes()[+key];
+  let cursor = model.get("cursor"), waiting = false;
+  const send = (what) => {  // one thing at a time: what is pressed before the answer is there was meant for what it shows
+    if (waiting) return;
+    waiting = true;
+    status.textContent = `… ${model.get("status")}`;
+    model.send(what);
+  };
   const decide = (action, label = "") => cards()[cursor] && send({ do: "decide", image: cards()[cursor].image, action, label });
   const button = (text, title, press, off = false) => {
     const node = make("button", "", text);
@@ -111,9 +120,21 @@ function render({ model, el }) {
       given.append(make("span", "given", card.given));
       suggested.append(make("span", "suggested", card.suggested));
       const choose = make("select");
-      choose.title = "another class (c)";
-      choose.append(make("option", "", "another class"), ...classes().map((name) => make("option", "", name)));
-      choose.onchange = () => { if (choose.selectedIndex) { cursor = i; decide("class", classes()[choose.selectedIndex - 1]); root.focus({ preventScroll: true }); } };
+      choose.title = MENU;
+      choose.append(make("option", "", "another class"), ...classes().map((name, k) => make("option", "", named || k > 9 ? name : `${k}  ${name}`)));
+      const done = (decided) => {
+        root.focus({ preventScroll: true });
+        if (decided && choose.selectedIndex) { cursor = i; decide("class", classes()[choose.selectedIndex - 1]); }
+        else choose.selectedIndex = 0;
+      };
+      let typed = false;  // by keyboard the choice moves from class to class; only Enter decides
+      choose.onpointerdown = () => { typed = false; };
+      choose.onkeydown = (event) => {
+        event.stopPropagation();
+        typed = true;
+        if (event.key === "Enter" || event.key === "Escape") { event.preventDefault(); done(event.key === "Enter"); }
+      };
+      choose.onchange = () => { if (!typed) done(true); };
       choose.onclick = (event) => event.stopPropagation();
       const press = make("div", "bar");
       for (const [key, action] of Object.entries(KEYS)) press.append(button(key, action, () => { cursor = i; decide(action); }));
@@ -126,7 +147,7 @@ function render({ model, el }) {
   const toCursor = () => wall.children[cursor]?.scrollIntoView({ block: "nearest" });
 
   root.onkeydown = (event) => {
-    if (event.target.tagName === "SELECT" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const key = event.key, last = cards().length - 1, page = model.get("page");
     const wide = Math.max(1, getComputedStyle(wall).gridTemplateColumns.split(" ").length);
     const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: wide, ArrowUp: -wide };
@@ -134,7 +155,7 @@ function render({ model, el }) {
     else if (key in moves) { cursor = Math.min(last, Math.max(0, cursor + moves[key])); drawWall(); toCursor(); }
     else if (key === "z") send({ do: "undo" });
     else if (key === "c") wall.children[cursor]?.querySelector("select").focus();
-    else if (/^[0-9]$/.test(key) && classes()[+key] !== undefined) decide("class", classes()[+key]);
+    else if (/^[0-9]$/.test(key) && byDigit(key) !== undefined) decide("class", byDigit(key));
     else if (key === "PageDown" && page + 1 < model.get("pages")) send({ do: "page", page: page + 1 });
     else if (key === "PageUp" && page > 0) send({ do: "page", page: page - 1 });
     else return;
@@ -143,6 +164,7 @@ function render({ model, el }) {
   };
 
   const drawAll = () => {
+    waiting = false;
     cursor = model.get("cursor");
     drawStatus();
     drawTools();

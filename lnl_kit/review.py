@@ -9,11 +9,12 @@ from pathlib import Path
 import anywidget
 import numpy as np
 import traitlets
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .decisions import Decisions
 from .errors import Findings, open_findings
 from .figures.views import png_uri
+from .folders import upright
 
 PAGE = 12  # images on the wall at a time
 PIXELS = 160  # of their longer side
@@ -90,11 +91,12 @@ class Review(anywidget.AnyWidget):
             self._go_to(int(np.flatnonzero(self._listed() == self._place[image])[0]))
 
     def _listed(self) -> np.ndarray:
-        """Rows of the table on the wall's pages, by suspicion."""
+        """Rows of the table on the wall's pages, by suspicion; under a filter those that its cell counted, decided or not."""
         if not self.filter:
             return np.arange(len(self._table))
         given, suggested = (self.classes[k] for k in self.filter)
-        return np.flatnonzero((self._table["given"] == given) & (self._table["suggested"] == suggested))
+        alike = (self._table["given"] == given) & (self._table["suggested"] == suggested)
+        return np.flatnonzero(alike & (self._table["suspicion"] >= 0.5))
 
     def _go_to(self, at: int) -> None:
         self.page, self.cursor = divmod(max(0, at), PAGE)
@@ -139,7 +141,7 @@ def picture(findings: Findings, row, pixels: int = PIXELS) -> str:
         try:
             with Image.open(findings.images_folder / row["path"]) as image:
                 image.draft("RGB", (pixels, pixels))
-                image = ImageOps.exif_transpose(image).convert("RGBA")
+                image = upright(image).convert("RGBA")
                 image.thumbnail((pixels, pixels))
                 flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
                 if max(flat.size) <= pixels // 2:  # small ones enlarged, not smoothed
@@ -149,4 +151,5 @@ def picture(findings: Findings, row, pixels: int = PIXELS) -> str:
                 return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
         except Exception:  # a file that Pillow cannot show is shown as it was decoded
             pass
-    return png_uri(findings.dataset().x[int(row["index"])], pixels)
+    seen = findings.pixels(row["image"])
+    return "data:," if seen is None else png_uri(seen, pixels)

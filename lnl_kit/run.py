@@ -84,12 +84,15 @@ def to_cpu(value):
 
 def csv_bytes(rows: list[dict], first: tuple[str, ...]) -> bytes:
     """Rows as CSV: the columns `first`, then any others in order of appearance; missing = empty."""
-    extra = dict.fromkeys(k for row in rows for k in row if k not in first)
+    columns = [*first, *dict.fromkeys(k for row in rows for k in row if k not in first)]
+    return b"".join(csv_line(row) for row in [columns, *([row.get(k) for k in columns] for row in rows)])
+
+
+def csv_line(row) -> bytes:
+    """A row as it stands in a CSV file: cells with quotes, commas and line ends of every kind come back as they are."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*first, *extra], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
-    return text.getvalue().encode()
+    csv.writer(text).writerow(row)  # before Python 3.13 it quotes only the line ends that it writes itself: both
+    return text.getvalue()[:-2].encode("utf-8", "surrogateescape") + b"\n"
 
 
 def npz_bytes(arrays: dict) -> bytes:

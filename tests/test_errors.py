@@ -1,6 +1,8 @@
 """Finding label errors: estimates with a known answer, folders of every kind, files that come through unharmed."""
 
+import base64
 import csv
+import io
 import json
 import os
 import re
@@ -17,7 +19,7 @@ from lnl_kit.decisions import Decisions, apply
 from lnl_kit.error_estimates import estimate, temper, with_share
 from lnl_kit.error_measures import quality
 
-NAMES = ["plain.png", "with, comma.png", '"quoted".png', "two\nlines.png", "ñ-画.png", "<img src=x onerror=alert(1)>.png"]
+NAMES = ["plain.png", "with, comma.png", '"quoted".png', "two\nlines.png", "re\rturn.png", "ñ-画.png", "<img src=x onerror=alert(1)>.png"]
 
 
 def photos(folder, classes=("cat", "dog"), each=12, names=(), size=16, seed=0):
@@ -128,11 +130,11 @@ def test_networks_learn_the_classes_and_find_swapped_labels(quick, tmp_path):
 
 
 def test_names_of_every_kind_come_through_files_page_and_labels(quick, tmp_path):
-    classes = ('<b>bold & "co"', "naïve, 犬")
+    classes = ('<b>bold & "co"', " naïve, 犬 ")
     folder = photos(tmp_path / "photos", classes, names=NAMES)
     table = quick(folder)
     findings = errors.open_findings(table.attrs["folder"])
-    assert set(findings.table["image"]) == set(table["image"]) == {f"{c}/{n}" for c in classes for n in [*NAMES, *(f"{k:03d}.png" for k in range(6, 12))]}
+    assert set(findings.table["image"]) == set(table["image"]) == {f"{c}/{n}" for c in classes for n in [*NAMES, *(f"{k:03d}.png" for k in range(7, 12))]}
     assert list(findings.table["given"]) == list(table["given"]) and set(table["given"]) == set(classes)
     page = (findings.folder / "report.html").read_text()
     assert "<b>bold" not in page and "onerror=alert(1)>" not in page and "&lt;b&gt;bold &amp;" in page and "犬" in page
@@ -182,6 +184,87 @@ def test_a_read_only_folder_works_and_is_left_as_it_was(quick, tmp_path):
         place.chmod(0o755)
 
 
+def test_names_that_are_not_utf8_are_refused_in_one_sentence(quick, tmp_path):
+    folder = photos(tmp_path / "photos")
+    os.rename(folder / "cat" / "000.png", os.fsencode(folder) + b"/cat/caf\xe9.png")
+    with pytest.raises(ValueError, match=r"1 file names in .* are not UTF-8, such as 'cat/caf\\udce9.png': rename these files"):
+        quick(folder)
+
+
+def test_a_second_round_keeps_every_image_and_what_was_dropped(quick, tmp_path):
+    """On the corrected labels of the first, also where only a part of the images was searched."""
+    folder = photos(tmp_path / "photos")
+    first = quick(folder, train_size=12)
+    image, kept = first["image"][:2]
+    made = Decisions(errors.open_findings(first.attrs["folder"]).folder / "decisions.csv")
+    made.add(image, "drop")
+    made.add(kept, "class", "dog")
+    apply(made.path, tmp_path / "one.csv")
+    second = quick(folder, labels=tmp_path / "one.csv")
+    assert len(second) == 23 and image not in set(second["image"])
+    made = Decisions(errors.open_findings(second.attrs["folder"]).folder / "decisions.csv")
+    made.add("dog/007.png", "class", "cat")
+    apply(made.path, tmp_path / "two.csv")
+    found = data.load(f"folder:{folder}", labels=tmp_path / "two.csv", split=False)  # complains of nothing
+    given = {p: found.classes[k] for p, k in zip(found.paths, found.given_labels.tolist())}
+    assert given == {p: "cat" if p == "dog/007.png" else "dog" if p == kept else p[:3] for p in map(str, (f.relative_to(folder) for f in folder.rglob("*.png"))) if p != image}
+
+
+def test_a_second_round_on_a_built_in_set_counts_as_label_files_do(quick, tmp_path):
+    true = data.load("digits").true_labels.tolist()
+    with open(tmp_path / "labels.csv", "w") as file:
+        file.write("index,given,dropped\n" + "".join(f"{i},{k},{int(i in (0, 5))}\n" for i, k in enumerate(true)))
+    table = quick("digits", labels=tmp_path / "labels.csv", epochs=1, report=False)
+    assert len(table) == len(true) - 2 and sorted(table["index"]) == [i for i in range(len(true)) if i not in (0, 5)]
+    findings = errors.open_findings(table.attrs["folder"])
+    assert (findings.pixels("7") == data.load("digits").x[7].numpy()).all() and findings.pixels("5") is None
+    Decisions(findings.folder / "decisions.csv").add("7", "keep")
+    apply(findings.folder / "decisions.csv", tmp_path / "two.csv")
+    again = data.load("digits", labels=tmp_path / "two.csv")
+    assert again.given_labels.tolist() == [k for i, k in enumerate(true) if i not in (0, 5)] and again.left_out == ("0", "5")
+
+
+def test_labels_are_made_wrong_only_when_asked(quick, tmp_path):
+    table = quick("digits", epochs=1, train_size=60, report=False)
+    assert (table["given"] == table["true"]).all()
+    assert errors.open_findings(table.attrs["folder"]).summary["noise"] == "none"
+
+
+def test_a_folder_with_the_review_of_other_images_is_refused(quick, tmp_path):
+    one, other = photos(tmp_path / "one"), photos(tmp_path / "other", seed=1)
+    quick(one, to=tmp_path / "found", report=False)
+    quick(other, to=tmp_path / "found", report=False)  # nothing was decided yet
+    Decisions(tmp_path / "found" / "decisions.csv").add("cat/000.png", "keep")
+    with pytest.raises(ValueError, match="holds the review of folder:.*other: choose another folder for folder:.*one"):
+        quick(one, to=tmp_path / "found", report=False)
+
+
+def test_a_picture_of_16_bits_is_seen_as_the_network_saw_it(quick, tmp_path):
+    from lnl_kit.review import picture
+    folder = photos(tmp_path / "photos", size=96)
+    Image.fromarray(np.full((96, 96), 30_000, np.uint16)).save(folder / "cat" / "000.png")
+    findings = errors.open_findings(quick(folder, report=False).attrs["folder"])
+    row = findings.table[findings.table["image"] == "cat/000.png"].iloc[0]
+    shown = Image.open(io.BytesIO(base64.b64decode(picture(findings, row).partition(",")[2])))
+    assert abs(np.asarray(shown).mean() - findings.pixels("cat/000.png").mean()) < 3
+
+
+def test_what_became_of_an_image_does_not_depend_on_other_images(quick, tmp_path, monkeypatch):
+    """In a folder of grey images a first one in colour changes how all are kept, but none of them."""
+    folder = photos(tmp_path / "photos")
+    for image in folder.rglob("*.png"):
+        Image.open(image).convert("L").save(image)
+    findings = errors.open_findings(quick(folder, report=False).attrs["folder"])
+    assert findings.dataset().x.shape[1] == 1
+    Image.fromarray(np.full((16, 16, 3), (200, 0, 0), np.uint8)).save(folder / "cat" / "colour.png")
+    (folder / "dog" / "000.png").unlink()
+    assert findings.changed() == {"changed": [], "removed": ["dog/000.png"], "new": ["cat/colour.png"]}  # though it was opened before
+    assert findings.pixels("dog/000.png") is None and findings.pixels("cat/000.png").shape[0] == 3
+    from lnl_kit import widgets
+    monkeypatch.setattr(widgets, "live", lambda: False)
+    assert len(widgets.review(findings).layout.images) == 12
+
+
 def test_a_folder_that_changed_is_noticed(quick, tmp_path, monkeypatch):
     folder = photos(tmp_path / "photos")
     place = quick(folder).attrs["folder"]
@@ -207,6 +290,24 @@ def test_the_same_picture_under_two_labels_is_an_error_for_certain(quick, tmp_pa
     assert [sorted(map(tuple, g)) for g in groups] == [[("cat/003.png", "cat"), ("dog/copy.png", "dog")]]
     both = table[table["image"].isin(["cat/003.png", "dog/copy.png"])]
     assert (both["suspicion"] >= 0.5).all() and both["because"].str.startswith("the same picture is also labelled").all()
+
+
+def test_of_one_picture_the_rare_label_is_the_suspicious_one():
+    given = np.array([0] * 9 + [1] + [0, 1])
+    digests = np.array(["a"] * 10 + ["b"] * 2)
+    groups = errors.conflicting(digests, given)
+    assert [g.tolist() for g in groups] == [list(range(10)), [10, 11]]
+    assert errors.at_least(groups, given, 12).tolist() == pytest.approx([0.1] * 9 + [0.9] + [0.5] * 2)
+    assert [g.tolist() for g in errors.conflicting(digests, given, lambda i: "same" if i > 9 else str(i))] == [[10, 11]]
+
+
+def test_pictures_that_only_look_the_same_where_they_are_cut_are_not_the_same(quick, tmp_path):
+    folder = photos(tmp_path / "photos")
+    wide = np.random.RandomState(0).randint(0, 255, (32, 96, 3)).astype(np.uint8)
+    for name, left in (("cat", 0), ("dog", 255)):
+        wide[:, :20] = left
+        Image.fromarray(wide).save(folder / name / "wide.png")
+    assert errors.open_findings(quick(folder, report=False).attrs["folder"]).summary["conflicting_duplicates"] == []
 
 
 def test_small_and_uneven_folders_work_or_are_refused_in_one_sentence(quick, tmp_path):
@@ -239,7 +340,7 @@ def test_from_the_command_line_and_back(tmp_path, monkeypatch, capsys):
     assert main(["find-errors", str(folder), "--epochs", "2", "--out", str(tmp_path / "found")]) == 0
     said = capsys.readouterr()
     assert said.out.strip() == str(tmp_path / "found") and re.search(r"about \d+ of 24 labels are probably wrong", said.err)
-    assert sorted(p.name for p in (tmp_path / "found").iterdir()) == ["errors.csv", "report.html", "summary.json"]
+    assert sorted(p.name for p in (tmp_path / "found").iterdir()) == ["errors.csv", "labels_before.csv", "report.html", "summary.json"]
     json.loads((tmp_path / "found" / "summary.json").read_text())
     image = next(csv.DictReader(open(tmp_path / "found" / "errors.csv", newline="")))["path"]
     Decisions(tmp_path / "found" / "decisions.csv").add(image, "class", "dog")

@@ -1,5 +1,6 @@
 """The review widget: what it sends to the page, what it does with what the page sends, and names that are only ever text."""
 
+import base64
 import csv
 import json
 import os
@@ -93,33 +94,80 @@ NASTY = '<img src=x onerror="window.hurt = true">'
 PAGE = """<div id=here></div><script type=module>
 import widget from "%s";
 window.sent = [];
-const values = %s;
-widget.render({ model: { get: (k) => values[k], send: (m) => window.sent.push(m), on: () => {}, off: () => {} }, el: document.getElementById("here") });
+window.values = %s;
+const model = { get: (k) => values[k], send: (m) => window.sent.push(m), on: (_, handler) => { window.answer = handler; }, off: () => {} };
+widget.render({ model, el: document.getElementById("here") });
 window.ready = true;
 </script>"""
 
 
-@pytest.mark.browser
-def test_names_with_markup_are_text_on_the_page_and_keys_are_sent(browser, tmp_path):
-    cards = [{"image": f"{NASTY}/{n}", "src": "data:,", "given": NASTY, "suggested": "b", "suspicion": 0.5, "because": NASTY, "decision": NASTY} for n in range(3)]
-    values = {"cards": cards, "classes": [NASTY, "b"], "counts": [[0, 2], [1, 0]], "status": NASTY, "page": 0, "pages": 2, "filter": [0, 1], "undoable": True, "cursor": 0}
-    script = "data:text/javascript;base64," + __import__("base64").b64encode(Path(review.__file__).with_name("review.js").read_bytes()).decode()
+def show(browser, **values):
+    """The widget's page with these values and no Python behind it; `answer` stands for Python's answer."""
+    values = {"status": "", "page": 0, "pages": 2, "filter": [], "undoable": True, "cursor": 0} | values
+    script = "data:text/javascript;base64," + base64.b64encode(Path(review.__file__).with_name("review.js").read_bytes()).decode()
     page = browser.new_page()
     page.set_content(PAGE % (script, json.dumps(values).replace("<", "\\u003c")))
     page.wait_for_function("window.ready")
+    page.locator(".lnl-review").focus()
+
+    def press(*keys, cursor=0):
+        before = page.evaluate("window.sent.length")
+        for key in keys:
+            page.keyboard.press(key)
+        sent = page.evaluate("window.sent")[before:]
+        page.evaluate(f"values.cursor = {cursor}; answer()")
+        return sent
+
+    return page, press
+
+
+def card(image, given, suggested, **other):
+    """What Python sends about an image."""
+    return {"image": image, "src": "data:,", "given": given, "suggested": suggested, "suspicion": 0.5, "because": "", "decision": ""} | other
+
+
+@pytest.mark.browser
+def test_names_with_markup_are_text_on_the_page_and_keys_are_sent(browser):
+    cards = [card(f"{NASTY}/{n}", NASTY, "b", because=NASTY, decision=NASTY) for n in range(3)]
+    page, press = show(browser, cards=cards, classes=[NASTY, "b"], counts=[[0, 2], [1, 0]], status=NASTY, filter=[0, 1])
     assert page.evaluate("window.hurt === undefined") and page.locator("#here img").count() == 3  # the pictures and no other
     assert page.locator(".status").text_content() == NASTY and page.locator(".given").first.text_content() == NASTY
-    page.locator(".lnl-review").focus()
-    for key in ("a", "ArrowRight", "k", "1", "u", "d", "z", "PageDown", "Tab"):
-        page.keyboard.press(key)
+    first, second = ({"do": "decide", "image": c["image"], "label": ""} for c in cards[:2])
+    assert press("a") == [first | {"action": "accept"}]
+    assert press("ArrowRight", "k", cursor=1) == [second | {"action": "keep"}]
+    assert press("1", cursor=1) == [second | {"action": "class", "label": "b"}]
+    assert press("u", cursor=1) == [second | {"action": "unsure"}] and press("d", cursor=1) == [second | {"action": "drop"}]
+    assert press("z") == [{"do": "undo"}] and press("PageDown") == [{"do": "page", "page": 1}] and press("Tab", "9", "ArrowLeft") == []
     page.locator(".heat button").nth(1).click()
+    press()
     page.locator("button", has_text="Show all").click()
-    first, second = cards[0]["image"], cards[1]["image"]
-    assert page.evaluate("window.sent") == [
-        {"do": "decide", "image": first, "action": "accept", "label": ""}, {"do": "decide", "image": second, "action": "keep", "label": ""},
-        {"do": "decide", "image": second, "action": "class", "label": "b"}, {"do": "decide", "image": second, "action": "unsure", "label": ""},
-        {"do": "decide", "image": second, "action": "drop", "label": ""}, {"do": "undo"}, {"do": "page", "page": 1},
-        {"do": "filter", "filter": [1, 0]}, {"do": "filter", "filter": []}]
+    assert page.evaluate("window.sent.slice(-2)") == [{"do": "filter", "filter": [1, 0]}, {"do": "filter", "filter": []}]
+
+
+@pytest.mark.browser
+def test_what_is_pressed_before_the_answer_is_there_decides_nothing(browser):
+    _, press = show(browser, cards=[card("one", "a", "b"), card("two", "a", "b")], classes=["a", "b"], counts=[[0, 2], [0, 0]])
+    assert [(m["image"], m["action"]) for m in press("a", "k", "z", cursor=1)] == [("one", "accept")]
+    assert [(m["image"], m["action"]) for m in press("k")] == [("two", "keep")]
+
+
+@pytest.mark.browser
+def test_a_digit_is_the_class_of_that_name(browser):
+    page, press = show(browser, cards=[card("x", "1", "3")], classes=["1", "2", "3"], counts=[[0] * 3] * 3)
+    assert press("1")[0]["label"] == "1" and press("3")[0]["label"] == "3" and press("0") == []
+    assert page.locator("option").all_text_contents() == ["another class", "1", "2", "3"]
+    page, press = show(browser, cards=[card("x", "cat", "dog")], classes=["cat", "dog"], counts=[[0] * 2] * 2)
+    assert press("1")[0]["label"] == "dog" and page.locator("option").all_text_contents() == ["another class", "0  cat", "1  dog"]
+
+
+@pytest.mark.browser
+def test_in_the_menu_only_enter_decides_and_escape_leaves(browser):
+    page, press = show(browser, cards=[card("x", "cat", "dog")], classes=["cat", "dog", "eel"], counts=[[0] * 3] * 3)
+    assert press("c", "ArrowDown", "ArrowDown", "k", "Escape") == []
+    assert press("c", "ArrowDown", "ArrowDown", "Enter") == [{"do": "decide", "image": "x", "action": "class", "label": "dog"}]
+    assert press("k")[0]["action"] == "keep"  # the keys are the wall's again
+    page.locator("select").select_option("2  eel")
+    assert page.evaluate("window.sent.at(-1).label") == "eel"  # by mouse at once
 
 
 def test_the_file_of_decisions_is_a_plain_table(wall, findings):
