@@ -29,7 +29,7 @@ from .methods.nrd import update_teacher
 from .methods.robust_features import WithHeads
 from .run import Run, supports_bf16
 from .settings import make
-from .train import device_name
+from .train import device_name, find_device
 
 # what a step of the method sends through each of its networks: views with gradient, views without, a moving average
 PASSES = {"ce": ((1, 0, False),), "gjs": ((2, 0, False),), "nrd": ((1, 1, True),),
@@ -242,7 +242,7 @@ def bench(json_file: str | None = None, quick: bool = False, only: str = "", dev
 
     compile=False leaves torch.compile (minutes per case on a CPU) out of what the bound tries.
     """
-    device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device(device)
     settings = {"rounds": 2, "seconds": 0.3, "compiles": ("off",)} if quick else {"rounds": 5, "seconds": 4.0}
     compiles = ("off", "default", "reduce-overhead") if device.type == "cuda" else ("off", "default")
     compiles = compiles if compile else ("off",)

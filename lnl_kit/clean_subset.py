@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import label_tables
 from .rng import seed_of
 
 
@@ -40,8 +41,10 @@ def read(table: str | Path, names: Sequence[str], classes: Sequence[str]) -> tup
     column = next((c for c in ("path", "index") if rows and c in rows[0]), None)
     if column is None:
         raise ValueError(f"{table} names no image: a column 'path' (or 'index') and a row for each is needed")
-    at, number = {name: i for i, name in enumerate(names)}, {name: k for k, name in enumerate(classes)}
-    keys = [(row[column] or "").strip() for row in rows]
+    at = label_tables.path_keys(names) if column == "path" else {name: i for i, name in enumerate(names)}
+    number = label_tables.class_numbers(classes)
+    keys = [row[column] or "" for row in rows]
+    keys = [key if key in at else key.strip().removeprefix("./") for key in keys]
     unknown = [key for key in keys if key not in at]
     if unknown:
         raise ValueError(f"{table} names {len(unknown)} image(s) that are not among the {len(names)} training images, first "
@@ -49,7 +52,8 @@ def read(table: str | Path, names: Sequence[str], classes: Sequence[str]) -> tup
     clean, labels = np.zeros(len(names), dtype=bool), np.full(len(names), -1, np.int64)
     for key, row in zip(keys, rows):
         clean[at[key]] = True
-        label = (row.get("label") or "").strip()
+        label = row.get("label") or ""
+        label = label if label in number else label.strip()
         if label and label not in number:
             raise ValueError(f"{table} calls {key!r} a {label!r}, which is no class: {', '.join(classes)}")
         if label:

@@ -9,7 +9,7 @@ import sys
 from . import __version__, noise
 from .methods import METHODS
 from .run import RunError
-from .settings import field_help, parse
+from .settings import COMPILES, KEEPS, PRECISIONS, field_help, parse
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,24 +24,38 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
+class Parser(argparse.ArgumentParser):
+    """Says in one sentence what is wrong, without the list of all flags."""
+
+    def error(self, message: str):
+        self.exit(2, f"lnl: {message}; see {self.prog} --help\n")
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults that are values; a flag without one says itself what happens."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     """The parser; `lnl train METHOD` gets a flag per settings field of that method."""
-    parser = argparse.ArgumentParser("lnl", description="Learning with noisy labels: train, reproduce, measure.")
+    parser = Parser("lnl", description="Learning with noisy labels: train, reproduce, measure.")
     parser.add_argument("--version", action="version", version=f"lnl-kit {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     add = commands.add_parser("methods", help="list the methods, a line each")
     add.set_defaults(command=list_methods)
 
-    add = commands.add_parser("train", help="train a method; the last line printed is the run's folder",
-                              formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = commands.add_parser("train", help="train a method; the last line printed is the run's folder", formatter_class=Help,
+                              epilog="lnl train METHOD --help lists the method's own settings too, such as --epochs")
     add_train_flags(add, next((a for a in argv[1:] if a in METHODS), None) if argv[:1] == ["train"] else None)
     add.set_defaults(command=train_command)
 
-    add = commands.add_parser("compare", help="train methods x noises x seeds, and print and keep one table",
-                              formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = commands.add_parser("compare", help="train methods x noises x seeds, and print and keep one table", formatter_class=Help)
     add.add_argument("methods", help=f"separated by commas, or all: {', '.join(METHODS)}")
-    add.add_argument("--noise", default="symmetric:0.5,symmetric:0.8,asymmetric:0.4", help="NOISE:RATE, separated by commas; none")
+    add.add_argument("--noise", help="NOISE:RATE, separated by commas; none; default symmetric:0.5,symmetric:0.8 and, where its pairs "
+                     "are known, asymmetric:0.4; with --labels none")
     add.add_argument("--seeds", default="0", help="separated by commas")
     add.add_argument("--dataset", default="digits", help="as for lnl train")
     add.add_argument("--preset", default="quick", help="as for lnl train")
@@ -67,7 +81,7 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     add.set_defaults(command=reproduce_command)
 
     add = commands.add_parser("find-errors", help="which labels of an image folder are probably wrong; prints the folder of errors.csv "
-                              "and report.html", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                              "and report.html", formatter_class=Help)
     add.add_argument("dataset", metavar="PATH", help="a folder of images (train/<class>/* or <class>/*), or a built-in data set")
     add.add_argument("--method", default="cross_validation",
                      help="cross_validation and names of lnl methods, separated by commas, whose predictions are combined")
@@ -114,7 +128,7 @@ def add_train_flags(add: argparse.ArgumentParser, method: str | None) -> None:
     """The flags of `lnl train`, and those of the method's settings."""
     add.add_argument("method", choices=METHODS, metavar="METHOD", help=f"one of: {', '.join(METHODS)}")
     add.add_argument("--dataset", default="digits", help="digits, cifar10, cifar100, tiny_imagenet, clothing1m, webvision or folder:PATH")
-    add.add_argument("--noise", help=f"{', '.join(noise.NAMES)} or matrix:FILE.csv; default symmetric, with --labels none")
+    add.add_argument("--noise", help=f"{', '.join(noise.NAMES)}; default symmetric, with --labels none")
     add.add_argument("--rate", type=float, help="share of the labels that the noise acts on, in [0, 1]; default 0.5")
     add.add_argument("--preset", default="quick", help="quick, demo, paper, or paper:NAME for that paper's cell")
     add.add_argument("--seed", type=int, default=0, help="decides noise, weights and order")
@@ -129,13 +143,13 @@ def add_train_flags(add: argparse.ArgumentParser, method: str | None) -> None:
                      "and stay so; default what the method needs")
     add.add_argument("--clean-list", metavar="FILE.csv", help="instead: images whose labels are known to be right, by path or "
                      "index; a column 'label' corrects them")
-    add.add_argument("--keep", action="append", default=[], choices=["features", "weights"],
+    add.add_argument("--keep", action="append", default=[], choices=KEEPS,
                      help="also keep features, or the weights at up to 20 epochs")
     add.add_argument("--skip-bad", action="store_true", help="leave out unreadable images and list them")
     add.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ... or auto")
-    add.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"],
+    add.add_argument("--precision", default="auto", choices=PRECISIONS,
                      help="auto = bf16 where the hardware has it")
-    add.add_argument("--compile", default="auto", choices=["auto", "off", "default", "reduce-overhead", "max-autotune"],
+    add.add_argument("--compile", default="auto", choices=COMPILES,
                      help="torch.compile's mode; auto = off")
     add.add_argument("--out", help="root of the run folders; default $LNL_RUNS, else runs/")
     add.add_argument("--fresh", action="store_true", help="start over even if the run is finished")
@@ -192,7 +206,9 @@ def compare_command(options) -> int:
     values.pop("command")
     methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
     try:
-        noises = [(kind, float(rate) if rate else None) for kind, _, rate in (n.partition(":") for n in values.pop("noise").split(","))]
+        asked = values.pop("noise") or ("none" if values["labels"] else "symmetric:0.5,symmetric:0.8" if values["dataset"].startswith("folder:")
+                                        else "symmetric:0.5,symmetric:0.8,asymmetric:0.4")
+        noises = [(kind, float(rate) if rate else None) for kind, _, rate in (n.partition(":") for n in asked.split(","))]
         seeds = [int(seed) for seed in values.pop("seeds").split(",")]
     except ValueError:
         raise ValueError("--noise takes NOISE:RATE and --seeds whole numbers, separated by commas: "

@@ -62,10 +62,7 @@ def read(table, classes: tuple[str, ...], *, keys: dict[str, int], test_keys: di
     true_at = None if true_column is None else header.index(true_column)
     dropped_at = header.index("dropped") if "dropped" in header else len(header)
 
-    number = {name: k for k, name in enumerate(classes)}
-    if not any(name.isdecimal() for name in classes):
-        number |= {str(k): k for k in range(len(classes))}
-    n = len(names)
+    number, n = class_numbers(classes), len(names)
     seen = np.zeros(n, np.int64)
     given = np.full(n, -1, np.int64)
     true = None if true_at is None else np.full(n, -1, np.int64)
@@ -100,6 +97,12 @@ def read(table, classes: tuple[str, ...], *, keys: dict[str, int], test_keys: di
     problems += [Problem("images without a label", names[i], f"no row in {table.name}")
                  for i in np.flatnonzero(seen == 0)]
     return Labels(given, true, test, bad_test, problems)
+
+
+def class_numbers(classes) -> dict[str, int]:
+    """{what a label may read: class number}: the names and, where no class is called by a number, the numbers."""
+    number = {name: k for k, name in enumerate(classes)}
+    return number if any(name.isdecimal() for name in classes) else number | {str(k): k for k in range(len(classes))}
 
 
 def path_keys(paths: list[str]) -> dict[str, int]:

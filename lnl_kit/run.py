@@ -291,10 +291,10 @@ class Run:
             folder = self.folder / "stages" / name
             seed = seed_of(self.seed, "stage", name)
         else:
-            key = seed_of(name, self.model, self.precision, self.images, source_of(fn), tuple(self.data.x.shape), self.data.classes,
-                          json.dumps(depends, sort_keys=True, default=str))
+            told = json.dumps(depends, sort_keys=True, default=str)
+            key = seed_of(name, self.model, self.precision, self.images, source_of(fn), tuple(self.data.x.shape), self.data.classes, told)
             folder = self.root / "stages" / f"{name}-{key:016x}"
-            seed = key
+            seed = seed_of(name, self.images, told)  # the same draws whatever else is written in that file
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder):
             done, clock = folder / "result.pt", folder / "seconds.json"

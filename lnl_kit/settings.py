@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 
+PRECISIONS = ("auto", "bf16", "fp32")
+COMPILES = ("auto", "off", "default", "reduce-overhead", "max-autotune")
+KEEPS = ("features", "weights")  # what a run can keep beside the usual
+
+
 def refuse(condition: bool, sentence: str) -> None:
     """Raise `ValueError(sentence)` when `condition` holds."""
     if condition:
@@ -91,4 +96,14 @@ def make(settings_class: type, **values):
             values[name] = tuple(value)
         elif isinstance(value, int) and not isinstance(value, bool) and str(fields[name].type) == "float":
             values[name] = float(value)  # 1 and 1.0 ask for the same run
+        refuse(not of_type(values[name], str(fields[name].type)), f"{name} {value!r} is not allowed: a value of type {fields[name].type} is needed")
     return settings_class(**values)
+
+
+def of_type(value, kind: str) -> bool:
+    """Whether a value is of a field's type, named as it is written there; types that the kit's methods do not use take all."""
+    if kind.startswith("tuple[float"):
+        return isinstance(value, tuple) and all(of_type(v, "float") for v in value)
+    if isinstance(value, bool) or kind == "bool":
+        return kind not in ("int", "float", "str", "bool") or (isinstance(value, bool) and kind == "bool")
+    return isinstance(value, {"int": int, "float": (int, float), "str": str}.get(kind, object))

@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 import types
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from .presets import resolve
 from .results import OpenedRun, open_run
 from .rng import seed_of
 from .run import Run, RunError, csv_bytes, lock, save_atomically
-from .settings import Settings, make
+from .settings import COMPILES, KEEPS, PRECISIONS, Settings, make
 from .streams import Stream, pick, resident
 
 ONLY_RECORDED = ("preset", "dataset_path", "labels_file", "versions", "not_given", "image_size", "label_column",
@@ -69,7 +70,11 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
     Raises ValueError or FileNotFoundError with one sentence for bad input, RunError when training cannot go on.
     """
     name, function, settings_class = find_method(method, settings_class)
+    seed, keep = check_choices(seed, precision, compile, keep, on_interrupt)
+    unasked = noise is None and dataset.startswith("folder:") and not labels
     noise, rate = default_noise(noise, rate, labels, dataset)
+    if label_column and not labels and noise != "human":
+        raise ValueError(f"label column {label_column!r} of which file? Give labels=FILE.csv (--labels) too, or noise human")
     like_name = like or dataset.partition(":")[0]
     noise_models.check(noise, rate, like_name)
     if not 0 <= noisy_val < 1:
@@ -90,6 +95,9 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
     share = settings_class.clean_share if clean_share is None and not clean_list else clean_share or 0.0
     clean, checked = find_clean(source, share, clean_list, noise, seed)
     given, true = draw_labels(source, noise, rate, seed, label_column, clean, checked, share)
+    if unasked:
+        print(f"{dataset}: its labels are made wrong by {noise} noise, {rate:g}, as no noise was named; noise none (--noise none) "
+              "takes them as they are", file=sys.stderr)
     size = train_size or plan.train_size
     index = choose(given, size, seed) if clean is None else choose_with(clean, given, size, share, seed)
     test_index = choose(source.test_y.numpy(), plan.test_size, 0)
@@ -192,6 +200,18 @@ def find_method(method, settings_class):
     return method, *methods.METHODS[method]
 
 
+def check_choices(seed, precision: str, compile: str, keep, on_interrupt: str) -> tuple[int, tuple[str, ...]]:
+    """(seed, keep) as a number and a tuple; what `train` does not know is refused in one sentence."""
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    if not isinstance(seed, Integral) or isinstance(seed, bool):
+        raise ValueError(f"seed {seed!r} is not allowed: a whole number")
+    for name, value, allowed in (("precision", precision, PRECISIONS), ("compile", compile, (*COMPILES, "on")),
+                                 ("on_interrupt", on_interrupt, ("return", "raise")), *(("keep", k, KEEPS) for k in keep)):
+        if value not in allowed:
+            raise ValueError(f"{name} {value!r} does not exist: {', '.join(allowed)}")
+    return int(seed), keep
+
+
 def default_noise(noise, rate, labels, dataset):
     """Noise and rate as asked for, with their defaults; combinations that contradict are refused."""
     if dataset in OWN_NOISE and noise not in (None, "none"):
@@ -211,8 +231,7 @@ def find_clean(source, share, clean_list, noise, seed):
     if clean_list and share:
         raise ValueError("--clean-share beside --clean-list: the list says which labels are right; drop one of them")
     if clean_list:
-        names = source.paths or [str(i) for i in range(len(source.x))]
-        return clean_subset.read(clean_list, names, source.classes)
+        return clean_subset.read(clean_list, source.names, source.classes)
     if not share:
         return None, None
     simulated = noise not in ("none", "human")  # then a folder's classes count as true

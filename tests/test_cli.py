@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+import lnl_kit
 from lnl_kit import bench, cli
 from lnl_kit.methods import METHODS
 from lnl_kit.settings import parse
@@ -49,6 +50,37 @@ def test_a_mistake_is_one_sentence(arguments, words, capsys, tmp_path):
     assert cli.main([*arguments, *(["--out", str(tmp_path)])]) == 2
     err = capsys.readouterr().err
     assert err.startswith("lnl: ") and words in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("args, sentence", [
+    (["train", "nrdd"], "lnl: argument METHOD: invalid choice: 'nrdd'"), (["train", "ce", "--rate", "half"], "invalid float value: 'half'"),
+    (["train", "ce", "--foo", "1"], "unrecognized arguments: --foo"), (["bench", "--device", "tpu"], "device 'tpu' is not here"),
+    (["train", "ce", "--label-column", "x"], "label column 'x' of which file?")])
+def test_a_mistake_is_answered_by_one_line(args, sentence, capsys):
+    try:
+        code = cli.main(args)
+    except SystemExit as stop:
+        code = stop.code
+    said = capsys.readouterr().err
+    assert code == 2 and sentence in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("wrong, sentence", [
+    ({"epochs": "1"}, "epochs '1' is not allowed: a value of type int is needed"), ({"epochs": 1.5}, "type int is needed"),
+    ({"learning_rate": "0.1"}, "type float is needed"), ({"milestones": 0.5}, r"type tuple\[float, ...\] is needed"),
+    ({"nesterov": 1}, "type bool is needed"), ({"view": None}, "type str is needed"), ({"seed": 1.5}, "seed 1.5 is not allowed"),
+    ({"seed": "a"}, "seed 'a' is not allowed"), ({"precision": "fp16"}, "precision 'fp16' does not exist: auto, bf16, fp32"),
+    ({"compile": "yes"}, "compile 'yes' does not exist"), ({"keep": ("foo",)}, "keep 'foo' does not exist: features, weights"),
+    ({"on_interrupt": "x"}, "on_interrupt 'x' does not exist: return, raise")])
+def test_values_of_the_wrong_kind_are_refused_before_anything_is_done(wrong, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        lnl_kit.train("ce", out=tmp_path, progress=False, **wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_kept_may_be_named_alone(tmp_path):
+    run = lnl_kit.train("ce", out=tmp_path, progress=False, epochs=1, train_size=128, keep="features")
+    assert run.settings["keep"] == ["features"] and any("features" in name for name in run.arrays)
 
 
 def test_parse_values():

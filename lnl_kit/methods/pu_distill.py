@@ -95,10 +95,9 @@ def train_pu_distill(data, settings, run) -> None:
     bags = train_filters(data.clean, data, settings, run)
     accepted, test_accepted = accept(bags["votes"][-1], bags["mean"], settings), accept(bags["test_votes"][-1], bags["test_mean"], settings)
     accepted[data.clean] = -1  # their label is known
-    for k, name in enumerate(data.classes):
-        if not bool((accepted == k).any()):
-            raise RunError(f"the filters accepted no image of class {name}: lower votes ({settings.votes} of {settings.filters} now) "
-                           f"or sure ({settings.sure:g}), or give more clean labels")
+    if none := [name for k, name in enumerate(data.classes) if not bool((accepted == k).any())]:
+        print(f"the filters accepted no image of {', '.join(none)}: the clean ones stand alone there; lower votes ({settings.votes} of "
+              f"{settings.filters}) or sure ({settings.sure:g}), or more clean labels, would add some", file=sys.stderr)
     known = torch.where(data.clean, data.y, accepted)  # the augmented clean set P: a class, or -1
     filtered = time.perf_counter()
     said = [run.stage(f"teacher-{t}", lambda stage: train_teacher(stage, known, settings), teacher_depends(t, data, settings, run))
