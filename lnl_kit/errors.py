@@ -33,7 +33,6 @@ from .vicinal import vicinal_ensemble
 RECIPE = ("cross_validation",)  # chosen by measurement: see notebook 40
 SCORES = ("recipe", "probability", "clean_score", "trajectory", "vicinal")
 EVERY = sys.maxsize  # images: all that there are
-COLUMNS = ("rank", "index", "path", "given", "suggested", "suspicion", "because", "digest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +95,7 @@ def find_errors(dataset: str = "digits", method: str | list[str] | tuple[str, ..
     score: recipe, or one score of the first method that ranks the images instead: probability (of the given label), clean_score
         (the method's own), trajectory (the probability's mean over the epochs kept), vicinal (its mean over unseen AutoAugment views).
     train_size: at most so many images; None = all. out: root of the run folders; the same call again loads what is finished and
-        goes on with what is not. to: folder of errors.csv, summary.json and report.html; None = `errors/...` under that root.
+        goes on with what is not. to: folder of errors.csv, summary.json, labels_before.csv and report.html; None = `errors/...` under that root.
     ask: further arguments of `train`, such as epochs, device, model.
 
     Columns: rank (1, 2, ...), index, path (None for built-in sets), given, suggested (the most probable other class), suspicion
@@ -145,29 +144,23 @@ def find_errors(dataset: str = "digits", method: str | list[str] | tuple[str, ..
     images, digests = np.array(source.names)[found["index"]], np.array(digests_of(source))[found["index"]]
     groups = conflicting(digests, given, None if source.paths is None else lambda i: folders.whole_digest(Path(dataset[7:]) / images[i]))
     suspicion = np.maximum(suspicion, at_least(groups, given, n))
-    other = estimates.posterior.copy()
-    other[np.arange(n), given] = -1
-    suggested = other.argmax(1)
-    index = found["index"] if source.paths is not None else images.astype(int)  # in the whole set, as label files count
-    table = pd.DataFrame({"index": index, "path": None if source.paths is None else images, "given": [classes[k] for k in given],
-                          "suggested": [classes[k] for k in suggested], "suspicion": suspicion.round(6),
-                          "because": reasons(probs, given, classes, groups)})
+    table = ranked(images, given, suspicion, estimates.posterior, classes)
+    table.insert(1, "index", (found["index"] if source.paths is not None else images.astype(int))[table["at"]])  # as label files count
+    table.insert(2, "path", None if source.paths is None else table["image"])
+    table["because"] = np.array(reasons(probs, given, classes, groups), dtype=object)[table["at"]]
     if found["true"] is not None:
-        table["true"] = [classes[k] for k in found["true"]]
+        table["true"] = np.array(classes, dtype=object)[found["true"][table["at"]]]
     for name, p in probs.items():
-        table[f"suspicion_{name}"] = (1 - p[np.arange(n), given]).round(6)
-    table["digest"], table["image"] = digests, images
-    order = np.argsort(-suspicion, kind="stable")
-    table = table.iloc[order].reset_index(drop=True)
-    table.insert(0, "rank", np.arange(1, n + 1))
+        table[f"suspicion_{name}"] = (1 - p[np.arange(n), given])[table["at"]].round(6)
+    table["digest"] = digests[table.pop("at")]
+    table["image"] = table.pop("image")  # last: not in errors.csv
     own = [*([] if tuple(chosen) == RECIPE else chosen), *([] if score == "recipe" else [score])]
     folder = Path(to) if to else root / "errors" / safe(source.slug) / first.folder.parent.name / "-".join([first.folder.name, *own])
     duplicates = [[(images[i], classes[given[i]]) for i in group] for group in groups]
     summary = {
         "dataset": re.sub(r"^folder:.*[/\\]", "", dataset), "images": n, "asked": asked, "noise": noise, "rate": rate,
-        "preset": preset, "seed": seed,
-        "recipe": ", ".join([*chosen, *([score] if score != "recipe" else [])]), **numbers(estimates, given, suspicion, classes),
-        "conflicting_duplicates": duplicates, "runs": [str(run.folder) for run in runs.values()],
+        "preset": preset, "seed": seed, "recipe": ", ".join([*chosen, *([score] if score != "recipe" else [])]),
+        **numbers(estimates, given, suspicion, classes), "conflicting_duplicates": duplicates, "runs": [str(run.folder) for run in runs.values()],
         "seconds": sum(run.summary["seconds"] for run in runs.values()), "device": first.summary["device"], "versions": versions(),
     }
     findings = Findings(folder, table, summary)
@@ -178,6 +171,16 @@ def find_errors(dataset: str = "digits", method: str | list[str] | tuple[str, ..
         write_report(findings, picture)
     table.attrs["folder"] = str(folder)
     return table
+
+
+def ranked(images: np.ndarray, given: np.ndarray, suspicion: np.ndarray, posterior: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    """One row an image, the most suspicious first: rank, given, suggested (the most probable other class), suspicion, at, image."""
+    other = posterior.copy()
+    other[np.arange(len(given)), given] = -1
+    at = np.argsort(-suspicion, kind="stable")
+    names = np.array(classes, dtype=object)
+    return pd.DataFrame({"rank": np.arange(1, len(at) + 1), "given": names[given[at]], "suggested": names[other.argmax(1)[at]],
+                         "suspicion": suspicion[at].round(6), "at": at, "image": images[at]})
 
 
 def geometric_mean(probs) -> np.ndarray:
