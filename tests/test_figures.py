@@ -98,6 +98,12 @@ def test_reliability_shows_bins_and_ece():
     assert tuple(diagonal.x) == tuple(diagonal.y) == (0, 1)
 
 
+def test_labels_that_would_overlap_are_moved_apart():
+    from lnl_kit.figures.charts import apart
+    assert apart([0.97, 0.2, 0.96], 0.05).tolist() == pytest.approx([0.99, 0.2, 0.94])
+    assert apart([0.5, 0.5, 0.5], 0.1).tolist() == pytest.approx([0.4, 0.5, 0.6]) and len(apart([], 0.1)) == 0
+
+
 def test_curves_mean_range_best_and_last():
     def rows(*values):
         return [{"epoch": e, "test_accuracy": v} for e, v in enumerate(values, 1)]
@@ -107,9 +113,9 @@ def test_curves_mean_range_best_and_last():
     assert np.allclose(line.y, (0.6, 0.8, 0.7)) and line.line.color == style.METHODS["nrd"]
     area = fig.data[0]
     assert np.allclose(area.y, (0.7, 0.9, 0.8, 0.6, 0.7, 0.5))
-    best, = (t for t in fig.data if t.mode == "markers" and t.legendgroup == "nrd")
-    assert best.x == (2,) and np.isclose(best.y[0], 0.8)
-    assert [t.text[0] for t in fig.data if t.mode == "markers+text"] == ["<b> 70.0%</b>", "<b> 40.0%</b>"]
+    best, last = (t for t in fig.data if t.mode == "markers" and t.legendgroup == "nrd")
+    assert best.x == (2,) and np.isclose(best.y[0], 0.8) and last.x == (3,) and np.isclose(last.y[0], 0.7)
+    assert [t.text[0] for t in fig.data if t.mode == "text"] == ["<b>  70.0%</b>", "<b>  40.0%</b>"]
     assert named(fig, "ce")[0].x == (1, 3)
     assert fig.layout.yaxis.tickformat == ".0%"
     lowest = figures.curves({"ce": [{"epoch": e, "loss": v} for e, v in ((1, 2.0), (2, 1.0), (3, 3.0))]},

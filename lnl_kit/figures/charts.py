@@ -64,7 +64,7 @@ def curves(runs: Mapping[str, Sequence], metric: str = "test_accuracy", *, mark:
     Raises ValueError where no run has the metric.
     """
     fig = go.Figure()
-    paint = colors(runs)
+    paint, ends, spans = colors(runs), [], []
     for name, rows in runs.items():
         color = paint[str(name)]
         by_epoch: dict[int, list[float]] = {}
@@ -76,16 +76,19 @@ def curves(runs: Mapping[str, Sequence], metric: str = "test_accuracy", *, mark:
         x = sorted(by_epoch)
         y, low, high = (np.array([f(by_epoch[e]) for e in x]) for f in (np.mean, np.min, np.max))
         fig.add_traces(band(x, y, low, high, name, color, percent=is_fraction(metric)))
+        spans += [low.min(), high.max()]
         if mark:
             best = int(np.argmin(y) if metric.split("_")[-1] in ("ece", "loss", "error") else np.argmax(y))
-            text = f"{y[-1]:.1%}" if is_fraction(metric) else f"{y[-1]:.3g}"
+            ends.append((x[-1], y[-1], color, name))
             fig.add_scatter(x=[x[best]], y=[y[best]], mode="markers", legendgroup=name, showlegend=False,
                             marker=dict(size=11, color="rgba(0,0,0,0)", line=dict(color=color, width=2.2)),
                             hovertemplate="best: epoch %{x}, %{y:.4f}<extra>" + name + "</extra>")
-            fig.add_scatter(x=[x[-1]], y=[y[-1]], mode="markers+text", text=[f"<b> {text}</b>"],
-                            textposition="middle right", textfont=dict(color=color, size=13),
-                            marker=dict(size=7, color=color), hoverinfo="skip", cliponaxis=False,
-                            showlegend=False, legendgroup=name)
+    places = apart([y for _, y, _, _ in ends], 0.075 * (max(spans) - min(spans)) if spans else 0)
+    for (x, y, color, name), place in zip(ends, places):
+        style = dict(showlegend=False, legendgroup=name, hoverinfo="skip", cliponaxis=False)
+        fig.add_scatter(x=[x], y=[y], mode="markers", marker=dict(size=7, color=color), **style)
+        fig.add_scatter(x=[x], y=[place], mode="text", text=[f"<b>  {y:.1%}</b>" if is_fraction(metric) else f"<b>  {y:.3g}</b>"],
+                        textposition="middle right", textfont=dict(color=color, size=13), **style)
     if not fig.data:
         raise ValueError(f"none of the runs has the metric {metric!r}: name a column of their metrics.csv "
                          "that is not empty")
@@ -94,6 +97,18 @@ def curves(runs: Mapping[str, Sequence], metric: str = "test_accuracy", *, mark:
     note = "○ best epoch, ● last" if mark else ""
     return layout(fig, title or f"{sentence(words(metric))} by epoch", subtitle or note, margin_r=72,
                   hovermode="x unified")
+
+
+def apart(values: Sequence[float], gap: float) -> np.ndarray:
+    """The places (n,) nearest to the values, in their order, that are at least `gap` from each other: for labels that would overlap."""
+    from sklearn.isotonic import isotonic_regression
+
+    values = np.asarray(values, float)
+    order, steps = np.argsort(values, kind="stable"), gap * np.arange(len(values))
+    places = np.empty_like(values)
+    if len(values):
+        places[order] = isotonic_regression(values[order] - steps) + steps
+    return places
 
 
 def bars(table: object, x: str, y: str, color: str | None = None, error: str | None = None, *,
