@@ -21,6 +21,7 @@ const STYLE = `
 .lnl-review .heat th { font-weight: 400; padding: 1px 6px; text-align: right; max-width: 110px; overflow: hidden;
   text-overflow: ellipsis; white-space: nowrap; }
 .lnl-review .heat tr:first-child th + th { text-align: center; }
+.lnl-review .heat tr:first-child th:first-child { max-width: none; }
 .lnl-review .heat td { padding: 0; min-width: 40px; } .lnl-review .heat td button { width: 40px; border-radius: 0; padding: 3px 0; border-color: transparent; }
 .lnl-review .heat td button[aria-pressed="true"] { outline: 2px solid #2f7fd0; outline-offset: -2px; }
 .lnl-review details { margin: 4px 0; }
