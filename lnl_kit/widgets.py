@@ -438,7 +438,7 @@ def review(findings) -> object:
         from .review import Review
 
         return Review(found)
-    rows = found.table[[found.pixels(i) is not None for i in found.table["image"]]].head(12)
+    rows = found.table[found.table["image"].isin(found.dataset().names)].head(12)  # those that are still there
     heads = [f"{figures.plain(given)}, rather <b>{figures.plain(new)}</b>" for given, new in zip(rows["given"], rows["suggested"])]
     images = [found.pixels(i) for i in rows["image"]]
     return figures.image_row(images, heads, columns=6, title="The first page of the review", subtitle="open the notebook in JupyterLab to decide")
