@@ -6,10 +6,11 @@ import argparse
 import dataclasses
 import sys
 
-from . import __version__, noise
+from . import __version__
+from .data import noise
+from .files import RunError
 from .methods import METHODS
-from .run import RunError
-from .settings import COMPILES, KEEPS, PRECISIONS, field_help, parse
+from .run.settings import COMPILES, KEEPS, PRECISIONS, field_help, parse
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -218,7 +219,7 @@ def compare_command(options) -> int:
 
 def reproduce_command(options) -> int:
     """`lnl reproduce`."""
-    from .reproduce import reproduce
+    from .reproduce.batch import reproduce
     pairs = [p.partition("=") for p in options.parameters]
     for name, equals, _ in pairs:
         if not equals:
@@ -229,7 +230,8 @@ def reproduce_command(options) -> int:
 
 def find_errors_command(options) -> int:
     """`lnl find-errors`: the folder of the findings is the last line on standard output; 130 after Ctrl-C."""
-    from .errors import find_errors, open_findings
+    from .label_errors.find import find_errors
+    from .label_errors.findings import open_findings
     values = {k: v for k, v in vars(options).items() if k != "command" and (v is not None or k not in ("epochs", "model"))}
     try:
         folder = find_errors(**values, on_interrupt="raise").attrs["folder"]
@@ -246,7 +248,7 @@ def find_errors_command(options) -> int:
 
 def apply_command(options) -> int:
     """`lnl apply`."""
-    from .decisions import apply
+    from .label_errors.decisions import apply
     count = apply(options.decisions, options.out)
     print(", ".join(f"{n} {what}" for what, n in count.items()), file=sys.stderr)
     print(options.out)
@@ -255,7 +257,7 @@ def apply_command(options) -> int:
 
 def bench_command(options) -> int:
     """`lnl bench`."""
-    from .bench import bench
+    from .bench.loop import bench
     return bench(json_file=options.json, quick=options.quick, only=options.only, device=options.device,
                  compile=not options.no_compile)
 

@@ -6,13 +6,37 @@ import itertools
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from . import measured, noise as noise_models
+from .data import noise as noise_models
 from .methods import METHODS
+from .results import measured
+from .results.measured import add, asked, read
 from .train import train
+
+
+def sweep(name: str, cells: Iterable[dict], full: bool, extra: Callable | None = None) -> list[dict]:
+    """Rows of data/measured/<name>.csv for a notebook's cells; with `full` they are computed and kept there.
+
+    cells: one dictionary per run, `cell` its label in the file, the rest the arguments of `train`.
+    extra: called with a finished run, returns more columns for its row.
+    A cell already in the file is not repeated; delete its row to measure it again.
+    """
+    cells = list(cells)
+    if full:
+        for cell in cells:
+            if not any(same(row, cell) for row in read(name)):
+                run = train(**{k: v for k, v in cell.items() if k != "cell"})
+                add(name, {"cell": cell.get("cell"), "asked": asked(cell)} | run.summary | (extra(run) if extra else {}))
+    rows = read(name)
+    return [row for cell in cells for row in rows if same(row, cell)]
+
+
+def same(row: dict, cell: dict) -> bool:
+    """Whether a measured row answers exactly what this cell asks."""
+    return row.get("asked") == asked(cell)
 
 
 def compare(methods: Sequence[str], noises: Sequence[tuple[str, float | None]], seeds: Sequence[int] = (0,), *, jobs: int = 1,
@@ -48,11 +72,6 @@ def compare(methods: Sequence[str], noises: Sequence[tuple[str, float | None]], 
     for cell, error in failed:
         print(f"failed: {name_of(cell)}: {error}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def asked(cell: dict) -> str:
-    """The arguments of a cell as text, whatever the folder of its run."""
-    return measured.asked({k: v for k, v in cell.items() if k != "out"})
 
 
 def name_of(cell: dict) -> str:

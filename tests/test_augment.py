@@ -7,9 +7,10 @@ import torch
 from torchvision.transforms import autoaugment as reference_policies
 from torchvision.transforms.v2 import functional as TF
 
-from lnl_kit import augment, bench_augment
-from lnl_kit.augment import base, kernels, policies
-from lnl_kit.rng import generator
+from lnl_kit.bench.augment import _images, compare_with_pil, throughput
+from lnl_kit.toolbox import augment
+from lnl_kit.toolbox.augment import base, kernels, policies
+from lnl_kit.toolbox.rng import generator
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
@@ -29,7 +30,7 @@ def images(n: int, channels: int = 3, size: int = 32, seed: int = 0) -> torch.Te
     noise = torch.randint(
         0, 256, (n, channels, size, size), dtype=torch.uint8, generator=generator(seed, "noise")
     )
-    smooth = bench_augment._images(n, channels, size)
+    smooth = _images(n, channels, size)
     x = torch.where(torch.arange(n)[:, None, None, None] % 3 > 0, smooth, noise)
     x[n // 4] = x[n // 4] // 8 + 100
     x[n // 2] = 77
@@ -304,7 +305,7 @@ def test_augmix_is_the_weighted_sum_of_its_chains():
 
 def test_augmix_is_torchvisions_augmix():
     """Same distribution: mean and spread of the distance to the original, over many draws."""
-    x = bench_augment._images(16, 3, 32)
+    x = _images(16, 3, 32)
     theirs = reference_policies.AugMix()
     torch.manual_seed(0)
     a = torch.stack(
@@ -482,11 +483,11 @@ def test_no_images_give_no_images():
 
 
 def test_throughput_counts_images():
-    rate = bench_augment.throughput(augment.view("crop"), n=64, seconds=0.05)
+    rate = throughput(augment.view("crop"), n=64, seconds=0.05)
     assert rate > 100
 
 
 @pytest.mark.slow
 def test_batched_augmentation_is_three_times_torchvision_on_pil():
-    for name, (ours, pil, ratio) in bench_augment.compare_with_pil(seconds=2.0).items():
+    for name, (ours, pil, ratio) in compare_with_pil(seconds=2.0).items():
         assert ratio == pytest.approx(ours / pil) and ratio >= 3, (name, ours, pil)

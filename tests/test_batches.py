@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from lnl_kit import batches, data
-from lnl_kit.batches import NoisyData
+from lnl_kit import data
+from lnl_kit.data import batches
+from lnl_kit.data.batches import NoisyData
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from conftest import SHORT_STAGES
 
 import lnl_kit
-from conftest import SHORT_STAGES
-from lnl_kit import clean_subset
+from lnl_kit.data import clean_subset
 
 TINY = {"epochs": 1, "progress": False}
 

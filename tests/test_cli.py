@@ -4,9 +4,11 @@ import dataclasses
 import json
 
 import pytest
+import torch
 
 import lnl_kit
-from lnl_kit import bench, cli
+from lnl_kit import cli
+from lnl_kit.bench import loop
 from lnl_kit.methods import METHODS
 from lnl_kit.settings import parse
 
@@ -93,19 +95,19 @@ def test_parse_values():
 
 def test_bench_writes_its_rows(tmp_path, capsys):
     out = tmp_path / "bench.json"
-    assert bench.bench(json_file=str(out), quick=True, only="nrd small_cnn", device="cpu") == 0
+    assert loop.bench(json_file=str(out), quick=True, only="nrd small_cnn", device="cpu") == 0
     row, = json.loads(out.read_text())["rows"]
     assert row["case"] == "nrd small_cnn 16x16" and row["loop_images_per_second"] > 0
     assert 0 < row["ratio"] < 1.5 and row["saving_seconds"] > 0 and "nrd small_cnn" in capsys.readouterr().out
 
 
 def test_the_bound_does_the_passes_of_the_method():
-    assert set(bench.PASSES) == {case[0] for case in bench.CASES} | {"gjs"}
-    assert bench.PASSES["ce"] == ((1, 0, False),) and bench.PASSES["nrd"] == ((1, 1, True),)
+    assert set(loop.PASSES) == {case[0] for case in loop.CASES} | {"gjs"}
+    assert loop.PASSES["ce"] == ((1, 0, False),) and loop.PASSES["nrd"] == ((1, 1, True),)
 
 
 @pytest.mark.slow
 def test_the_loop_is_nearly_free():
     for method in ("ce", "nrd"):
-        row = bench.loop_over_bound(method, "small_cnn", 16, device=bench.torch.device("cpu"), compiles=("off",))
+        row = loop.loop_over_bound(method, "small_cnn", 16, device=torch.device("cpu"), compiles=("off",))
         assert row["ratio"] >= 0.75, row

@@ -47,7 +47,7 @@ def test_each_network_learns_what_the_other_selects(tmp_path, monkeypatch):
 
     monkeypatch.setattr(co, "small_loss", recorded)
     seen = []
-    from lnl_kit.run import Run
+    from lnl_kit.run.loop import Run
     total = Run.total
 
     def spied(self, **terms):

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 import lnl_kit
-from lnl_kit import losses
 from lnl_kit.methods import correction as c
-from lnl_kit.settings import make
+from lnl_kit.toolbox import losses
 
 T = torch.tensor([[0.7, 0.2, 0.1], [0.0, 0.9, 0.1], [0.3, 0.3, 0.4]])
 

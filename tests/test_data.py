@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from lnl_kit import built_in, data, folders
+from lnl_kit import data, files
+from lnl_kit.data import built_in, classes, dataset, decode, folders
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +63,17 @@ def test_normalisation_is_that_of_the_training_pixels(digits):
     x = digits.x.double() / 255
     assert digits.mean == pytest.approx([x.mean().item()], abs=1e-6)
     assert digits.std == pytest.approx([x.std(correction=0).item()], abs=1e-6)
-    assert data.channel_stats(digits.x.numpy()) == (digits.mean, digits.std)
+    assert classes.channel_stats(digits.x.numpy()) == (digits.mean, digits.std)
 
 
 def test_channel_stats_of_many_and_of_flat_images():
     x = np.random.RandomState(0).randint(0, 256, (1200, 3, 4, 5)).astype(np.uint8)
-    mean, std = data.channel_stats(x)
+    mean, std = classes.channel_stats(x)
     assert mean == pytest.approx((x / 255).mean((0, 2, 3)), abs=1e-6)
     assert std == pytest.approx((x / 255).std((0, 2, 3)), abs=1e-6)
-    few, _ = data.channel_stats(x, at_most=3)
+    few, _ = classes.channel_stats(x, at_most=3)
     assert few == pytest.approx((x[[0, 600, 1199]] / 255).mean((0, 2, 3)), abs=1e-6)
-    assert data.channel_stats(np.zeros((2, 1, 3, 3), np.uint8))[1] == pytest.approx([1 / 255], abs=1e-6)
+    assert classes.channel_stats(np.zeros((2, 1, 3, 3), np.uint8))[1] == pytest.approx([1 / 255], abs=1e-6)
 
 
 def test_image_size_resizes(digits):
@@ -86,10 +87,10 @@ def test_image_size_resizes(digits):
 
 
 def test_subset_picks_images_labels_and_paths(digits):
-    part = data.subset(digits, [5, 2], np.array([0, 3]))
+    part = dataset.subset(digits, [5, 2], np.array([0, 3]))
     assert torch.equal(part.x, digits.x[[5, 2]]) and torch.equal(part.true_labels, digits.true_labels[[5, 2]])
     assert torch.equal(part.test_x, digits.test_x[[0, 3]]) and torch.equal(part.test_y, digits.test_y[[0, 3]])
-    assert part.given_labels is None and data.subset(digits, [1]).test_x is digits.test_x
+    assert part.given_labels is None and dataset.subset(digits, [1]).test_x is digits.test_x
 
 
 def test_wrong_names_say_what_is_allowed():
@@ -155,15 +156,15 @@ def test_wrong_tables(tmp_path):
 # ---------------------------------------------------------------- fingerprint, folders of the user
 
 def test_the_fingerprint_covers_everything_but_paths():
-    x = folders.image_digests(np.arange(24, dtype=np.uint8).reshape(2, 1, 3, 4))
-    other = folders.image_digests(np.arange(24, dtype=np.uint8).reshape(2, 1, 4, 3))  # the same bytes
+    x = decode.image_digests(np.arange(24, dtype=np.uint8).reshape(2, 1, 3, 4))
+    other = decode.image_digests(np.arange(24, dtype=np.uint8).reshape(2, 1, 4, 3))  # the same bytes
     y, z = np.array([0, 1]), np.array([1, 0])
-    prints = [data.fingerprint("ab", x, None, y, x, y), data.fingerprint("ac", x, None, y, x, y),
-              data.fingerprint("ab", other, None, y, x, y), data.fingerprint("ab", x, y, y, x, y),
-              data.fingerprint("ab", x, y, None, x, y), data.fingerprint("ab", x, None, z, x, y),
-              data.fingerprint("ab", x, None, y, other, y), data.fingerprint("ab", x, None, y, x, z)]
+    prints = [dataset.fingerprint("ab", x, None, y, x, y), dataset.fingerprint("ac", x, None, y, x, y),
+              dataset.fingerprint("ab", other, None, y, x, y), dataset.fingerprint("ab", x, y, y, x, y),
+              dataset.fingerprint("ab", x, y, None, x, y), dataset.fingerprint("ab", x, None, z, x, y),
+              dataset.fingerprint("ab", x, None, y, other, y), dataset.fingerprint("ab", x, None, y, x, z)]
     assert len(set(prints)) == len(prints)
-    assert data.fingerprint("ab", x.copy(), None, y, x, y) == prints[0]
+    assert dataset.fingerprint("ab", x.copy(), None, y, x, y) == prints[0]
 
 
 def test_data_root(tmp_path, monkeypatch):
@@ -171,9 +172,9 @@ def test_data_root(tmp_path, monkeypatch):
     (tmp_path / "project" / "notebooks").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "project" / "notebooks")
     (tmp_path / "project" / "pyproject.toml").touch()
-    assert data.data_root() == tmp_path / "project" / "data"
+    assert files.data_root() == tmp_path / "project" / "data"
     monkeypatch.setenv("LNL_DATA", str(tmp_path / "elsewhere"))
-    assert data.data_root() == tmp_path / "elsewhere"
+    assert files.data_root() == tmp_path / "elsewhere"
 
 
 # ---------------------------------------------------------------- CIFAR
@@ -233,15 +234,15 @@ def test_cifar_is_downloaded_checked_and_read(name, tmp_path, cifar):
     found = data.load(name, root=root)
     assert np.array_equal(found.x.numpy(), x) and np.array_equal(found.true_labels.numpy(), y)
     assert found.test_x.shape == (20, 3, 32, 32) and found.test_y.shape == (20,)
-    assert found.classes == data.CLASSES[name] and found.mean == data.MEAN_STD[name][0] and found.like == name
+    assert found.classes == data.CLASSES[name] and found.mean == classes.MEAN_STD[name][0] and found.like == name
     (tmp_path / kind.filename).unlink()  # from now on there is nothing to download
     assert data.load(name, root=root).fingerprint == found.fingerprint
     assert data.load(name, root=root, image_size=8).x.shape == (len(x), 3, 8, 8)
 
 
 def test_class_names_are_in_cifars_order():
-    assert len(data.CIFAR100_CLASSES) == 100 and len(data.CIFAR10_CLASSES) == 10
-    assert list(data.CIFAR100_CLASSES) == sorted(data.CIFAR100_CLASSES)
+    assert len(classes.CIFAR100_CLASSES) == 100 and len(classes.CIFAR10_CLASSES) == 10
+    assert list(classes.CIFAR100_CLASSES) == sorted(classes.CIFAR100_CLASSES)
 
 
 def test_without_network_one_sentence_says_which_file_to_put_where(tmp_path, cifar):
@@ -277,7 +278,7 @@ def test_a_silent_server_is_given_up(tmp_path, cifar, monkeypatch):
 
 def test_labels_of_cifar_may_be_numbers(tmp_path, cifar):
     _, y, _ = cifar("cifar10")
-    table = write(tmp_path / "n.csv", ["index,label", *(f"{i},{k if i % 2 else data.CIFAR10_CLASSES[k]}"
+    table = write(tmp_path / "n.csv", ["index,label", *(f"{i},{k if i % 2 else classes.CIFAR10_CLASSES[k]}"
                                                         for i, k in enumerate(y))])
     assert np.array_equal(data.load("cifar10", root=tmp_path / "data", labels=table).given_labels.numpy(), y)
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lnl_kit.decisions import COLUMNS, Decisions, apply
+from lnl_kit.label_errors.decisions import COLUMNS, Decisions, apply
 
 NAMES = ['train/a/plain.png', 'train/a/with, comma.png', 'train/a/"quoted".png', 'train/a/two\nlines.png', 'train/a/re\rturn.png', 'train/é/ñ-画.png', 'train/<b>/<img src=x>.png']
 
@@ -60,7 +60,7 @@ def test_a_row_torn_anywhere_is_removed_and_the_others_stay(tmp_path, name):
 
 
 def test_a_decision_is_on_disk_when_add_returns(tmp_path):
-    code = ("import os, sys; from lnl_kit.decisions import Decisions\n"
+    code = ("import os, sys; from lnl_kit.label_errors.decisions import Decisions\n"
             "d = Decisions(sys.argv[1]); d.add('a', 'accept', 'dog'); os.kill(os.getpid(), 9)")
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "decisions.csv")])
     assert done.returncode == -9 and Decisions(tmp_path / "decisions.csv").made == {"a": ("accept", "dog")}
@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_written_decides_nothing(tmp_path, monkeypatch, fi
 
 
 def test_a_disk_that_takes_a_part_of_a_row_decides_nothing(tmp_path):
-    code = ("import resource, signal, sys; from lnl_kit.decisions import Decisions\n"
+    code = ("import resource, signal, sys; from lnl_kit.label_errors.decisions import Decisions\n"
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "d = Decisions(sys.argv[1]); d.add('a', 'keep')\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (70, 70))\n"

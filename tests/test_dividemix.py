@@ -6,8 +6,8 @@ import torch
 
 import lnl_kit
 from lnl_kit.methods import dividemix
-from lnl_kit.selection import small_loss_probability
 from lnl_kit.settings import make
+from lnl_kit.toolbox.selection import small_loss_probability
 
 TINY = {"epochs": 3, "warmup": 1, "train_size": 256, "progress": False}
 
@@ -29,7 +29,7 @@ def test_division_and_its_fallback():
 
 def test_each_network_trains_on_the_others_division_and_alone(tmp_path, monkeypatch):
     states, seen = [], []
-    from lnl_kit.run import Run
+    from lnl_kit.run.loop import Run
     state_of, train_divided = Run.state, dividemix.train_divided
 
     def spy(self, **parts):

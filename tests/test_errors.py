@@ -13,11 +13,14 @@ import pytest
 from PIL import Image
 
 import lnl_kit
-from lnl_kit import data, errors
+from lnl_kit import data
+from lnl_kit.bench.label_errors import quality
 from lnl_kit.cli import main
-from lnl_kit.decisions import Decisions, apply
-from lnl_kit.error_estimates import estimate, temper, with_share
-from lnl_kit.error_measures import quality
+from lnl_kit.label_errors import ranking
+from lnl_kit.label_errors.decisions import Decisions, apply
+from lnl_kit.label_errors.estimates import estimate, temper, with_share
+from lnl_kit.label_errors.findings import open_findings
+from lnl_kit.notebook import explorers
 
 NAMES = ["plain.png", "with, comma.png", '"quoted".png', "two\nlines.png", "re\rturn.png", "ñ-画.png", "<img src=x onerror=alert(1)>.png"]
 
@@ -94,7 +97,7 @@ def test_quality_by_hand():
 
 def test_cleanlab_is_given_the_same_probabilities():
     pytest.importorskip("cleanlab")
-    from lnl_kit.error_measures import cleanlab_suspicions
+    from lnl_kit.bench.label_errors import cleanlab_suspicions
     T = 0.7 * np.eye(4) + 0.1
     probs, given, true = predictions(2000, 4, T / T.sum(1, keepdims=True))
     found = cleanlab_suspicions(probs, given)
@@ -109,7 +112,7 @@ def test_every_image_is_ranked_also_what_would_be_the_test_set(quick, tmp_path):
     assert len(table) == 24 and sorted(table["image"]) == sorted(f"{c}/{n:03d}.png" for c in ("cat", "dog") for n in range(12))
     assert list(table["rank"]) == list(range(1, 25)) and table["suspicion"].is_monotonic_decreasing
     assert (table["given"] != table["suggested"]).all() and "true" not in table
-    findings = errors.open_findings(table.attrs["folder"])
+    findings = open_findings(table.attrs["folder"])
     s = findings.summary
     assert s["estimated_errors"] == pytest.approx(table["suspicion"].sum(), abs=1e-3) and s["estimated_share"] == pytest.approx(s["estimated_errors"] / 24)
     assert np.allclose(np.array(s["transition_matrix"]).sum(1), 1) and s["images"] == 24
@@ -125,7 +128,7 @@ def test_networks_learn_the_classes_and_find_swapped_labels(quick, tmp_path):
     table = quick(folder, epochs=25)
     assert set(table["image"][:4]) == {f"dog/swapped{n}.png" for n in range(4)} and set(table["suggested"][:4]) == {"cat"}
     assert (table["suspicion"][:4] > 0.5).all() and (table["suspicion"][4:] < 0.5).all()
-    assert abs(errors.open_findings(table.attrs["folder"]).summary["estimated_errors"] - 4) < 3
+    assert abs(open_findings(table.attrs["folder"]).summary["estimated_errors"] - 4) < 3
     assert re.search(r"networks that never saw this label: cat \d+%, the label \d+%", table["because"][0])
 
 
@@ -133,7 +136,7 @@ def test_names_of_every_kind_come_through_files_page_and_labels(quick, tmp_path)
     classes = ('<b>bold & "co"', " naïve, 犬 ")
     folder = photos(tmp_path / "photos", classes, names=NAMES)
     table = quick(folder)
-    findings = errors.open_findings(table.attrs["folder"])
+    findings = open_findings(table.attrs["folder"])
     assert set(findings.table["image"]) == set(table["image"]) == {f"{c}/{n}" for c in classes for n in [*NAMES, *(f"{k:03d}.png" for k in range(7, 12))]}
     assert list(findings.table["given"]) == list(table["given"]) and set(table["given"]) == set(classes)
     page = (findings.folder / "report.html").read_text()
@@ -152,12 +155,12 @@ def test_names_of_every_kind_come_through_files_page_and_labels(quick, tmp_path)
 
 def test_every_image_is_decoded_once_whatever_is_asked_of_a_folder(quick, tmp_path, monkeypatch):
     """Searched whole, opened again for the review, and split for training: from one cache, at the size of the training."""
-    from lnl_kit import folders
+    from lnl_kit.data import decode
     folder, decoded = photos(tmp_path / "photos", size=48), []
-    original = folders.decode_files
-    monkeypatch.setattr(folders, "decode_files", lambda paths, *rest: decoded.extend(paths) or original(paths, *rest))
+    original = decode.decode_files
+    monkeypatch.setattr(decode, "decode_files", lambda paths, *rest: decoded.extend(paths) or original(paths, *rest))
     table = quick(folder)
-    findings = errors.open_findings(table.attrs["folder"])
+    findings = open_findings(table.attrs["folder"])
     assert findings.dataset().x.shape == (24, 3, 32, 32) and not any(findings.changed().values())
     train_and_test = data.load(f"folder:{folder}", image_size=32)
     assert len(train_and_test.x) == 19 and len(train_and_test.test_x) == 5 and set(train_and_test.paths) <= set(table["path"])
@@ -196,13 +199,13 @@ def test_a_second_round_keeps_every_image_and_what_was_dropped(quick, tmp_path):
     folder = photos(tmp_path / "photos")
     first = quick(folder, train_size=12)
     image, kept = first["image"][:2]
-    made = Decisions(errors.open_findings(first.attrs["folder"]).folder / "decisions.csv")
+    made = Decisions(open_findings(first.attrs["folder"]).folder / "decisions.csv")
     made.add(image, "drop")
     made.add(kept, "class", "dog")
     apply(made.path, tmp_path / "one.csv")
     second = quick(folder, labels=tmp_path / "one.csv")
     assert len(second) == 23 and image not in set(second["image"])
-    made = Decisions(errors.open_findings(second.attrs["folder"]).folder / "decisions.csv")
+    made = Decisions(open_findings(second.attrs["folder"]).folder / "decisions.csv")
     made.add("dog/007.png", "class", "cat")
     apply(made.path, tmp_path / "two.csv")
     found = data.load(f"folder:{folder}", labels=tmp_path / "two.csv", split=False)  # complains of nothing
@@ -216,7 +219,7 @@ def test_a_second_round_on_a_built_in_set_counts_as_label_files_do(quick, tmp_pa
         file.write("index,given,dropped\n" + "".join(f"{i},{k},{int(i in (0, 5))}\n" for i, k in enumerate(true)))
     table = quick("digits", labels=tmp_path / "labels.csv", epochs=1, report=False)
     assert len(table) == len(true) - 2 and sorted(table["index"]) == [i for i in range(len(true)) if i not in (0, 5)]
-    findings = errors.open_findings(table.attrs["folder"])
+    findings = open_findings(table.attrs["folder"])
     assert (findings.pixels("7") == data.load("digits").x[7].numpy()).all() and findings.pixels("5") is None
     Decisions(findings.folder / "decisions.csv").add("7", "keep")
     apply(findings.folder / "decisions.csv", tmp_path / "two.csv")
@@ -227,7 +230,7 @@ def test_a_second_round_on_a_built_in_set_counts_as_label_files_do(quick, tmp_pa
 def test_labels_are_made_wrong_only_when_asked(quick, tmp_path):
     table = quick("digits", epochs=1, train_size=60, report=False)
     assert (table["given"] == table["true"]).all()
-    assert errors.open_findings(table.attrs["folder"]).summary["noise"] == "none"
+    assert open_findings(table.attrs["folder"]).summary["noise"] == "none"
 
 
 def test_a_folder_with_the_review_of_other_images_is_refused(quick, tmp_path):
@@ -240,10 +243,10 @@ def test_a_folder_with_the_review_of_other_images_is_refused(quick, tmp_path):
 
 
 def test_a_picture_of_16_bits_is_seen_as_the_network_saw_it(quick, tmp_path):
-    from lnl_kit.review import picture
+    from lnl_kit.label_errors.pictures import picture
     folder = photos(tmp_path / "photos", size=96)
     Image.fromarray(np.full((96, 96), 30_000, np.uint16)).save(folder / "cat" / "000.png")
-    findings = errors.open_findings(quick(folder, report=False).attrs["folder"])
+    findings = open_findings(quick(folder, report=False).attrs["folder"])
     row = findings.table[findings.table["image"] == "cat/000.png"].iloc[0]
     shown = Image.open(io.BytesIO(base64.b64decode(picture(findings, row).partition(",")[2])))
     assert abs(np.asarray(shown).mean() - findings.pixels("cat/000.png").mean()) < 3
@@ -254,15 +257,14 @@ def test_what_became_of_an_image_does_not_depend_on_other_images(quick, tmp_path
     folder = photos(tmp_path / "photos")
     for image in folder.rglob("*.png"):
         Image.open(image).convert("L").save(image)
-    findings = errors.open_findings(quick(folder, report=False).attrs["folder"])
+    findings = open_findings(quick(folder, report=False).attrs["folder"])
     assert findings.dataset().x.shape[1] == 1
     Image.fromarray(np.full((16, 16, 3), (200, 0, 0), np.uint8)).save(folder / "cat" / "colour.png")
     (folder / "dog" / "000.png").unlink()
     assert findings.changed() == {"changed": [], "removed": ["dog/000.png"], "new": ["cat/colour.png"]}  # though it was opened before
     assert findings.pixels("dog/000.png") is None and findings.pixels("cat/000.png").shape[0] == 3
-    from lnl_kit import widgets
-    monkeypatch.setattr(widgets, "live", lambda: False)
-    assert len(widgets.review(findings).layout.images) == 12
+    monkeypatch.setattr(explorers, "live", lambda: False)
+    assert len(explorers.review(findings).layout.images) == 12
 
 
 def test_a_folder_that_changed_is_noticed(quick, tmp_path, monkeypatch):
@@ -271,11 +273,11 @@ def test_a_folder_that_changed_is_noticed(quick, tmp_path, monkeypatch):
     (folder / "cat" / "000.png").unlink()
     shutil.copy(folder / "dog" / "001.png", folder / "dog" / "new.png")
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(folder / "dog" / "002.png")
-    findings = errors.open_findings(place)
+    findings = open_findings(place)
     assert findings.changed() == {"changed": ["dog/002.png"], "removed": ["cat/000.png"], "new": ["dog/new.png"]}
     monkeypatch.setenv("JPY_SESSION_NAME", "x")
     monkeypatch.delenv("LNL_HEADLESS", raising=False)
-    from lnl_kit.review import Review
+    from lnl_kit.label_errors.review import Review
     review = Review(findings)
     assert "The images are not those that were searched (1 changed, 1 removed, 1 new)" in review.status
     assert not {"cat/000.png", "dog/002.png"} & {card["image"] for card in review.cards}
@@ -286,7 +288,7 @@ def test_the_same_picture_under_two_labels_is_an_error_for_certain(quick, tmp_pa
     shutil.copy(folder / "cat" / "003.png", folder / "dog" / "copy.png")
     shutil.copy(folder / "cat" / "004.png", folder / "cat" / "copy.png")  # the same label: no conflict
     table = quick(folder)
-    groups = errors.open_findings(table.attrs["folder"]).summary["conflicting_duplicates"]
+    groups = open_findings(table.attrs["folder"]).summary["conflicting_duplicates"]
     assert [sorted(map(tuple, g)) for g in groups] == [[("cat/003.png", "cat"), ("dog/copy.png", "dog")]]
     both = table[table["image"].isin(["cat/003.png", "dog/copy.png"])]
     assert (both["suspicion"] >= 0.5).all() and both["because"].str.startswith("the same picture is also labelled").all()
@@ -295,10 +297,10 @@ def test_the_same_picture_under_two_labels_is_an_error_for_certain(quick, tmp_pa
 def test_of_one_picture_the_rare_label_is_the_suspicious_one():
     given = np.array([0] * 9 + [1] + [0, 1])
     digests = np.array(["a"] * 10 + ["b"] * 2)
-    groups = errors.conflicting(digests, given)
+    groups = ranking.conflicting(digests, given)
     assert [g.tolist() for g in groups] == [list(range(10)), [10, 11]]
-    assert errors.at_least(groups, given, 12).tolist() == pytest.approx([0.1] * 9 + [0.9] + [0.5] * 2)
-    assert [g.tolist() for g in errors.conflicting(digests, given, lambda i: "same" if i > 9 else str(i))] == [[10, 11]]
+    assert ranking.at_least(groups, given, 12).tolist() == pytest.approx([0.1] * 9 + [0.9] + [0.5] * 2)
+    assert [g.tolist() for g in ranking.conflicting(digests, given, lambda i: "same" if i > 9 else str(i))] == [[10, 11]]
 
 
 def test_pictures_that_only_look_the_same_where_they_are_cut_are_not_the_same(quick, tmp_path):
@@ -307,7 +309,7 @@ def test_pictures_that_only_look_the_same_where_they_are_cut_are_not_the_same(qu
     for name, left in (("cat", 0), ("dog", 255)):
         wide[:, :20] = left
         Image.fromarray(wide).save(folder / name / "wide.png")
-    assert errors.open_findings(quick(folder, report=False).attrs["folder"]).summary["conflicting_duplicates"] == []
+    assert open_findings(quick(folder, report=False).attrs["folder"]).summary["conflicting_duplicates"] == []
 
 
 def test_small_and_uneven_folders_work_or_are_refused_in_one_sentence(quick, tmp_path):
@@ -354,7 +356,7 @@ def test_from_the_command_line_and_back(tmp_path, monkeypatch, capsys):
 def test_folds_hold_every_class_out_evenly():
     import torch
 
-    from lnl_kit.cross_validation import folds_of
+    from lnl_kit.label_errors.cross_validation import folds_of
     y = torch.tensor([0] * 31 + [1] * 3 + [2] * 10)
     fold = folds_of(y, 3, seed=0)
     for k in range(3):
@@ -364,7 +366,7 @@ def test_folds_hold_every_class_out_evenly():
 
 def test_held_out_answers_are_of_networks_that_have_not_seen_the_label(tmp_path):
     """Where labels are wrong, those that were trained on them believe them more."""
-    from lnl_kit.cross_validation import CrossValidation, cross_validation
+    from lnl_kit.label_errors.cross_validation import CrossValidation, cross_validation
     run = lnl_kit.train(cross_validation, "digits", "symmetric", 0.5, settings_class=CrossValidation, epochs=6, out=tmp_path, train_size=300, progress=False)
     probs, fitted = (run.arrays[name] for name in ("train_probs", "fitted_probs"))
     given, rows = run.labels["given"], np.arange(300)

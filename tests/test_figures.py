@@ -3,8 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from lnl_kit import figures, metrics, published
+from lnl_kit import figures
 from lnl_kit.figures import style
+from lnl_kit.papers import comparison
+from lnl_kit.toolbox import metrics
 
 DIGITS = [str(k) for k in range(10)]
 
@@ -177,7 +179,7 @@ def test_beside_table_prints_percent_spread_and_what_was_measured():
                  epochs=60,
                  device="cpu", seconds=60, test_accuracy_last=0.9 + s / 50,
                  test_accuracy_best=0.95) for s in (0, 1)]
-    table = published.beside(runs, "nrd", "Table 2", dataset_map={"digits": "cifar10"}, missing=True)
+    table = comparison.beside(runs, "nrd", "Table 2", dataset_map={"digits": "cifar10"}, missing=True)
     fig = figures.beside_table(table)
     cells = fig.data[0]
     columns = dict(zip(cells.header["values"], cells.cells["values"]))
@@ -279,7 +281,7 @@ def test_embedding_colours_each_panel_by_its_own_labels():
 
 
 def test_tsne_keeps_groups_apart():
-    from lnl_kit.embedding import tsne
+    from lnl_kit.notebook.embedding import tsne
 
     features = np.concatenate([np.random.RandomState(0).randn(20, 8), 30 + np.random.RandomState(1).randn(20, 8)])
     xy = tsne(features)
@@ -290,7 +292,7 @@ def test_tsne_keeps_groups_apart():
 
 def test_class_names_are_text_whatever_they_contain():
     """No figure carries a class name's markup, nor its escaped form twice."""
-    from lnl_kit.lab import Lab
+    from lnl_kit.notebook.noise_lab import Lab
 
     names = ("<img src=x onerror=alert(1)>", "a & b", "<b>c</b>")
     probs, y = np.full((6, 3), 1 / 3), np.array([0, 1, 2, 0, 1, 2])

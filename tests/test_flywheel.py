@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import lnl_kit
-from lnl_kit import losses
 from lnl_kit.methods import flywheel
 from lnl_kit.settings import make
+from lnl_kit.toolbox import losses
 
 TINY = {"epochs": 3, "warmup": 1, "cycle": 1, "train_size": 256, "progress": False}
 
@@ -119,7 +119,7 @@ def test_no_term_leaks_gradient_into_the_other_network(tmp_path, monkeypatch):
         monkeypatch.setattr(flywheel, name, checked)
 
     networks, seen = {}, set()
-    from lnl_kit.run import Run
+    from lnl_kit.run.loop import Run
     state_of = Run.state
 
     def spy(self, **parts):

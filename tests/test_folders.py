@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lnl_kit import data, folders
+from lnl_kit import data
+from lnl_kit.data import classes, folders
+from lnl_kit.data import decode as decoding
 
 
 def picture(seed, size=(8, 8), mode="RGB"):
@@ -179,13 +181,13 @@ def test_equal_but_large_or_oblong_images_are_shown_at_32(tmp_path, load):
 def decodes(monkeypatch):
     """Counts the files decoded."""
     seen = []
-    decode = folders.decode_files
+    decode = decoding.decode_files
 
     def counting(paths, *rest):
         seen.extend(paths)
         return decode(paths, *rest)
 
-    monkeypatch.setattr(folders, "decode_files", counting)
+    monkeypatch.setattr(decoding, "decode_files", counting)
     return seen
 
 
@@ -351,12 +353,12 @@ def test_nothing_usable_is_said(photos, load, tmp_path):
 # ---------------------------------------------------------------- like
 
 def test_a_folder_like_a_built_in_set(tmp_path, load):
-    for name in data.CIFAR10_CLASSES:
+    for name in classes.CIFAR10_CLASSES:
         for part in ("train/{}/1.png", "test/{}/2.png"):
             save(tmp_path / "ten" / part.format(name), picture(1))
     found = load(tmp_path / "ten", like="cifar10")
-    assert found.classes == data.CIFAR10_CLASSES and found.like == "cifar10"
-    assert (found.mean, found.std) == data.MEAN_STD["cifar10"]
+    assert found.classes == classes.CIFAR10_CLASSES and found.like == "cifar10"
+    assert (found.mean, found.std) == classes.MEAN_STD["cifar10"]
     assert found.mean != load(tmp_path / "ten").mean
     (tmp_path / "ten/train/cat").rename(tmp_path / "ten/train/tiger")
     with pytest.raises(ValueError, match=r"classes of cifar10: 1 missing \(cat\), 1 others \(tiger\)"):

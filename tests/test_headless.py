@@ -11,7 +11,7 @@ import nbclient
 import nbformat
 import pytest
 
-from lnl_kit.reproduce import _kernel_of_this_python
+from lnl_kit.reproduce.execute import _kernel_of_this_python
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 CALLS = ("widgets.explore(", "widgets.NoiseLab(", "widgets.pick_run(", "widgets.beside_image(", "widgets.train(", "widgets.review(")

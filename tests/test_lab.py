@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lnl_kit
-from lnl_kit import lab
+from lnl_kit.notebook import noise_lab
 
 SMALL = dict(rates=(0.0, 0.5), epochs=2)
 
@@ -12,7 +12,7 @@ SMALL = dict(rates=(0.0, 0.5), epochs=2)
 @pytest.mark.parametrize("method", ["ce", "gjs", "mixup", "cores"])
 def test_a_member_is_the_run_at_its_rate(tmp_path, method):
     """Same start, order, crops and labels; only the order of sums differs, so that few predictions do after two epochs."""
-    found = lab.train_rates(method, out=tmp_path, **SMALL)
+    found = noise_lab.train_rates(method, out=tmp_path, **SMALL)
     for rate in SMALL["rates"]:
         run = lnl_kit.train(method, rate=rate, out=tmp_path, epochs=2, view="none", batch_size=64, progress=False)
         r = found.at(rate)
@@ -27,7 +27,7 @@ def test_a_member_is_the_run_at_its_rate(tmp_path, method):
 def test_a_step_of_a_member_is_the_step_of_the_run(tmp_path):
     """Two steps, before rounding has grown: the same network."""
     small = dict(epochs=2, train_size=64, out=tmp_path)
-    found = lab.train_rates(rates=(0.0, 0.5), **small)
+    found = noise_lab.train_rates(rates=(0.0, 0.5), **small)
     run = lnl_kit.train("ce", rate=0.0, view="none", batch_size=64, progress=False, **small)
     assert np.abs(found.test_probs[0] - run.arrays["test_probs"]).max() < 1e-4
     assert np.abs(found.test_probs[1] - run.arrays["test_probs"]).max() > 5e-4  # other labels
@@ -40,16 +40,16 @@ def test_a_finished_lab_is_loaded_and_a_stopped_one_keeps_its_epochs(tmp_path):
         seen.append(now.test_accuracy.shape)
         raise KeyboardInterrupt
 
-    half = lab.train_rates(out=tmp_path, on_epoch=stop, **SMALL)
+    half = noise_lab.train_rates(out=tmp_path, on_epoch=stop, **SMALL)
     assert seen == [(1, 2)] and half.test_probs.shape == (2, 360, 10)
-    whole = lab.train_rates(out=tmp_path, **SMALL)
-    again = lab.train_rates(out=tmp_path, on_epoch=stop, **SMALL)
+    whole = noise_lab.train_rates(out=tmp_path, **SMALL)
+    again = noise_lab.train_rates(out=tmp_path, on_epoch=stop, **SMALL)
     assert whole.test_accuracy.shape == (2, 2) and len(seen) == 1  # loaded: no epoch was trained
     assert np.array_equal(whole.test_probs, again.test_probs) and whole.seconds == again.seconds
 
 
 def test_a_lab_answers_by_rate(tmp_path):
-    found = lab.train_rates(out=tmp_path, **SMALL)
+    found = noise_lab.train_rates(out=tmp_path, **SMALL)
     assert found.actual_rate(0.0) == 0 and 0.4 < found.actual_rate(0.5) < 0.5
     assert found.confusion(0.5).sum(1) == pytest.approx(np.ones(10))
     with pytest.raises(ValueError, match="rate 0.3 was not trained: 0, 0.5"):
@@ -59,14 +59,14 @@ def test_a_lab_answers_by_rate(tmp_path):
 def test_bad_input_is_refused_in_a_sentence(tmp_path):
     for ask, words in (({"method": "dividemix"}, "change the loss alone: ce"), ({"rates": ()}, "no noise rates"), ({"noise": "odd"}, "odd"), ({"rates": (1.5,)}, "1.5")):
         with pytest.raises(ValueError, match=words):
-            lab.train_rates(out=tmp_path, **ask)
+            noise_lab.train_rates(out=tmp_path, **ask)
 
 
 @pytest.mark.slow
 def test_ten_rates_at_once_are_faster_than_ten_runs(tmp_path):
     import time
-    together = lab.train_rates(out=tmp_path, epochs=3)
+    together = noise_lab.train_rates(out=tmp_path, epochs=3)
     started = time.perf_counter()
-    for rate in lab.RATES:
+    for rate in noise_lab.RATES:
         lnl_kit.train("ce", rate=rate, out=tmp_path, epochs=3, view="none", batch_size=64, progress=False)
     assert (time.perf_counter() - started) / together.seconds > 1.5  # 1.95 on two idle cores

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import lnl_kit
-from lnl_kit import losses
 from lnl_kit.methods import label_confidence as lci
 from lnl_kit.settings import make
+from lnl_kit.toolbox import losses
 
 TINY = {"epochs": 2, "train_size": 256, "progress": False}
 

@@ -9,9 +9,10 @@ import torch
 from test_streams import decoded, save
 
 import lnl_kit
-from lnl_kit import data, large_sets
-from lnl_kit.batches import NoisyData
-from lnl_kit.streams import Stream
+from lnl_kit import data
+from lnl_kit.data import classes, dataset, decode, large_sets
+from lnl_kit.data.batches import NoisyData
+from lnl_kit.data.streams import Stream
 
 
 def write(path, lines):
@@ -87,7 +88,7 @@ def test_tiny_imagenet(tiny):
     for path, x in zip(d.paths, d.x):
         assert torch.equal(x, decoded(tiny / path, 8))
     assert torch.equal(d.test_x[0], decoded(tiny / "val/images/val_2.JPEG", 8))
-    assert d.mean == data.MEAN_STD["tiny_imagenet"][0]
+    assert d.mean == classes.MEAN_STD["tiny_imagenet"][0]
     assert data.load("tiny_imagenet", image_size=4).x.shape == (12, 3, 4, 4)
 
 
@@ -177,7 +178,7 @@ def test_missing_images_are_counted_or_left_out(web):
 
 
 def test_the_fingerprint_is_over_names_sizes_and_labels(web, monkeypatch):
-    monkeypatch.setattr(large_sets.folders, "decode_files", None)  # nothing is decoded for it
+    monkeypatch.setattr(decode, "decode_files", None)  # nothing is decoded for it
     first = data.load("webvision").fingerprint
     assert data.load("webvision").fingerprint == first != data.load("webvision", image_size=24).fingerprint
     prints = {first}
@@ -201,7 +202,7 @@ def test_labels_of_one_s_own_are_found_by_path(clothing, tmp_path):
 
 def test_subset_leaves_a_stream_undecoded(web):
     d = data.load("webvision", image_size=24)
-    part = data.subset(d, [5, 2], [7])
+    part = dataset.subset(d, [5, 2], [7])
     assert isinstance(part.x, Stream) and torch.equal(part.x[:], d.x[torch.tensor([5, 2])])
     assert part.given_labels.tolist() == d.given_labels[[5, 2]].tolist()
     assert torch.equal(part.test_x[0], d.test_x[7]) and part.paths == (d.paths[5], d.paths[2])

@@ -2,9 +2,10 @@
 
 import pytest
 
-from lnl_kit import figures, leaderboard, measured
+from lnl_kit import figures, measured, methods
 from lnl_kit.figures.boards import apart
 from lnl_kit.methods import METHODS
+from lnl_kit.results import leaderboard
 
 
 def row(method, seed, last, best, seconds, noise="symmetric", rate=0.5, **more):
@@ -39,8 +40,8 @@ def test_settings_by_how_many_methods_and_human_labels_by_name(found):
 
 
 def test_every_method_belongs_to_one_family():
-    members = [m for family in leaderboard.FAMILIES.values() for m in family]
-    assert sorted(members) == sorted(METHODS) and leaderboard.family("mine") == "your own"
+    members = [m for family in methods.FAMILIES.values() for m in family]
+    assert sorted(members) == sorted(METHODS) and methods.family("mine") == "your own"
 
 
 def test_the_figures_show_every_method(found):

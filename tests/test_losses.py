@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lnl_kit import losses
+from lnl_kit.toolbox import losses
 
 B, K = 12, 5
 

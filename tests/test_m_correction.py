@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import lnl_kit
-from lnl_kit import metrics
 from lnl_kit.methods import m_correction as m
-from lnl_kit.selection import BetaMixture
 from lnl_kit.settings import make
+from lnl_kit.toolbox import metrics
+from lnl_kit.toolbox.selection import BetaMixture
 
 
 def test_the_mixture_finds_the_two_groups_it_was_made_from():

@@ -5,7 +5,7 @@ import xml.dom.minidom
 
 import pytest
 
-from lnl_kit.mathml import mathml
+from lnl_kit.reproduce.mathml import mathml
 
 
 @pytest.mark.parametrize("tex, expected", [

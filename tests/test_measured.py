@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 import lnl_kit
-from lnl_kit import measured, vicinal
+from lnl_kit import compare, measured
+from lnl_kit.notebook import vicinal
+from lnl_kit.results import measured as results_measured
+from lnl_kit.toolbox import metrics
 
 
 def test_rows_are_added_replaced_and_read_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(measured, "FOLDER", tmp_path)
+    monkeypatch.setattr(results_measured, "FOLDER", tmp_path)
     assert measured.read("t") == []
     row = {"method": "ce", "dataset": "digits", "noise": "symmetric", "rate": 0.5, "seed": 0, "uses": ["true T"],
            "test_accuracy_last": 0.5, "top5": None, "ece_last": float("nan")}
@@ -21,14 +24,14 @@ def test_rows_are_added_replaced_and_read_back(tmp_path, monkeypatch):
 
 
 def test_a_sweep_computes_what_is_missing_and_nothing_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(measured, "FOLDER", tmp_path)
+    monkeypatch.setattr(results_measured, "FOLDER", tmp_path)
     trained = []
 
     def train(**ask):
         trained.append(ask["rate"])
         return type("Run", (), {"summary": {k: ask[k] for k in ("method", "noise", "rate", "seed")}})
 
-    monkeypatch.setattr(measured, "train", train)
+    monkeypatch.setattr(compare, "train", train)
     cells = [dict(cell="a", method="ce", noise="symmetric", rate=r, seed=0) for r in (0.2, 0.4)]
     assert measured.sweep("s", cells, full=False) == [] and trained == []
     rows = measured.sweep("s", cells, full=True, extra=lambda run: {"more": 1})
@@ -61,7 +64,7 @@ def test_a_memorised_network_knows_better_on_unseen_views(tmp_path, rate):
     assert (single.argmax(1) == given).mean() >= 0.99
     one, views = (vicinal.self_correction(p, given, true)["mislabeled"] for p in (single, many))
     assert views >= one + 0.25
-    assert lnl_kit.metrics.ece(many, true) < lnl_kit.metrics.ece(single, true)
+    assert metrics.ece(many, true) < metrics.ece(single, true)
 
 
 @pytest.mark.slow

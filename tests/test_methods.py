@@ -5,13 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from conftest import SHORT_STAGES
 
 import lnl_kit
-from conftest import SHORT_STAGES
-from lnl_kit import data, losses
+from lnl_kit import data
+from lnl_kit.data.batches import NoisyData
 from lnl_kit.methods import METHODS, loss_only, nrd
-from lnl_kit.run import Run
+from lnl_kit.run.loop import Run
 from lnl_kit.settings import Settings, field_help, make
+from lnl_kit.toolbox import losses
 
 TINY = {"epochs": 2, "train_size": 256, "progress": False}
 
@@ -142,7 +144,7 @@ def test_every_method_learns_at_quick(tmp_path, method):
 
 
 def test_methods_see_no_true_labels():
-    from lnl_kit.batches import NoisyData
+    from lnl_kit.data.batches import NoisyData
     d = data.load("digits")
     noisy = NoisyData(d.x, d.true_labels, d.classes, mean=d.mean, std=d.std, like=d.like)
     assert not any("true" in name for name in vars(noisy))
@@ -161,7 +163,7 @@ def test_mixup_mixes_images_and_labels_with_the_same_share():
 
 def test_cores_regulariser_waits_then_grows():
     d = data.load("digits")
-    noisy = lnl_kit.batches.NoisyData(d.x, d.true_labels, d.classes, mean=d.mean, std=d.std, like=d.like)
+    noisy = NoisyData(d.x, d.true_labels, d.classes, mean=d.mean, std=d.std, like=d.like)
     settings, logits, y = make(loss_only.CORES), torch.randn(4, 10), torch.arange(4)
     prior = torch.bincount(d.true_labels) / len(d.true_labels)
     for epoch, beta in ((0, 0.0), (10, 0.0), (25, 1.0), (40, 2.0), (59, 2.0)):

@@ -4,7 +4,7 @@ import torch
 from sklearn.metrics import precision_score, recall_score, roc_auc_score, top_k_accuracy_score
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
-from lnl_kit import metrics
+from lnl_kit.toolbox import metrics
 
 N, K = 500, 7
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from lnl_kit import mixup
+from lnl_kit.toolbox import mixup
 
 
 def test_images_and_targets_are_mixed_alike():

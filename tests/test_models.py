@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchvision
 
-from lnl_kit import models
+from lnl_kit.toolbox import models
 
 PARAMETERS = {  # 10 classes, 3 channels
     "small_cnn": 94_122,

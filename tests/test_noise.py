@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import truncnorm
 
-from lnl_kit import metrics, noise
+from lnl_kit.data import noise
+from lnl_kit.toolbox import metrics
 
 
 def labels(n, k):

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lnl_kit.reproduce import reproduce
+from lnl_kit.reproduce.batch import reproduce
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 SHARED = ("preset", "dataset", "noise", "rate", "seed", "epochs", "full")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from lnl_kit import models
 from lnl_kit.methods import METHODS
-from lnl_kit.presets import resolve
+from lnl_kit.papers.presets import resolve
 from lnl_kit.settings import Settings, make
+from lnl_kit.toolbox import models
 
 
 def cell(method, dataset="cifar10", noise="symmetric", rate=0.4, preset="paper"):

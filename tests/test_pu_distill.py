@@ -9,14 +9,13 @@ import time
 import numpy as np
 import pytest
 import torch
+from conftest import SHORT_STAGES
 
 import lnl_kit
-from conftest import SHORT_STAGES
-from lnl_kit.batches import NoisyData
+from lnl_kit.data.batches import NoisyData
 from lnl_kit.methods import pu_distill as pu
-from lnl_kit.rng import generator
-from lnl_kit.run import RunError
 from lnl_kit.settings import make
+from lnl_kit.toolbox.rng import generator
 
 SHORT = {"epochs": 4, "train_size": 256, "progress": False} | SHORT_STAGES["pu_distill"]
 
@@ -85,7 +84,7 @@ def test_teachers_see_balanced_subsets_redrawn_each_epoch():
 
 
 def test_mixup_and_entropy_are_what_the_paper_prints():
-    from lnl_kit import losses
+    from lnl_kit.toolbox import losses
     p = torch.tensor([[0.5, 0.3, 0.2], [1 / 3] * 3])
     expected = -sum(v * np.log(v) for v in p.flatten().tolist()) / 2
     assert losses.entropy(p).mean().item() == pytest.approx(expected, abs=1e-6)
@@ -122,7 +121,7 @@ def test_mixup_and_entropy_are_what_the_paper_prints():
 
 def test_stacked_filters_are_what_their_members_are_alone(tmp_path):
     """A bag against its members trained one after the other on the same draws: the same votes, probabilities within 1e-3."""
-    from lnl_kit import losses
+    from lnl_kit.toolbox import losses
     s = settings(**{k: v for k, v in SHORT_STAGES["pu_distill"].items() if k != "clean_share"} | {"filters": 3, "view": "none", "filter_epochs": 5})
     data, stage = some_data(), None
 
@@ -134,7 +133,7 @@ def test_stacked_filters_are_what_their_members_are_alone(tmp_path):
             self.data = some_data()
 
         def network(self):
-            from lnl_kit import models
+            from lnl_kit.toolbox import models
             torch.manual_seed(len(self.made))
             self.made.append(models.make("small_cnn", 2, 1))
             return self.made[-1]
@@ -156,7 +155,7 @@ def test_stacked_filters_are_what_their_members_are_alone(tmp_path):
     n = idx.shape[1]
     steps = max(1, round(n / s.filter_batch_size))
     size, probs = n // steps, []
-    from lnl_kit import models
+    from lnl_kit.toolbox import models
     nets = []
     for member in range(3):
         torch.manual_seed(member)

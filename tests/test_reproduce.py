@@ -14,8 +14,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lnl_kit import figures
-from lnl_kit import reproduce as module
-from lnl_kit.reproduce import find_notebooks, reproduce
+from lnl_kit.reproduce import batch as module
+from lnl_kit.reproduce import execute
+from lnl_kit.reproduce.batch import find_notebooks, reproduce
 
 GOOD = [
     "# Does *it* work?\n\nAsked with $\\pi_1 = 0.2$, see [the other](30_fails.ipynb).\n\nMore.",
@@ -248,7 +249,7 @@ def test_unknown_parameters_and_names_are_refused_before_anything_runs(tmp_path,
 def test_without_names_a_parameter_goes_to_the_notebooks_that_have_it(tmp_path, monkeypatch):
     monkeypatch.chdir(make_project(tmp_path))
     good, fails = find_notebooks()
-    given = module._parameters_of([good, fails], {"rate": [0.1], "words": ["b"]}, all_named=False)
+    given = execute._parameters_of([good, fails], {"rate": [0.1], "words": ["b"]}, all_named=False)
     assert given == {good: {"rate": [0.1], "words": ["b"]}, fails: {"rate": [0.1]}}
 
 
@@ -285,7 +286,7 @@ def test_the_index_draws_every_figure_with_the_network_off(done, browser):
 
 @pytest.mark.browser
 def test_a_click_on_a_heading_sorts_a_table(tmp_path, browser):
-    from lnl_kit import pages
+    from lnl_kit.reproduce import pages
 
     table = ("<table><thead><tr><th></th><th>last</th></tr></thead><tbody><tr><th>ce</th><td>0.5</td></tr><tr><th>odd</th><td>–</td></tr>"
              "<tr><th>elr</th><td>0.98</td></tr><tr><th>nrd</th><td>0.9</td></tr></tbody></table>")

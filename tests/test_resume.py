@@ -10,9 +10,9 @@ import time
 
 import pytest
 import torch
+from conftest import SHORT_STAGES
 
 import lnl_kit
-from conftest import SHORT_STAGES
 from lnl_kit.methods import METHODS
 
 ASK = ["--train-size", "512", "--keep", "weights"]
@@ -94,8 +94,8 @@ def test_kill_9_at_ten_random_moments(tmp_path):
 
 # where a blow between two writes is most likely to leave the files at odds with each other
 BLOWS = {
-    "after the row, before the checkpoint": "lnl_kit.run.Run._commit",
-    "after the checkpoint, before the tables": "lnl_kit.run.Run.write_tables",
+    "after the row, before the checkpoint": "lnl_kit.run.loop.Run._commit",
+    "after the checkpoint, before the tables": "lnl_kit.run.loop.Run.write_tables",
     "between temporary file and rename": "os.replace",
     "before the summary": "lnl_kit.train.summarise",
 }
@@ -134,7 +134,7 @@ lnl_kit.train('nrd', epochs=4, train_size=512, keep=['weights'], out={str(tmp_pa
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_resumes_exactly(tmp_path, method, monkeypatch):
     """Stopped after its first epoch, by the exception that Ctrl-C raises."""
-    from lnl_kit.run import Run
+    from lnl_kit.run.loop import Run
     ask = {"epochs": 3, "train_size": 256, "progress": False} | SHORT_STAGES.get(method, {})
     alone = lnl_kit.train(method, out=tmp_path / "alone", **ask)
     commit = Run._commit

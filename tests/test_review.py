@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import lnl_kit
-from lnl_kit import errors, review
-from lnl_kit.decisions import Decisions
+from lnl_kit.label_errors import review
+from lnl_kit.label_errors.decisions import Decisions
+from lnl_kit.label_errors.findings import open_findings
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def findings(tmp_path_factory):
     """Findings on digits with wrong labels, after hardly any training."""
     place = tmp_path_factory.mktemp("found")
     lnl_kit.find_errors("digits", noise="symmetric", rate=0.4, epochs=12, views=1, progress=False, report=False, train_size=300, to=place, out=place / "runs")
-    return errors.open_findings(place)
+    return open_findings(place)
 
 
 @pytest.fixture

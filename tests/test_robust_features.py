@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 
 import lnl_kit
-from lnl_kit import augment, losses, models
-from lnl_kit.batches import NoisyData
+from lnl_kit.data.batches import NoisyData
 from lnl_kit.methods import robust_features as rfl
 from lnl_kit.settings import make
+from lnl_kit.toolbox import augment, losses, models
 
 
 def settings(**values):

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import lnl_kit
-from lnl_kit import cli, results
-from lnl_kit.evaluate import COLUMNS, history_epochs
-from lnl_kit.run import RunError, State, lock, save_atomically
+from lnl_kit import cli
+from lnl_kit.files import RunError, lock, save_atomically
+from lnl_kit.run.evaluate import COLUMNS, history_epochs
+from lnl_kit.run.opened import finished_runs
+from lnl_kit.run.state import State
 
 TINY = {"epochs": 2, "train_size": 256, "progress": False}
 
@@ -179,7 +181,7 @@ def test_a_finished_stage_is_skipped_shared_and_a_private_one_is_not(tmp_path):
 def test_a_subset_has_the_noise_of_the_whole_set(noise):
     """The draw of a subset, and of a validation share, must not share the noise's random stream."""
     from lnl_kit import data
-    from lnl_kit.train import choose, draw_labels, hold_out
+    from lnl_kit.data.labelling import choose, draw_labels, hold_out
     source = data.load("digits")
     given, true = draw_labels(source, noise, 0.4, 0, None)
     wrong = given != true
@@ -193,7 +195,7 @@ def test_a_subset_has_the_noise_of_the_whole_set(noise):
 
 
 def test_an_own_method_is_retrained_when_what_it_refers_to_changes():
-    from lnl_kit.train import method_digest
+    from lnl_kit.run.identity import method_digest
 
     def make(factor):
         def method(data, settings, run):
@@ -284,7 +286,7 @@ def test_history_epochs_are_even_and_end_with_the_last():
 
 
 def test_state_names_what_is_tested():
-    from lnl_kit.run import Run
+    from lnl_kit.run.loop import Run
     with pytest.raises(ValueError, match="tested='net' is not a network"):
         Run.state(None, tested="net", other=torch.zeros(1))
     assert isinstance(State(a=1), dict)
@@ -304,7 +306,7 @@ def test_runs_root_order(tmp_path, monkeypatch):
 
 def test_finished_runs_finds_them(tmp_path):
     run = lnl_kit.train("ce", out=tmp_path, **TINY)
-    assert [r.folder for r in results.finished_runs(tmp_path)] == [run.folder]
+    assert [r.folder for r in finished_runs(tmp_path)] == [run.folder]
 
 
 def test_another_process_waits(tmp_path):
@@ -312,7 +314,7 @@ def test_another_process_waits(tmp_path):
     import sys
     with lock(tmp_path):
         child = subprocess.Popen(
-            [sys.executable, "-c", "import sys; from pathlib import Path; from lnl_kit.run import lock\n"
+            [sys.executable, "-c", "import sys; from pathlib import Path; from lnl_kit.files import lock\n"
              "with lock(Path(sys.argv[1])): print('in')", str(tmp_path)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         while "another process" not in (line := child.stderr.readline()):
@@ -333,7 +335,7 @@ def test_freed_memory_is_kept():
     """A tensor allocated again and again brings few page faults once the process keeps what it frees."""
     script = """
 import resource, sys, torch
-from lnl_kit.run import keep_freed_memory
+from lnl_kit.run.device import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 before = None

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lnl_kit.semi_supervised import mean_softmax, repeated, sharpen
+from lnl_kit.toolbox.semi_supervised import mean_softmax, repeated, sharpen
 
 
 def test_sharpening_by_hand():

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lnl_kit import losses, models
-from lnl_kit.stacked import Stacked
+from lnl_kit.toolbox import losses, models
+from lnl_kit.toolbox.stacked import Stacked
 
 
 @pytest.mark.parametrize("name, channels, size", [("small_cnn", 1, 16), ("preact_resnet18", 3, 16), ("preact_resnet34_cifar", 3, 16),
@@ -56,5 +56,5 @@ def test_what_cannot_be_stacked_is_refused():
 @pytest.mark.slow
 def test_stacked_training_is_faster_than_one_after_the_other():
     """A bag of 20 filters on two cores: at least 1.5 times as fast on an idle machine (`lnl bench --only stacked`)."""
-    from lnl_kit.bench_stacked import stacked_against_sequential
+    from lnl_kit.bench.stacked import stacked_against_sequential
     assert stacked_against_sequential("small_cnn", channels=1, size=16)["ratio"] > 1.2  # other jobs may run beside it

@@ -5,9 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lnl_kit import batches, folders, streams
-from lnl_kit.batches import NoisyData
-from lnl_kit.streams import Stream
+from lnl_kit.data import batches, streams
+from lnl_kit.data import decode as decoding
+from lnl_kit.data.batches import NoisyData
+from lnl_kit.data.streams import Stream
 
 SIZE = 12
 
@@ -37,13 +38,13 @@ def stream(tmp_path):
 @pytest.fixture
 def asked(monkeypatch):
     """The names of the files that were decoded."""
-    seen, decode = [], folders.decode_files
+    seen, decode = [], decoding.decode_files
 
     def counting(paths, *rest):
         seen.extend(path.name for path in paths)
         return decode(paths, *rest)
 
-    monkeypatch.setattr(folders, "decode_files", counting)
+    monkeypatch.setattr(decoding, "decode_files", counting)
     return seen
 
 

@@ -7,11 +7,32 @@ drawn as percent.
 """
 
 from .boards import NAMES, by_rate, cost, last_against_best, ranking
-from .charts import (bars, beside_table, curves, memorization_histogram, reliability, score_slider, transition_heatmap,
-                     transition_pairs)
+from .charts import (
+           bars,
+           beside_table,
+           curves,
+           memorization_histogram,
+           reliability,
+           score_slider,
+           transition_heatmap,
+           transition_pairs,
+)
 from .errors import suspicion_histogram
-from .lab import (class_counts, gap, gon, lab_accuracy, lab_confusion, lab_curves, lab_decagon, lab_histogram, lab_reliability,
-                  label_wall, nothing, opinion, split_histogram)
+from .lab import (
+           class_counts,
+           gap,
+           gon,
+           lab_accuracy,
+           lab_confusion,
+           lab_curves,
+           lab_decagon,
+           lab_histogram,
+           lab_reliability,
+           label_wall,
+           nothing,
+           opinion,
+           split_histogram,
+)
 from .style import hover, plain, save_png, save_pngs
 from .views import decagon, decagon_slider, embedding, equiradial, image_row
 

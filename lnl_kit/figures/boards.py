@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from ..leaderboard import FAMILIES, front
+from ..methods import FAMILIES
+from ..results.leaderboard import front
 from .style import AMBER, BLUE, GREEN, PURPLE, RED, TEXT, fade, layout
 
 if TYPE_CHECKING:

@@ -8,9 +8,23 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .. import metrics
-from .style import (BLUE, GRID, LINE, PALETTE, RED, TEXT, band, colors, fade, is_fraction, layout, plain, sentence,
-                    words)
+from ..toolbox import metrics
+from .style import (
+    BLUE,
+    GRID,
+    LINE,
+    PALETTE,
+    RED,
+    TEXT,
+    band,
+    colors,
+    fade,
+    is_fraction,
+    layout,
+    plain,
+    sentence,
+    words,
+)
 
 
 def memorization_histogram(losses: Mapping[str, np.ndarray], *, bins: int = 40, log: bool = True,

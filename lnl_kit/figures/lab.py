@@ -9,13 +9,13 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from ..vicinal import true_class_loss
+from ..notebook.vicinal import true_class_loss
 from .charts import memorization_histogram, reliability, transition_heatmap
 from .style import AMBER, BLUE, CLASSES, GREEN, GREY, RED, fade, layout, plain
 from .views import _polygon, equiradial, image_row
 
 if TYPE_CHECKING:
-    from ..lab import Lab
+    from ..notebook.noise_lab import Lab
 
 RISE = [[0, "#2f7fc4"], [0.5, "#9d68c2"], [1, "#d9542b"]]  # of noise rates: blue without, red with much
 

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import losses
-from ..evaluate import predict
-from ..fit import fit_epoch
-from ..settings import Settings, refuse
+from ..run.evaluate import predict
+from ..run.fit import fit_epoch
+from ..run.settings import Settings, refuse
+from ..toolbox import losses
 
 
 @dataclass(frozen=True, kw_only=True)

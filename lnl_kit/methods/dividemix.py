@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import losses, mixup
-from ..fit import fit_epoch
-from ..rng import generator
-from ..selection import small_loss_probability
-from ..semi_supervised import mean_softmax, repeated, sharpen
-from ..settings import Settings, refuse
+from ..run.fit import fit_epoch
+from ..run.settings import Settings, refuse
+from ..toolbox import losses, mixup
+from ..toolbox.rng import generator
+from ..toolbox.selection import small_loss_probability
+from ..toolbox.semi_supervised import mean_softmax, repeated, sharpen
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import losses, mixup
-from ..settings import Settings, refuse
+from ..run.settings import Settings, refuse
+from ..toolbox import losses, mixup
 
 SMALLEST = 1e-4  # predictions are kept in [SMALLEST, 1 - SMALLEST]
 

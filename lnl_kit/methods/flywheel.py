@@ -35,10 +35,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import losses, mixup, models
-from ..fit import fit_epoch
-from ..rng import generator
-from ..settings import Settings, refuse
+from ..run.fit import fit_epoch
+from ..run.settings import Settings, refuse
+from ..toolbox import losses, mixup, models
+from ..toolbox.rng import generator
 
 TINY = 1e-8  # added above and below in (4)
 

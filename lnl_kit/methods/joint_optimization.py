@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import losses
-from ..fit import fit_epoch
-from ..settings import Settings, refuse
+from ..run.fit import fit_epoch
+from ..run.settings import Settings, refuse
+from ..toolbox import losses
 
 
 @dataclass(frozen=True, kw_only=True)

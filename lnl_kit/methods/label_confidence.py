@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import losses
-from ..settings import Settings, refuse
+from ..run.settings import Settings, refuse
+from ..toolbox import losses
 
 VARIANTS = ("ours", "two_models", "single_model")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .. import losses, mixup
-from ..settings import Settings, refuse
+from ..run.settings import Settings, refuse
+from ..toolbox import losses, mixup
 
 
 def train_loss_only(data, settings, run) -> None:

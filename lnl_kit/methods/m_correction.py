@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import losses, mixup
-from ..selection import BetaMixture
-from ..settings import Settings, refuse
+from ..run.settings import Settings, refuse
+from ..toolbox import losses, mixup
+from ..toolbox.selection import BetaMixture
 
 
 @dataclass(frozen=True, kw_only=True)

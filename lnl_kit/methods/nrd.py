@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .. import losses
-from ..settings import Settings, refuse
+from ..run.settings import Settings, refuse
+from ..toolbox import losses
 
 
 @dataclass(frozen=True, kw_only=True)

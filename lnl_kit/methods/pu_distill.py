@@ -28,13 +28,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .. import losses
-from ..evaluate import predict
-from ..mixup import draw
-from ..rng import generator, seed_of
-from ..run import RunError
-from ..settings import Settings, refuse
-from ..stacked import Stacked
+from ..files import RunError
+from ..run.evaluate import predict
+from ..run.settings import Settings, refuse
+from ..toolbox import losses
+from ..toolbox.mixup import draw
+from ..toolbox.rng import generator, seed_of
+from ..toolbox.stacked import Stacked
 
 PSEUDO_LABELS = ("soft_bootstrap", "hard_bootstrap", "hard")
 SAMPLING = ("redrawn", "fixed", "all")

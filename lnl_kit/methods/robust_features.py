@@ -31,9 +31,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import augment, losses
-from ..batches import NoisyData
-from ..settings import Settings, make, refuse
+from ..data.batches import NoisyData
+from ..run.settings import Settings, make, refuse
+from ..toolbox import augment, losses
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,12 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import losses, mixup, models
-from ..evaluate import predict
-from ..fit import fit_epoch
-from ..rng import generator
-from ..semi_supervised import mean_softmax, repeated, sharpen
-from ..settings import Settings, refuse
+from ..run.evaluate import predict
+from ..run.fit import fit_epoch
+from ..run.settings import Settings, refuse
+from ..toolbox import losses, mixup, models
+from ..toolbox.rng import generator
+from ..toolbox.semi_supervised import mean_softmax, repeated, sharpen
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Finding label errors: search, ranking, estimates, findings, review, decisions, corrected labels."""

@@ -1,0 +1,130 @@
+"""The review widget: a wall of suspicious images to go through by mouse or keyboard, every decision on disk before the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import traitlets
+
+from .decisions import Decisions
+from .findings import Findings, open_findings
+from .pictures import picture
+
+PAGE = 12  # images on the wall at a time
+WORDS = {"keep": "kept", "drop": "dropped", "unsure": "unsure"}
+
+
+class Review(anywidget.AnyWidget):
+    """Images whose labels look wrong, the most suspicious first; what is decided goes to `decisions.csv` in the findings' folder.
+
+    findings: what `open_findings` returns, or its folder. A review that was begun goes on. `made` is {image: (action, label)}.
+    Images that were changed or removed since the errors were looked for are left out, and the line on top says so.
+    """
+
+    _esm = Path(__file__).with_name("review.js")
+    status = traitlets.Unicode().tag(sync=True)
+    classes = traitlets.List().tag(sync=True)
+    counts = traitlets.List().tag(sync=True)  # (K, K): undecided suspicious images, row = given class, column = suggested
+    cards = traitlets.List().tag(sync=True)
+    cursor = traitlets.Int(0).tag(sync=True)
+    page = traitlets.Int(0).tag(sync=True)
+    pages = traitlets.Int(1).tag(sync=True)
+    filter = traitlets.List().tag(sync=True)  # [given, suggested], or [] for all
+    undoable = traitlets.Bool(False).tag(sync=True)
+    revision = traitlets.Int(0).tag(sync=True)  # set last: the page draws itself anew when it changes
+
+    def __init__(self, findings: Findings | str | Path, **kwargs):
+        super().__init__(**kwargs)
+        self._findings = findings if isinstance(findings, Findings) else open_findings(findings)
+        self._since = self._findings.changed()
+        table, gone = self._findings.table, {*self._since["changed"], *self._since["removed"]}
+        self._table = table[~table["image"].isin(gone)].reset_index(drop=True)
+        self._place = {image: n for n, image in enumerate(self._table["image"])}
+        self.decisions = Decisions(self._findings.folder / "decisions.csv")
+        self.classes = list(self._findings.classes)
+        self._problem = ""
+        self._go_to_undecided(0)
+        self._show()
+        self.on_msg(self._receive)
+
+    @property
+    def made(self) -> dict[str, tuple[str, str]]:
+        """{image: (action, label)}: the decisions that stand."""
+        return self.decisions.made
+
+    def _receive(self, _, message: dict, __) -> None:
+        """What the page sends when something was pressed."""
+        self._problem, what = "", message.get("do")
+        try:
+            if what == "decide":
+                self._decide(message["image"], message["action"], message.get("label", ""))
+            elif what == "undo":
+                self._undo()
+            elif what == "filter":
+                self.filter = message["filter"]
+                self._go_to_undecided(0)
+            elif what == "page":
+                self.page, self.cursor = min(max(0, int(message["page"])), self.pages - 1), 0
+        except (OSError, ValueError, KeyError) as problem:  # said on the page, and nothing else has changed
+            self._problem = f"not saved: {problem}. "
+        self._show()
+
+    def _decide(self, image: str, action: str, label: str) -> None:
+        if action == "accept":
+            label = self._table["suggested"][self._place[image]]
+        self.decisions.add(image, action, label)  # on disk when this returns
+        listed = self._listed()
+        self._go_to_undecided(int(np.flatnonzero(listed == self._place[image])[0]) + 1)
+
+    def _undo(self) -> None:
+        image = self.decisions.undo()
+        if image in self._place:
+            if self._place[image] not in self._listed():
+                self.filter = []
+            self._go_to(int(np.flatnonzero(self._listed() == self._place[image])[0]))
+
+    def _listed(self) -> np.ndarray:
+        """Rows of the table on the wall's pages, by suspicion; under a filter those that its cell counted, decided or not."""
+        if not self.filter:
+            return np.arange(len(self._table))
+        given, suggested = (self.classes[k] for k in self.filter)
+        alike = (self._table["given"] == given) & (self._table["suggested"] == suggested)
+        return np.flatnonzero(alike & (self._table["suspicion"] >= 0.5))
+
+    def _go_to(self, at: int) -> None:
+        self.page, self.cursor = divmod(max(0, at), PAGE)
+
+    def _go_to_undecided(self, at: int) -> None:
+        """To the first undecided image from that place of the list on, or else from its start."""
+        images, made = self._table["image"].to_numpy()[self._listed()], self.made
+        waiting = [n for n, image in enumerate(images) if image not in made]
+        self._go_to(next((n for n in waiting if n >= at), waiting[0] if waiting else min(at, len(images) - 1)))
+
+    def _show(self) -> None:
+        """Bring everything that the page shows up to date."""
+        made, listed = self.made, self._listed()
+        waiting = ~self._table["image"].isin(made)
+        left = float(self._table["suspicion"][waiting].sum())
+        suspects = self._table[waiting & (self._table["suspicion"] >= 0.5)]
+        at = {name: k for k, name in enumerate(self.classes)}
+        counts = np.zeros((len(at), len(at)), int)
+        np.add.at(counts, (suspects["given"].map(at).to_numpy(int), suspects["suggested"].map(at).to_numpy(int)), 1)
+        changed = sum(action in ("accept", "class") for action, _ in made.values())
+        since = ", ".join(f"{len(images)} {what}" for what, images in self._since.items() if images)
+        warning = f"The images are not those that were searched ({since}); changed and removed ones are left out, find errors again. "
+        done = f"{len(made)} decided, {changed} relabelled; about {left:.0f} errors left among {int(waiting.sum())} images"
+        with self.hold_sync():
+            self.status = f"{self._problem}{warning if since else ''}{done}"
+            self.counts, self.undoable = counts.tolist(), bool(made)
+            self.pages = max(1, -(-len(listed) // PAGE))
+            self.cards = [self._card(int(n), made) for n in listed[self.page * PAGE:(self.page + 1) * PAGE]]
+        self.revision += 1
+
+    def _card(self, n: int, made: dict) -> dict:
+        row = self._table.iloc[n]
+        action, label = made.get(row["image"], ("", ""))
+        return {"image": row["image"], "src": picture(self._findings, row), "given": row["given"], "suggested": row["suggested"],
+                "suspicion": float(row["suspicion"]), "because": row["because"],
+                "decision": f"now {label}" if action in ("accept", "class") else WORDS.get(action, "")}

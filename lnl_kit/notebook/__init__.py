@@ -1,0 +1,1 @@
+"""For live notebooks: sliders, watched training, explorers, the noise lab, exercises, analyses."""

@@ -1,0 +1,115 @@
+"""Explorers of run folders and of findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .explore import explore, live
+
+# ---- explorers of any run folder ------------------------------------------------------------------------------
+
+
+def pick_run(root=None, metrics: Sequence[str] = ("test_accuracy", "memorized", "train_accuracy_wrong", "test_ece", "selection_auc", "loss")) -> object:
+    """A menu of the finished runs under a root (default: where `lnl train` writes) and one of their metrics, by epoch.
+
+    Raises ValueError where no run is finished, with the command that makes one."""
+    from .. import figures
+    from ..files import runs_root
+    from ..run.opened import finished_runs
+
+    place = runs_root(root)
+    runs = {str(r.folder.relative_to(place)): r for r in finished_runs(place)}
+    if not runs:
+        raise ValueError(f"no finished run in {place}: `lnl train ce` makes one")
+
+    def curve(run=next(iter(runs)), metric=metrics[0]):
+        rows = runs[run].metrics
+        if all(row.get(metric) is None for row in rows):
+            return figures.nothing(f"this run has no {metric}")
+        return figures.curves({runs[run].settings["method"]: [rows]}, metric, subtitle=run)
+
+    return explore(curve, run=list(runs), metric=list(metrics))
+
+
+def histogram_by_epoch(run) -> object:
+    """Loss on the true class of the training images, right and wrong labels apart, with a slider over the epochs that were kept."""
+    from .. import figures
+
+    epochs, at = _kept_epochs(run)
+
+    def histogram(epoch=epochs[-1]):
+        probs, given, true = at(epoch)
+        return figures.split_histogram(probs, given, true, subtitle=f"{run.settings['method']}, epoch {epoch}")
+
+    return explore(histogram, epoch=epochs)
+
+
+def decagon_by_epoch(run) -> object:
+    """The training images' predictions on the K-gon, with a slider over the epochs that were kept; wrong labels are rings."""
+    from .. import figures
+
+    epochs, at = _kept_epochs(run)
+
+    def decagon(epoch=epochs[-1]):
+        return figures.gon(*at(epoch), run.classes, subtitle=f"{run.settings['method']}, epoch {epoch}; rings: wrong given labels")
+
+    return explore(decagon, epoch=epochs)
+
+
+def _kept_epochs(run) -> tuple[list[int], Callable]:
+    """The epochs of history.npz, counted from 1, and a function from an epoch to (probs, given, true) of its images."""
+    history = run.history
+    if not len(history):
+        raise ValueError(f"{run.folder} has kept no epoch yet: train it first")
+    epochs, index, labels = [int(e) + 1 for e in history["epochs"]], history["index"], run.labels
+    true = labels["given"] if labels["true"] is None else labels["true"]
+    return epochs, lambda epoch: (history["train_probs"][epochs.index(epoch)].astype("float32"), labels["given"][index], true[index])
+
+
+def inspect_images(run, views: int = 5) -> object:
+    """The training images, the most suspicious given label first: the image and views of it, and what the run thinks of it.
+
+    Suspicious is a low clean score where the method gives one, else a low probability of the given label.
+    """
+    import numpy as np
+
+    from .. import figures
+
+    given, probs = run.labels["given"], run.arrays["train_probs"]
+    own = probs[np.arange(len(given)), given]
+    score = np.asarray(run.arrays.get("clean_score", own), float)
+    order, images = np.argsort(np.nan_to_num(score, nan=np.inf), kind="stable"), run.train_images()
+
+    def pictures(rank=1):
+        i = int(order[rank - 1])
+        image = images[i:i + 1][:1]
+        seen = [image, *run.views(image, run.settings["settings"].get("view", "crop"), views, seed=i)]
+        return figures.image_row(np.concatenate([v.numpy() for v in seen]), ["image", *[f"view {k + 1}" for k in range(views)]], size=96,
+                                 title=f"Image {int(run.labels['index'][i])}", subtitle=f"rank {rank} of {len(order)} by suspicion")
+
+    def opinion(rank=1):
+        i = int(order[rank - 1])
+        votes = run.arrays["votes"][-1][:, i] if "votes" in run.arrays else None
+        true = None if run.labels["true"] is None else run.labels["true"][i]
+        return figures.opinion(probs[i], given[i], run.classes, true, score[i], votes)
+
+    return explore([pictures, opinion], rank=(1, len(order), 1))
+
+
+def review(findings) -> object:
+    """The suspicious images of a folder of findings (or `errors.Findings`), to go through by mouse or keyboard.
+
+    Live, a `review.Review`: each decision is in `decisions.csv` there before the next image shows. Headless, its first page as a figure.
+    """
+    from .. import figures
+    from ..label_errors.findings import Findings, open_findings
+
+    found = findings if isinstance(findings, Findings) else open_findings(findings)
+    if live():
+        from ..label_errors.review import Review
+
+        return Review(found)
+    rows = found.table[found.table["image"].isin(found.dataset().names)].head(12)  # those that are still there
+    heads = [f"{figures.plain(given)}, rather <b>{figures.plain(new)}</b>" for given, new in zip(rows["given"], rows["suggested"])]
+    images = [found.pixels(i) for i in rows["image"]]
+    return figures.image_row(images, heads, columns=6, title="The first page of the review", subtitle="open the notebook in JupyterLab to decide")

@@ -1,0 +1,1 @@
+"""`lnl reproduce`: notebooks executed headlessly, and pages of their figures."""

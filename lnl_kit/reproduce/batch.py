@@ -1,0 +1,240 @@
+"""`lnl reproduce`: run notebooks headlessly, keep the executed copies, and write an index of all figures.
+
+Beside each executed copy `<name>.ipynb` lies `<name>.json`, its record: what it was made from (digests of the
+notebook, the package and the data tables, and the parameters), `status` ("finished" or "failed"), `seconds`,
+and for a failed one `error` = {cell, line, message}. A finished notebook whose record still holds is skipped.
+With several values for a parameter each combination is a copy of its own, named after them.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import itertools
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from .execute import PACKAGE, _parameters_of, _read, _run, _still_holds
+
+
+class Job(NamedTuple):
+    """A notebook to run: with these parameters, its copy called name."""
+
+    notebook: Path
+    parameters: dict
+    name: str
+
+
+def reproduce(names: list[str] | None = None, parameters: dict | None = None, *, preset: str | None = None,
+              out: str | Path | None = None, timeout: float | None = 3600, fresh: bool = False, jobs: int = 1) -> int:
+    """Run notebooks and write `<root>/reproduce/index.html`; its path is printed on standard output.
+
+    names: notebooks as `20`, `20_noise_robust_distillation` or with `.ipynb`; None = all of them.
+    parameters: values for the notebooks' `parameters` cells; strings are read as on the command line (`0.5`,
+        `true`, `none`; anything else stays a string). `0.2,0.5` are two values: every combination of values runs, each
+        in a copy named after them. `preset="x"` is short for `{"preset": "x"}`.
+    out: the root that stands in for runs/. timeout: seconds that one cell may take; None or 0 = no limit.
+    fresh: also run notebooks that are finished and unchanged. jobs: processes side by side, the CPU's threads shared among them.
+
+    Returns 0 when every notebook finished, 1 when one failed (the others still run), 130 after Ctrl-C. Raises
+    ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.
+    """
+    from ..files import runs_root
+    notebooks = find_notebooks(names)
+    values = {name: _values(value) for name, value in (parameters or {}).items()}
+    if preset is not None:
+        if values.get("preset", [preset]) != [preset]:
+            raise ValueError(f"two presets were given, {preset} and {values['preset'][0]}: give one")
+        values["preset"] = [preset]
+    if jobs < 1:
+        raise ValueError(f"jobs {jobs} is not allowed: at least 1")
+    given = _parameters_of(notebooks, values, all_named=bool(names))
+    grid = [job for notebook in notebooks for job in _jobs(notebook, given[notebook])]
+    folder = runs_root(out).absolute() / "reproduce"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    done, interrupted, width = [], False, max(len(job.name) for job in grid)
+    held = {job.name: None if fresh else _still_holds(*job, folder) for job in grid}
+    try:
+        for record in (held[job.name] for job in grid if held[job.name]):
+            _say(f"{record['notebook']:<{width}}  {_line(record, True)}")
+            done.append(record)
+        for record in _run_all([job for job in grid if not held[job.name]], folder, timeout, jobs):
+            _say(f"{record['notebook']:<{width}}  {_line(record, False)}")
+            done.append(record)
+    except KeyboardInterrupt:
+        interrupted = True
+    failed = [record for record in done if record["status"] == "failed"]
+    entries = _write_pages(folder, find_notebooks())
+    if not interrupted:
+        _write_pngs(folder, entries)
+    if len(grid) > len(notebooks):
+        _say_table(grid, {record["notebook"]: record for record, _ in entries})
+    for record in failed:
+        error = record["error"]
+        reason = error["message"].splitlines()[0]
+        _say(f"{record['notebook']}: cell [{error['cell']}] failed ({error['line']}): {reason}")
+    if interrupted:
+        _say("stopped: the same command skips what is finished and goes on")
+    print(folder / "index.html")
+    return 130 if interrupted else int(bool(failed))
+
+
+def notebooks_folder() -> Path:
+    """notebooks/ beside the pyproject.toml found upwards from the current folder, else beside the package."""
+    here = Path.cwd()
+    for project in (*(p for p in (here, *here.parents) if (p / "pyproject.toml").exists()), PACKAGE.parent):
+        if (project / "notebooks").is_dir():
+            return project / "notebooks"
+    raise FileNotFoundError(f"there is no notebooks/ folder beside a pyproject.toml above {here}: "
+                            "run this inside a clone of lnl-kit")
+
+
+def find_notebooks(names: list[str] | None = None) -> list[Path]:
+    """The notebooks called `names` (number, name or file name), in the order given; None = all, sorted."""
+    folder = notebooks_folder()
+    existing = sorted(p for p in folder.glob("*.ipynb") if not p.name.startswith("."))
+    if not existing:
+        raise FileNotFoundError(f"there are no notebooks in {folder}")
+    if not names:
+        return existing
+    found = []
+    for name in names:
+        stem = Path(name).name.removesuffix(".ipynb")
+        matches = [p for p in existing if p.stem == stem]
+        matches = matches or [p for p in existing if p.stem.split("_")[0] == stem]
+        if not matches:
+            raise FileNotFoundError(f"there is no notebook {name} in {folder}; there are "
+                                    + ", ".join(p.stem for p in existing))
+        found += [p for p in matches if p not in found]
+    return found
+
+
+def _literal(value):
+    """`0.5`, `3`, `true`, `none`, `[1, 2]`, `'x'` as what they say; every other text stays text."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("true", "false", "none", "null"):
+        return {"true": True, "false": False}.get(value.lower())
+    try:
+        return ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _values(value) -> list:
+    """The values that a text names: commas outside brackets and quotes separate them. Anything else is one value."""
+    if not isinstance(value, str):
+        return [value]
+    parts, depth, quote = [""], 0, ""
+    for sign in value:
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        depth += (sign in "([{") - (sign in ")]}") if not quote else 0
+        if sign == "," and not quote and not depth:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return [_literal(part) for part in parts]
+
+
+def _jobs(notebook: Path, values: dict[str, list]) -> list[Job]:
+    """Every combination of the values; a copy is named after those parameters that have several."""
+    from ..files import safe
+
+    several = [name for name, some in values.items() if len(some) > 1]
+    found = []
+    for combination in itertools.product(*values.values()):
+        parameters = dict(zip(values, combination))
+        found.append(Job(notebook, parameters, "-".join([notebook.stem, *(f"{name}-{safe(str(parameters[name]))}" for name in several)])))
+    return found
+
+
+def _run_all(jobs: list[Job], folder: Path, timeout: float | None, processes: int):
+    """Yield the record of each job as it ends, several at a time where asked for."""
+    if processes == 1 or len(jobs) < 2:
+        for job in jobs:
+            yield _run(*job, folder, timeout)
+        return
+    from joblib import Parallel, delayed
+
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    yield from Parallel(n_jobs=processes, batch_size=1, return_as="generator_unordered")(
+        delayed(_run)(*job, folder, timeout, threads) for job in jobs)
+
+
+def _line(record: dict, skipped: bool) -> str:
+    from .pages import duration
+    if skipped:
+        return f"finished before ({duration(record['seconds'])}); --fresh runs it again"
+    if record["status"] == "failed":
+        return f"FAILED at cell [{record['error']['cell']}] after {duration(record['seconds'])}"
+    return f"finished in {duration(record['seconds'])}"
+
+
+def _write_pages(folder: Path, notebooks: list[Path]) -> list[tuple[dict, list[dict]]]:
+    """Pages of those notebooks that were executed, and the index; returns (record, figures) of each."""
+    from importlib.metadata import version
+
+    from .. import __version__
+    from . import pages
+    entries = []
+    for notebook in notebooks:
+        copies = [notebook.stem, *(p.stem for p in sorted(folder.glob(f"{notebook.stem}-*.json")))]
+        for name in copies:
+            record, executed = _read(folder / f"{name}.json"), folder / f"{name}.ipynb"
+            if record and executed.exists():
+                entries.append((record, pages.write_page(executed, record)))
+    finished = sum(record["status"] == "finished" for record, _ in entries)
+    total = sum(record["seconds"] for record, _ in entries)
+    pages.write_index(folder, entries, [
+        f"{finished} of {len(entries)} notebooks finished", f"{sum(len(f) for _, f in entries)} figures",
+        pages.duration(total), datetime.date.today().isoformat(), f"lnl-kit {__version__}",
+        f"torch {version('torch')}"])
+    return entries
+
+
+def _write_pngs(folder: Path, entries: list[tuple[dict, list[dict]]]) -> None:
+    """Every figure as png/<notebook>-<nn>.png where Chrome or Chromium is found, else one line says so."""
+    from .. import figures
+    wanted, drawn = {}, {}
+    for record, made in entries:
+        executed = (folder / f"{record['notebook']}.ipynb").stat().st_mtime
+        for figure in made:
+            path = folder / "png" / f"{figure['id']}.png"
+            wanted[path] = figure
+            if "plotly" in figure and not (path.exists() and path.stat().st_mtime > executed):
+                drawn[path] = {k: v for k, v in figure["plotly"].items() if k != "config"}
+    for path in set((folder / "png").glob("*.png")) - set(wanted):  # of a figure that is no longer made
+        path.unlink()
+    for path, figure in wanted.items():
+        if figure.get("kind") == "image/png":
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(figure["bytes"])
+    if not drawn:
+        return
+    try:
+        done = figures.save_pngs(drawn)
+        reason = "no Chrome or Chromium was found"
+    except Exception as exception:  # an extra must not cost the pages
+        done, reason = False, f"{type(exception).__name__}: {exception}".splitlines()[0]
+    _say(f"{len(drawn)} PNGs in {folder / 'png'}" if done else f"PNGs were skipped: {reason}")
+
+
+def _say_table(grid: list[Job], records: dict[str, dict]) -> None:
+    """One line a combination: its parameters, how it ended, and its headline."""
+    from .pages import duration
+
+    for job in grid:
+        record = records.get(job.name)
+        ended = "not run" if record is None else f"{record['status']} {duration(record['seconds'])}"
+        words = " ".join(f"{name}={value}" for name, value in job.parameters.items())
+        _say(f"{job.notebook.stem.split('_')[0]}  {words:<40}  {ended:<22}  {(record or {}).get('headline', '')}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

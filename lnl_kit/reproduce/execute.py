@@ -1,0 +1,146 @@
+"""One notebook, executed in a fresh kernel, with a record of what it was made from."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def _parameters_of(notebooks: list[Path], values: dict, all_named: bool) -> dict[Path, dict]:
+    """The part of `values` for each notebook; refuses what a named notebook, or every notebook, lacks."""
+    import nbformat
+    import papermill
+    known = {}
+    for path in notebooks:
+        notebook = nbformat.read(path, as_version=4)
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata.setdefault("kernelspec", kernel)
+        known[path] = list(papermill.inspect_notebook(notebook))
+    for name in values:
+        lacking = [path for path in notebooks if name not in known[path]]
+        if lacking and (all_named or len(lacking) == len(notebooks)):
+            there = "; ".join(f"{path.stem} has {', '.join(known[path]) or 'none'}" for path in lacking)
+            raise ValueError(f"unknown parameter {name}: {there}")
+    return {path: {k: v for k, v in values.items() if k in known[path]} for path in notebooks}
+
+
+def _digest(*files: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(files):
+        digest.update(file.name.encode() + b"\0" + hashlib.blake2b(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _made_from(notebook: Path, parameters: dict) -> dict:
+    """What decides a notebook's outputs: itself, its parameters, the package, the tables it draws from."""
+    tables = notebook.parent.parent / "data"
+    return {"source": _digest(notebook), "parameters": parameters, "package": _digest(*PACKAGE.rglob("*.py")),
+            "tables": _digest(*tables.glob("published/*.csv"), *tables.glob("measured/*.csv"))}
+
+
+def _still_holds(notebook: Path, parameters: dict, name: str, folder: Path) -> dict | None:
+    """The record of a finished copy that nothing has changed since, or None."""
+    record = _read(folder / f"{name}.json")
+    wanted = json.loads(json.dumps(_made_from(notebook, parameters)))
+    same = record and record["status"] == "finished" and all(record.get(k) == v for k, v in wanted.items())
+    return record if same and (folder / f"{name}.ipynb").exists() else None
+
+
+def _read(path: Path) -> dict | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _run(notebook: Path, parameters: dict, name: str, folder: Path, timeout: float | None, threads: int = 0) -> dict:
+    """Execute one notebook in a fresh kernel and put its copy and record in place, called name, once it has ended.
+
+    threads: of the kernel's arithmetic; 0 = as many as it likes."""
+    import papermill
+    unfinished = folder / f".{name}.unfinished.ipynb"
+    made_from, error, start = _made_from(notebook, parameters), None, time.monotonic()
+    progress = {"desc": name, "leave": False, "disable": True if threads else None}  # None: only on a terminal
+    try:
+        with _kernel_of_this_python(folder.parent, threads):
+            papermill.execute_notebook(notebook, unfinished, parameters, kernel_name="python3",
+                                       language="python", cwd=notebook.parent, progress_bar=progress,
+                                       execution_timeout=int(timeout) if timeout else None)
+    except Exception as exception:  # an error in a cell, a cell that takes too long, a kernel that died
+        error = _explain(exception, unfinished, timeout)
+    except KeyboardInterrupt:
+        unfinished.unlink(missing_ok=True)
+        raise
+    # The notebook may have written a table of its own: that must not make it out of date.
+    made_from["tables"] = _made_from(notebook, parameters)["tables"]
+    record = {"notebook": name, "of": notebook.stem, "status": "failed" if error else "finished", **made_from,
+              "seconds": round(time.monotonic() - start, 1), "error": error,
+              "ended": datetime.datetime.now().astimezone().isoformat(timespec="seconds")}
+    target = folder / f"{name}.json"
+    target.unlink(missing_ok=True)  # a copy without a record is not taken for finished
+    if not unfinished.exists():  # not even the kernel started
+        unfinished.write_bytes(notebook.read_bytes())
+    unfinished.replace(folder / f"{name}.ipynb")
+    temporary = folder / f".{name}.unfinished.json"
+    temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    temporary.replace(target)
+    return record
+
+
+@contextlib.contextmanager
+def _kernel_of_this_python(root: Path, threads: int = 0):
+    """Within: `python3` is a kernel of this very interpreter, whatever kernels the machine has installed."""
+    from ipykernel.kernelspec import get_kernel_dict
+    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    environment = {"LNL_HEADLESS": "1", "LNL_RUNS": str(root), "PYTHONPATH": path,
+                   "PLOTLY_RENDERER": "plotly_mimetype"}
+    environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    spec = get_kernel_dict() | {"env": environment}
+    spec["argv"] = [sys.executable, *spec["argv"][1:], "--log-level=ERROR"]
+    before = os.environ.get("JUPYTER_PATH")
+    with tempfile.TemporaryDirectory() as folder:
+        kernel = Path(folder) / "kernels" / "python3"
+        kernel.mkdir(parents=True)
+        (kernel / "kernel.json").write_text(json.dumps(spec))
+        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))  # searched first
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["JUPYTER_PATH"]
+            else:
+                os.environ["JUPYTER_PATH"] = before
+
+
+def _explain(exception: Exception, executed: Path, timeout: float | None) -> dict:
+    """{cell, line, message}: the number of the cell that failed, its first line, and the error."""
+    import nbformat
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    from .pages import first_line
+    if isinstance(exception, PapermillExecutionError):
+        return {"cell": exception.exec_count, "line": first_line(exception.source),
+                "message": f"{exception.ename}: {exception.evalue}"}
+    number, source = 0, ""  # the last cell that was started
+    if executed.exists():
+        for cell in nbformat.read(executed, as_version=4).cells:
+            started = cell.metadata.get("papermill", {}).get("start_time")
+            if started and cell.cell_type == "code" and cell.source.strip():
+                number, source = number + 1, cell.source
+    message = f"{type(exception).__name__}: {exception}"
+    if isinstance(exception, CellTimeoutError):
+        message = (f"the cell took longer than {timeout:g} s (--timeout); what it trained is kept, "
+                   "so running it again goes on")
+    elif isinstance(exception, DeadKernelError):
+        message = "the notebook's process was killed, often for lack of memory"
+    return {"cell": number, "line": first_line(source), "message": message}

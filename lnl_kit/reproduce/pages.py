@@ -1,0 +1,298 @@
+"""Executed notebooks as HTML pages that work from a folder, with the network off.
+
+One page per notebook, and an index with the figures of all. Every page loads the one `plotly.min.js` that is
+copied beside it from the plotly package; everything else is in the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import importlib.resources
+import re
+from pathlib import Path
+
+import mistune
+import nbformat
+import plotly.io
+from mistune.plugins.math import math
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from ..figures.web import PLOTLY, SORT, STYLE
+from .mathml import mathml
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+CODE = HtmlFormatter(style="friendly", nobackground=True)
+
+
+def write_page(notebook: Path, record: dict) -> list[dict]:
+    """Write `<name>.html` beside an executed notebook and return its figures.
+
+    record: what `lnl_kit.reproduce` keeps beside the notebook; gets `title` and `question` (the first
+    paragraph), both Markdown, `figures` (their number), and `headline`, the first line that a cell tagged so has printed.
+    A figure is a dict: `id` (unique among all pages), `caption` (HTML), and either `plotly` (the figure as a
+    dictionary) or `html` (an image; with `kind` and `bytes` where it is not an SVG).
+    """
+    # without papermill's own error messages: the page shows errors in its own way
+    cells = [c for c in nbformat.read(notebook, as_version=4).cells
+             if "papermill-error-cell-tag" not in c.metadata.get("tags", ())]
+    record.update(_opening(cells, notebook.stem))
+    printed = (o for c in cells if "headline" in c.metadata.get("tags", ()) for o in c.get("outputs", ())
+               if o.output_type == "stream" and o.name == "stdout")
+    record["headline"] = " ".join(_plain(o.text).strip().split("\n")[0] for o in printed)
+    heading, seen, figures, body = record["title"], 0, [], []
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            found = re.findall(r"^#+ +(.+?)[ #]*$", cell.source, flags=re.M)
+            if found and found[-1] != heading:
+                heading, seen = found[-1], 0
+            body.append(markdown(cell.source))
+        elif cell.cell_type == "code" and (cell.source.strip() or cell.outputs):
+            body.append(_code(cell))
+            for output in _joined(cell.outputs):
+                figure = _figure(output)
+                if not figure:
+                    body.append(_output(output))
+                    continue
+                seen += 1
+                caption = f"<b>{inline(heading)}</b>" + (f" &middot; {seen}" if seen > 1 else "")
+                figure |= {"id": f"{notebook.stem}-{len(figures) + 1:02d}", "caption": caption}
+                figures.append(figure)
+                body.append(figure_html(figure))
+    record["figures"] = len(figures)
+    top = f'<p class="meta"><a href="index.html">all figures</a> &middot; {meta(record)}</p>'
+    _write(notebook.with_suffix(".html"), record["title"], top + failure(record) + "\n".join(body))
+    return figures
+
+
+def write_index(folder: Path, entries: list[tuple[dict, list[dict]]], parts: list[str]) -> Path:
+    """Write `index.html`: a section per (record, figures), in the order given, and `plotly.min.js` beside it.
+
+    parts: what the line under the title says, as text. Returns the path of the index.
+    """
+    script = importlib.resources.files("plotly") / "package_data" / "plotly.min.js"
+    (folder / "plotly.min.js").write_bytes(script.read_bytes())
+    body = ["<h1>lnl-kit: reproductions</h1>",
+            f'<p class="meta">{html.escape(" · ".join(parts))}</p>', "<nav>"]
+    whole = [(record, figures) for record, figures in entries if record.get("of", record["notebook"]) == record["notebook"]]
+    grid = [entry for entry in entries if entry not in whole]
+    for record, _ in whole:
+        body.append(f'<a href="#{record["notebook"]}"><b>{inline(record["title"])}</b>'
+                    f'<span class="meta">{meta(record)}</span></a>')
+    body.append("</nav>")
+    body += _batch(grid) if grid else []
+    for record, figures in whole:
+        name = record["notebook"]
+        body.append(f'<section id="{name}"><h2>{inline(record["title"])}</h2>'
+                    f'<div class="lead">{markdown(record["question"])}</div>'
+                    f'<p class="meta">{meta(record)} &middot; '
+                    f'<a href="{name}.html">the whole notebook, with code and tables</a></p>'
+                    f"{headline(record)}{failure(record)}")
+        body += [figure_html(figure) for figure in figures] + ["</section>"]
+    return _write(folder / "index.html", "lnl-kit: reproductions", "\n".join(body))
+
+
+def _batch(grid: list[tuple[dict, list[dict]]]) -> list[str]:
+    """A table of the notebooks that ran with several values of a parameter: a row each, with its figures as thumbnails."""
+    rows = ["<section><h2>Batches</h2><div class='card'><table><thead><tr><th>notebook</th><th>parameters</th><th>status</th><th>time</th>"
+            "<th>headline</th><th>figures</th></tr></thead><tbody>"]
+    for record, figures in grid:
+        page = f"{record['notebook']}.html"
+        given = ", ".join(f"{name}={value}" for name, value in record["parameters"].items())
+        small = "".join(f'<a href="{page}"><img class="thumb" loading="lazy" src="png/{f["id"]}.png" '
+                        f'alt="{html.escape(_text(f["caption"]))}"></a>' for f in figures)
+        rows.append(f'<tr><th><a href="{page}">{inline(record["title"])}</a></th><td><code>{html.escape(given)}</code></td>'
+                    f'<td class="status {record["status"]}">{record["status"]}</td><td>{duration(record["seconds"])}</td>'
+                    f'<td>{html.escape(record["headline"])}</td><td class="thumbs">{small}</td></tr>')
+    return [*rows, "</tbody></table></div></section>"]
+
+
+def _text(fragment: str) -> str:
+    """HTML as plain text."""
+    return html.unescape(re.sub(r"<[^>]*>", "", fragment))
+
+
+def headline(record: dict) -> str:
+    """What a notebook's headline cells printed, or nothing (HTML)."""
+    return f'<p><strong>{html.escape(record["headline"])}</strong></p>' if record.get("headline") else ""
+
+
+def meta(record: dict) -> str:
+    """One line about a record: status, time, number of figures, parameters (HTML)."""
+    figures = record["figures"]
+    status = record["status"]
+    parts = [f'<span class="status {status}">{status}</span>', duration(record["seconds"]),
+             f"{figures} figure{'s' * (figures != 1)}"]
+    if record["parameters"]:
+        given = ", ".join(f"{name}={value}" for name, value in record["parameters"].items())
+        parts.append(f"<code>{html.escape(given)}</code>")
+    return " &middot; ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `12 s`, `3 min 05 s`, `2 h 10 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def first_line(source: str) -> str:
+    """The line that tells code cells apart: the first that is not a comment."""
+    lines = [line.strip() for line in source.splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith("#")), lines[0] if lines else "")
+
+
+def failure(record: dict) -> str:
+    """A box that says where a failed notebook stopped, or nothing (HTML)."""
+    if record["status"] != "failed":
+        return ""
+    e = record["error"]
+    return (f'<div class="error"><b class="failed">Stopped at cell [{e["cell"]}]</b> '
+            f'<code>{html.escape(e["line"])}</code><pre>{html.escape(e["message"])}</pre></div>')
+
+
+def figure_html(figure: dict) -> str:
+    """A figure with its caption (HTML)."""
+    if "plotly" in figure:
+        spec = dict(figure["plotly"])
+        config = spec.pop("config", None) or {}
+        config |= {"responsive": True, "displaylogo": False, "plotlyServerURL": ""}
+        height = spec.get("layout", {}).get("height") or 450
+        body = plotly.io.to_html(spec, config=config, auto_play=False, include_plotlyjs=False,
+                                 full_html=False, default_height=f"{height}px", validate=False,
+                                 div_id=figure["id"])
+    else:
+        body = figure["html"]
+    return f'<figure><div class="plot">{body}</div><figcaption>{figure["caption"]}</figcaption></figure>'
+
+
+def markdown(source: str) -> str:
+    """Markdown with tables and equations as HTML that loads nothing; notebook links lead to their pages."""
+    page = _offline(_markdown()(source))
+    return re.sub(r'(<a href="[^":]+)\.ipynb(?=["#])', r"\1.html", page)
+
+
+def inline(source: str) -> str:
+    """One line of Markdown as HTML without a paragraph around it."""
+    return re.sub(r"^<p>|</p>$", "", _markdown()(source.lstrip("# ")).strip())
+
+
+@functools.cache
+def _markdown():
+    render = mistune.create_markdown(escape=False, plugins=["table", "strikethrough", math])
+    render.renderer.register("inline_math", lambda _, text: mathml(text))
+    render.renderer.register("block_math", lambda _, text: mathml(text, display=True))
+    return render
+
+
+def _opening(cells: list, name: str) -> dict:
+    """Title and question: the first heading and the first paragraph after it."""
+    text = "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
+    title = re.search(r"^# +(.+?)[ #]*$", text, flags=re.M)
+    rest = text[title.end():] if title else text
+    paragraphs = [p.strip() for p in re.split(r"\n\s*\n", rest) if p.strip()]
+    question = next((p for p in paragraphs if not re.match(r"[#|>$`<]|[-*] |!\[", p)), "")
+    return {"title": title[1] if title else name, "question": question}
+
+
+def _code(cell) -> str:
+    number = cell.execution_count or " "
+    return (f"<details><summary>[{number}] <code>{html.escape(first_line(cell.source))}</code></summary>"
+            f"{highlight(cell.source, PythonLexer(), CODE)}</details>")
+
+
+def _joined(outputs: list) -> list:
+    """The outputs, with what was printed in several pieces in one piece, where its first one stood."""
+    joined, streams = [], {}
+    for output in outputs:
+        if output.output_type != "stream":
+            streams = {}
+        elif output.name in streams:
+            streams[output.name]["text"] += output.text
+            continue
+        else:
+            streams[output.name] = output = output.copy()
+        joined.append(output)
+    return joined
+
+
+def _figure(output) -> dict | None:
+    """The figure in a cell's output, or None when it is text or a table."""
+    data = output.get("data", {})
+    if PLOTLY in data:
+        return {"plotly": data[PLOTLY]}
+    for kind in ("image/png", "image/jpeg", "image/gif"):
+        if kind in data:
+            code = "".join(data[kind].split())
+            return {"html": f'<img alt="" src="data:{kind};base64,{code}">', "kind": kind,
+                    "bytes": base64.b64decode(code)}
+    if "image/svg+xml" in data:
+        # as an image, an SVG can load nothing
+        code = base64.b64encode(data["image/svg+xml"].encode()).decode()
+        return {"html": f'<img alt="" src="data:image/svg+xml;base64,{code}">'}
+    return None
+
+
+def _output(output) -> str:
+    """Text, tables, messages and errors of a cell (HTML)."""
+    if output.output_type == "error":
+        text = _plain("\n".join(output.traceback)) or f"{output.ename}: {output.evalue}"
+        return f'<div class="error"><pre>{html.escape(text)}</pre></div>'
+    if output.output_type == "stream":
+        text = html.escape(_plain(output.text)).strip("\n")
+        if not text.strip():
+            return ""
+        if output.name == "stderr":
+            return f"<details><summary>messages</summary><pre>{text}</pre></details>"
+        return f'<div class="card"><pre>{text}</pre></div>'
+    data = output.get("data", {})
+    if WIDGET in data:
+        return '<p class="meta">An interactive widget: open the notebook in JupyterLab to use it.</p>'
+    if "text/html" in data:
+        return f'<div class="card"><div class="html">{_offline(data["text/html"])}</div></div>'
+    if "text/markdown" in data:
+        return markdown(data["text/markdown"])
+    if "text/latex" in data:
+        return mathml(data["text/latex"].strip("$ \n"), display=True)
+    text = html.escape(_plain(data.get("text/plain", "")))
+    return f'<div class="card"><pre>{text}</pre></div>' if text.strip() else ""
+
+
+def _plain(text: str) -> str:
+    """Terminal text as a terminal leaves it: no colours, and of a progress bar only its last state."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+
+
+def _offline(page: str) -> str:
+    """HTML without scripts, frames and style sheets; an image from the network becomes its description."""
+    page = re.sub(r"(?is)<(script|iframe|object|video|audio)\b.*?</\1\s*>", "", page)
+    page = re.sub(r"(?i)<(?:link|embed|base)\b[^>]*>", "", page)
+    page = re.sub(r"(?is)<style\b.*?</style\s*>", lambda style: "" if "//" in style[0] else style[0], page)
+
+    def image(tag):
+        if not re.search(r"""(?i)\bsrc(?:set)?\s*=\s*["']?\s*(?:https?:)?//""", tag[0]):
+            return tag[0]
+        alt = re.search(r"""(?i)\balt\s*=\s*["']([^"']*)""", tag[0])
+        return f"<em>{alt[1] if alt else ''}</em>"
+    return re.sub(r"(?is)<(?:img|source)\b[^>]*>", image, page)
+
+
+def _write(path: Path, title: str, body: str) -> Path:
+    title = html.escape(re.sub(r"[`*$]", "", title))
+    page = (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            '<link rel="icon" href="data:,">\n'
+            f'<style>{STYLE}{CODE.get_style_defs(".highlight")}</style>\n'
+            '<script src="plotly.min.js"></script></head>\n'
+            f"<body><main>\n{body}\n</main><script>{SORT}</script></body></html>\n")
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(path)
+    return path

@@ -1,0 +1,1 @@
+"""What was measured and is kept, and the leaderboard made from it."""

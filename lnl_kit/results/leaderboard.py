@@ -1,0 +1,89 @@
+"""All methods on equal terms: what `lnl compare` measured, averaged over seeds, and how fair the comparison is.
+
+The rows are those of data/measured/digits.csv and cifar10n.csv: one network, epochs, batch, schedule and view for every
+method; `last` is the headline, `best` (chosen by looking at the test set) stands beside it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..methods import METHODS
+from . import measured
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+from ..methods import family
+
+FILES = ("digits", "cifar10n")  # of data/measured
+
+
+def rows(*names: str) -> pd.DataFrame:
+    """Every measured run, one row each: the fields of summary.json, `setting` ("symmetric 0.5"), `family` and `cost`, the
+    seconds of all stages and epochs. names: files of data/measured (default FILES) or paths of CSV files that
+    `lnl compare --csv` wrote."""
+    import pandas as pd
+
+    found = pd.DataFrame([row for name in names or FILES for row in measured.read(name)])
+    if len(found):
+        rate = found["rate"].astype(float)
+        words = found["noise"].str.replace("labels-", "human, ").str.replace("_", " ")
+        found["setting"] = [w if not r else f"{w} {r:g}" for w, r in zip(words, rate)]
+        found["family"] = found["method"].map(family)
+        stages = found["stage_seconds"] if "stage_seconds" in found else 0.0 * rate
+        found["cost"] = found["seconds"].astype(float) + stages.fillna(0).astype(float)
+    return found
+
+
+def board(found: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick") -> pd.DataFrame:
+    """One row a method at one setting, best `last` first: last, spread (standard deviation over seeds, missing for one), best,
+    memorized, ece, auc, cost (seconds), seeds, uses (what it was told), family.
+
+    Raises ValueError where nothing was measured there, with the settings that are.
+    """
+    import pandas as pd
+
+    chosen = found[(found.dataset == dataset) & (found.preset == preset) & (found.setting == setting)] if len(found) else found
+    if not len(chosen):
+        there = "; ".join(sorted({f"{d} {p} {s}" for d, p, s in zip(found.dataset, found.preset, found.setting)})) if len(found) else "nothing yet"
+        raise ValueError(f"nothing was measured on {dataset} under {preset} at {setting}: there is {there}")
+    by = chosen.groupby("method")
+    last = by["test_accuracy_last"]
+    table = pd.DataFrame({"last": last.mean(), "spread": last.std(), "best": by["test_accuracy_best"].mean(),
+                          "memorized": by["memorized_last"].mean(), "ece": by["test_ece_last"].mean(), "auc": by["selection_auc_last"].mean(),
+                          "cost": by["cost"].mean(), "seeds": by["seed"].nunique(), "uses": by["uses"].first()})
+    table["uses"] = table["uses"].map(lambda told: ", ".join(told) if isinstance(told, list) else told or "")
+    table["family"] = [family(m) for m in table.index]
+    return table.sort_values("last", ascending=False)
+
+
+def settings_of(found: pd.DataFrame, dataset: str = "digits", preset: str = "quick") -> list[str]:
+    """The settings measured there, those with most methods first."""
+    there = found[(found.dataset == dataset) & (found.preset == preset)]
+    return list(there.groupby("setting")["method"].nunique().sort_values(ascending=False, kind="stable").index)
+
+
+def front(board: pd.DataFrame) -> list[str]:
+    """The methods that no other one beats in both `last` and `cost`, cheapest first (Pareto front)."""
+    chosen, best = [], -1.0
+    for method, row in board.sort_values(["cost", "last"], ascending=[True, False]).iterrows():
+        if row["last"] > best:
+            chosen.append(method)
+            best = row["last"]
+    return chosen
+
+
+def epoch_cost(found: pd.DataFrame, dataset: str = "digits", preset: str = "quick") -> pd.Series:
+    """How many times as long as cross-entropy's an epoch of each method takes, by method: the fastest epoch of each (the median
+    within a run) on the device where most runs were made, since others had to share theirs."""
+    there = found[(found.dataset == dataset) & (found.preset == preset)]
+    there = there[there.device == there.device.mode()[0]]
+    fastest = there.groupby("method")["seconds_per_epoch"].min()
+    return (fastest / fastest["ce"]).sort_values()
+
+
+def unmeasured(found: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick") -> list[str]:
+    """The methods of the kit without a row at this setting."""
+    there = set(board(found, setting, dataset, preset).index)
+    return [m for m in METHODS if m not in there]

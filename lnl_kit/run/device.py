@@ -1,0 +1,52 @@
+"""Devices: which there are, what they are called, whether bfloat16 is fast there."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
+
+
+def supports_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is fast there: CUDA from Ampere on, CPUs with AVX512-BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu":
+        probe = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        return bool(probe())
+    return False
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that tensors free. By default glibc returns large blocks to the system at once
+    and gets them back as zeroed pages: about a tenth of a training step on a CPU. Does nothing without glibc."""
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):
+            mallopt(option, value)
+
+
+def device_name(device: torch.device) -> str:
+    """A readable name of the device: the GPU's, or the CPU's with its number of threads in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[1]
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+def find_device(name: str) -> torch.device:
+    """The device asked for, or a sentence that says which are there."""
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name == "auto":
+        return torch.device("cuda" if len(there) > 1 else "cpu")
+    if name not in [*there, *(["cuda"] if len(there) > 1 else [])]:
+        raise ValueError(f"device {name!r} is not here: there are {', '.join(there)}")
+    return torch.device(name)

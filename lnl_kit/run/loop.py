@@ -1,0 +1,313 @@
+"""What no method should write again: device, precision, seed, checkpoints, resume, logging, progress.
+
+A run folder has one commit point, `state.pt` (temporary file, fsync, rename, fsync of the folder). It holds the
+state after the last finished epoch and every metric row so far; the other files are rewritten from it. Killing
+the process at any moment costs at most the current epoch, and a resumed run ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ..data.batches import NoisyData
+from ..files import RunError, csv_bytes, lock, npz_bytes, save_atomically
+from ..toolbox import models
+from ..toolbox.rng import seed_of
+from .device import keep_freed_memory, supports_bf16
+from .evaluate import COLUMNS, HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
+from .identity import source_of
+from .state import State, to_cpu, torch_bytes
+
+
+class Run:
+    """One training run of a method, in one folder. Methods receive it as their third argument."""
+
+    def __init__(self, folder: Path, *, data: NoisyData, evaluator: Evaluator, model: str, seed: int,
+                 precision: str = "auto", compile: str = "off", keep: tuple[str, ...] = (),
+                 progress: bool = True, root: Path | None = None, name: str = "", images: str = "", on_epoch=None):
+        self.folder, self.root, self.name = Path(folder), Path(root or folder), name or Path(folder).name
+        self.data, self.evaluator, self.model, self.seed = data, evaluator, model, seed
+        self.on_epoch = on_epoch  # called with the rows of the metrics after each epoch
+        self.images = images  # identifies the training and test images, whatever their labels
+        self.device, self.compile, self.keep, self.progress = data.device, compile, keep, progress
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        fast = supports_bf16(self.device)
+        self.precision = precision if precision != "auto" else "bf16" if fast else "fp32"
+        self.rows: list[dict] = []
+        self.arrays: dict[str, Tensor] = {}
+        self.history: dict[str, list] = {"epochs": [], "train_probs": [], "clean_score": []}
+        self._terms: dict[str, list[Tensor]] = {}
+        self._log: dict = {}
+        self._networks, self.saving_seconds, self.stage_seconds = 0, 0.0, 0.0
+        self._compiled: dict[int, nn.Module] = {}  # keeps its network alive, so that an id is not given twice
+        self.inference_seconds = None
+
+    # ---- what methods call -------------------------------------------------------------------------------
+
+    def network(self, name: str | None = None) -> nn.Module:
+        """A new network (by default the run's) with seeded weights, on the device, in channels_last memory.
+
+        Each call gives other weights; copy a network to start two from the same.
+        """
+        torch.manual_seed(seed_of(self.seed, "network", self._networks))
+        self._networks += 1
+        spec = {"name": name or self.model, "num_classes": self.data.num_classes, "channels": self.data.x.shape[1]}
+        net = models.make(spec["name"], spec["num_classes"], spec["channels"])
+        net.spec = spec  # saved with the weights, so that a finished run can predict without its method
+        return net.to(self.device, memory_format=torch.channels_last)
+
+    def sgd(self, network: nn.Module, settings, *more: nn.Module):
+        """(SGD, schedule) by the recipe in `settings`; call `schedule.step()` once per epoch.
+
+        more: other modules trained by the same optimiser, each a parameter group of its own.
+        """
+        groups = [{"params": list(net.parameters())} for net in (network, *more)]
+        optimizer = torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum,
+                                    weight_decay=settings.weight_decay, nesterov=settings.nesterov,
+                                    fused=self.device.type in ("cuda", "cpu"))
+        if settings.schedule == "cosine":
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
+        else:
+            drops = [max(1, round(m * settings.epochs)) for m in settings.milestones]
+            schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, drops, gamma=settings.gamma)
+        return optimizer, schedule
+
+    def autocast(self):
+        """Context of the run's precision. Losses are computed outside it, in float32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def compiled(self, network: nn.Module):
+        """The network, compiled where the run asks for it. Keep the raw one in the state."""
+        if self.compile == "off":
+            return network
+        if id(network) not in self._compiled:  # asked for again in every epoch by `fit_epoch`
+            self._compiled[id(network)] = torch.compile(network, mode=self.compile)
+        return self._compiled[id(network)]
+
+    def state(self, *, tested, also_tested=(), **parts) -> State:
+        """Name what decides the run's future (networks, optimisers, schedules, per-image tensors).
+
+        tested: the network that is evaluated, or a tuple of names whose softmaxes are averaged;
+        also_tested: names that get columns `<name>_test_accuracy`, `<name>_train_accuracy_clean` and so on, at the
+            history's epochs.
+        """
+        state = State(parts)
+        state.tested = (tested,) if isinstance(tested, str) else tuple(tested)
+        state.also_tested = (also_tested,) if isinstance(also_tested, str) else tuple(also_tested)
+        for name in (*state.tested, *state.also_tested):
+            if not isinstance(state.get(name), nn.Module):
+                raise ValueError(f"tested={name!r} is not a network in the state: {', '.join(parts)} are there")
+        return state
+
+    @property
+    def test_images(self) -> Tensor:
+        """uint8 (M, C, H, W): the test images, without labels, for what a method tells about unseen images."""
+        return self.evaluator.test_x
+
+    def total(self, **terms: Tensor) -> Tensor:
+        """The sum of the loss terms (0-d tensors). They are kept on the device and read once per epoch:
+        their mean becomes the column `loss`, and a value that is not finite ends the run."""
+        loss = sum(terms.values())
+        for name, value in terms.items():
+            self._terms.setdefault(name, []).append(value.detach().clone())
+        return loss
+
+    def log(self, **values) -> None:
+        """Tell what the method can tell at the end of an epoch; all optional.
+
+        clean_score (N,), larger = cleaner; selected (N,) bool; new_labels (N,) or (N, K); train_probs (N, K);
+        transition (K, K), row = true class, with transition_of="all" or "corrupted" (transition_all is kept in
+        arrays.npz and not measured); accepted (N,) and test_accepted (M,): a class or -1, and the votes for it;
+        teacher_probs (N, K) and test_teacher_probs; fitted_probs (N, K) beside held-out train_probs; any other number
+        or 0-d tensor becomes a column.
+        """
+        self._log.update(values)
+
+    def epochs(self, state: State, total: int):
+        """Yield the epochs still to do; after each one evaluate and commit. Restores the last finished one."""
+        self._restore(state)
+        self._require_space(state)
+        bar = tqdm(total=total, initial=state.done, desc=self.name, unit="epoch", file=sys.stderr, leave=False,
+                   disable=not self.progress or bool(os.environ.get("LNL_HEADLESS")), mininterval=0.2 if sys.stderr.isatty() else 10)
+        with contextlib.closing(bar):
+            for epoch in range(state.done, total):
+                torch.manual_seed(seed_of(self.seed, "epoch", epoch))
+                self._terms, self._log = {}, {}
+                for net in state.networks():
+                    net.train()
+                rate = next((p.param_groups[0]["lr"] for p in state.values()
+                             if isinstance(p, torch.optim.Optimizer)), None)
+                started = time.perf_counter()
+                yield epoch
+                row = {"epoch": epoch + 1, "learning_rate": rate, "loss": self._mean_loss(epoch)}
+                row["epoch_seconds"] = time.perf_counter() - started
+                row["images_per_second"] = len(self.data) / row["epoch_seconds"]
+                self._evaluate(state, row, epoch, total)
+                state.done = epoch + 1
+                self.rows.append(row)
+                self._commit(state)
+                bar.update()
+                bar.set_postfix(test=f"{row['test_accuracy']:.3f}")
+                if self.on_epoch:
+                    self.on_epoch(self.rows)
+
+    def stage(self, name: str, fn, depends: dict | None = None):
+        """The result of `fn(stage_run)`, computed once: a finished stage is loaded, an interrupted one resumes.
+
+        fn trains with the stage's own `data`, `network`, `state`, `epochs` and returns tensors (or a nest of them).
+        depends: what the result depends on beside network, precision, images and the file that fn stands in; runs that
+            agree on all these and on the stage's name share it. Without it the stage belongs to this run alone.
+        What it cost when it was computed (the last attempt at it) is added to `stage_seconds`.
+        """
+        if depends is None:
+            folder = self.folder / "stages" / name
+            seed = seed_of(self.seed, "stage", name)
+        else:
+            told = json.dumps(depends, sort_keys=True, default=str)
+            key = seed_of(name, self.model, self.precision, self.images, source_of(fn), tuple(self.data.x.shape), self.data.classes, told)
+            folder = self.root / "stages" / f"{name}-{key:016x}"
+            seed = seed_of(name, self.images, told)  # the same draws whatever else is written in that file
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock(folder):
+            done, clock = folder / "result.pt", folder / "seconds.json"
+            if not done.exists():
+                started = time.perf_counter()
+                data = copy.copy(self.data)
+                data.seed = seed
+                child = Run(folder, data=data, evaluator=self.evaluator, model=self.model, seed=seed,
+                            precision=self.precision, compile=self.compile, progress=self.progress,
+                            root=self.root, name=name, images=self.images)
+                result = torch_bytes(to_cpu(fn(child)))
+                save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
+                save_atomically(done, result, durable=True)
+            self.stage_seconds += json.loads(clock.read_text()) if clock.exists() else 0.0  # an older version kept none
+            return torch.load(done, map_location=self.device, weights_only=True)
+
+    # ---- the loop's own work -----------------------------------------------------------------------------
+
+    def _mean_loss(self, epoch: int) -> float | None:
+        total = 0.0
+        for name, values in self._terms.items():
+            values = torch.stack(values).float().cpu()
+            bad = (~values.isfinite()).nonzero()
+            if len(bad):
+                good = f"the last good checkpoint is epoch {epoch}" if epoch else "no epoch was finished before"
+                raise RunError(f"epoch {epoch + 1}: the loss term {name!r} is {values[bad[0, 0]].item()} first in "
+                               f"batch {bad[0, 0].item() + 1} of {len(values)}; this epoch was not saved, {good} "
+                               f"({self.folder}). Try a lower learning rate")
+            total += values.double().mean().item()
+        return total if self._terms else None
+
+    def _evaluate(self, state: State, row: dict, epoch: int, total: int) -> None:
+        started = time.perf_counter()
+        tested = [state[name] for name in state.tested]
+        log = {k: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for k, v in self._log.items()}
+        test_row, test_probs = self.evaluator.test(tested, self.autocast)
+        self.inference_seconds = time.perf_counter() - started
+        row.update(test_row)
+        if not np.isfinite(test_probs).all():
+            good = f"the last good checkpoint is epoch {epoch}" if epoch else "no epoch was finished before"
+            raise RunError(f"epoch {epoch + 1}: the network's predictions are not finite after the last batch; this "
+                           f"epoch was not saved, {good} ({self.folder}). Try a lower learning rate")
+        if epoch in history_epochs(total):  # these passes are not spent every epoch
+            for name in state.also_tested:
+                row[f"{name}_test_accuracy"] = self.evaluator.test([state[name]], self.autocast)[0]["test_accuracy"]
+                seen = self.evaluator.of_training(self.evaluator.train_probs([state[name]], self.autocast))
+                row.update({f"{name}_{column}": value for column, value in seen.items()})
+            probs = log.get("train_probs")
+            if probs is None:
+                probs = self.evaluator.train_probs(tested, self.autocast)
+            row.update(self.evaluator.of_training(probs))
+            self._remember(epoch, probs, log.get("clean_score"), tested)
+        self.arrays["test_probs"] = torch.from_numpy(test_probs)
+        for name, value in log.items():
+            if name in LOGGED:
+                if name not in ("train_probs", "transition_of"):
+                    self.arrays[name] = torch.as_tensor(value)
+            elif np.ndim(value) == 0:
+                row[name] = float(value)
+            else:
+                raise ValueError(f"run.log({name}=...) has shape {np.shape(value)}: arrays may be "
+                                 f"{', '.join(LOGGED)}; anything else is a single number")
+        row.update(self.evaluator.of_log(log))
+        if "features" in self.keep and epoch == total - 1:
+            self.arrays["features"] = self._features(tested[0])
+        row["evaluation_seconds"] = time.perf_counter() - started
+
+    def _remember(self, epoch: int, probs: np.ndarray, clean_score: np.ndarray | None, tested) -> None:
+        """Add a snapshot to the history; with keep=("weights",) also write the tested networks' weights."""
+        index = self.evaluator.history_index
+        self.arrays["train_probs"] = torch.from_numpy(probs)
+        self.history["epochs"].append(epoch + 1)
+        self.history["train_probs"].append(torch.from_numpy(probs[index]).half())
+        if clean_score is not None:
+            self.history["clean_score"].append(torch.from_numpy(clean_score[index]).half())
+        if "weights" in self.keep:
+            (self.folder / "weights").mkdir(exist_ok=True)
+            save_atomically(self.folder / "weights" / f"epoch-{epoch + 1:04d}.pt",
+                            torch_bytes([to_cpu(net.state_dict()) for net in tested]))
+
+    @torch.no_grad()
+    def _features(self, net: nn.Module) -> Tensor:
+        net.eval()
+        with self.autocast():
+            return torch.cat([net.features(x).float().cpu() for x, _ in self.data.in_order()])
+
+    def _commit(self, state: State) -> None:
+        started = time.perf_counter()
+        specs = {name: getattr(state[name], "spec", None) for name in state.tested}
+        content = {"done": state.done, "rows": self.rows, "tested": list(state.tested), "networks": specs,
+                   "state": state.snapshot(), "arrays": self.arrays, "history": self.history,
+                   "inference_seconds": self.inference_seconds, "saving_seconds": self.saving_seconds}
+        save_atomically(self.folder / "state.pt", torch_bytes(content), durable=True)
+        self.write_tables(history=bool(self.history["epochs"]) and self.history["epochs"][-1] == state.done)
+        self.saving_seconds += time.perf_counter() - started
+
+    def _restore(self, state: State) -> None:
+        path = self.folder / "state.pt"
+        if not path.exists():
+            return
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        state.restore(saved["state"])
+        state.done = saved["done"]
+        self.adopt(saved)
+        self.write_tables()
+
+    def adopt(self, saved: dict) -> None:
+        """Take over rows, arrays and history from a loaded `state.pt`."""
+        self.rows, self.arrays, self.history = saved["rows"], saved["arrays"], saved["history"]
+        self.inference_seconds, self.saving_seconds = saved["inference_seconds"], saved["saving_seconds"]
+
+    def write_tables(self, history: bool = True) -> None:
+        """Rewrite metrics.csv, arrays.npz and (unless unchanged) history.npz, whole, from what state.pt holds."""
+        save_atomically(self.folder / "metrics.csv", csv_bytes(self.rows, COLUMNS))
+        save_atomically(self.folder / "arrays.npz", npz_bytes({k: v.numpy() for k, v in self.arrays.items()}))
+        if not history:
+            return
+        history = {"epochs": np.array(self.history["epochs"]), "index": self.evaluator.history_index}
+        for name in ("train_probs", "clean_score"):
+            if self.history[name]:
+                history[name] = torch.stack(self.history[name]).numpy()
+        save_atomically(self.folder / "history.npz", npz_bytes(history))
+
+    def _require_space(self, state: State) -> None:
+        kept = min(len(self.data) * self.data.num_classes, HISTORY_NUMBERS)
+        # the old and the new state.pt, each with momentum still to come; arrays; 20 snapshots in two files
+        need = 4 * len(torch_bytes(state.snapshot())) + 24 * len(self.data) * self.data.num_classes + 80 * kept
+        free = shutil.disk_usage(self.folder).free
+        if free < need:
+            raise RunError(f"{self.folder} has {free / 1e6:.0f} MB free and this run needs about {need / 1e6:.0f} MB: "
+                           "make room or choose another root with --out")

@@ -1,0 +1,176 @@
+"""Reading run folders: settings, metrics, arrays and predictions, without the method that made them."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import data
+from ..data.batches import NoisyData
+from ..data.streams import Stream, pick
+from ..toolbox import augment, models
+from ..toolbox.rng import generator
+from .device import supports_bf16
+from .evaluate import predict
+
+
+class OpenedRun:
+    """A run folder, finished or not. Everything is read when first asked for."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        if not (self.folder / "settings.json").exists():
+            raise FileNotFoundError(f"{self.folder} is not a run folder: it has no settings.json; "
+                                    "`lnl train` prints the folder of its run")
+
+    def __repr__(self) -> str:
+        s = self.summary or {}
+        state = f"last {s['test_accuracy_last']:.3f}, best {s['test_accuracy_best']:.3f}" if s else "unfinished"
+        return f"<run {self.settings['method']} {self.folder}: {state}>"
+
+    @functools.cached_property
+    def settings(self) -> dict:
+        """settings.json: everything that decides the result."""
+        return json.loads((self.folder / "settings.json").read_text())
+
+    @property
+    def summary(self) -> dict | None:
+        """summary.json, or None while the run is unfinished."""
+        path = self.folder / "summary.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    @functools.cached_property
+    def metrics(self) -> list[dict]:
+        """One dictionary per epoch; a missing value is None."""
+        path = self.folder / "metrics.csv"
+        if not path.exists():
+            return []
+        with open(path, newline="") as file:
+            return [{k: None if v == "" else int(v) if k == "epoch" else float(v) for k, v in row.items()}
+                    for row in csv.DictReader(file)]
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """arrays.npz: final probabilities (N, K), scores, new labels and what else was kept."""
+        return self._npz("arrays.npz")
+
+    @functools.cached_property
+    def history(self) -> dict[str, np.ndarray]:
+        """history.npz: epochs (E,), index (n,), train_probs (E, n, K) and clean_score (E, n) in float16."""
+        return self._npz("history.npz")
+
+    def _npz(self, name: str) -> dict[str, np.ndarray]:
+        path = self.folder / name
+        return dict(np.load(path)) if path.exists() else {}
+
+    @functools.cached_property
+    def labels(self) -> dict[str, np.ndarray]:
+        """labels.csv in training order: index, path, given and true class numbers (true is None if unknown), and which
+        are known to be right (clean, bool)."""
+        with open(self.folder / "labels.csv", newline="") as file:
+            table = list(csv.DictReader(file))
+        number = {name: k for k, name in enumerate(self.classes)}
+        true = [number.get(r["true"]) for r in table]
+        return {"index": np.array([int(r["index"]) for r in table]), "path": np.array([r["path"] for r in table]),
+                "given": np.array([number[r["given"]] for r in table]),
+                "true": None if None in true else np.array(true),
+                "clean": np.array([r.get("clean") == "1" for r in table])}
+
+    @functools.cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The class names."""
+        return tuple(self.settings["classes"])
+
+    @functools.lru_cache(maxsize=4)
+    def dataset(self) -> data.Dataset:
+        """The data set of the run, loaded again (labels as they came, before any synthetic noise)."""
+        s = self.settings
+        found = data.load(s["dataset_path"], image_size=s["image_size"], labels=s["labels_file"],
+                         label_column=s["label_column"] if s["labels_file"] else None, true_column=s["true_column"],
+                         like=s["like"] if s["dataset_path"].startswith("folder:") and s["like"] else None,
+                         skip_bad=True, split=s.get("split", True))
+        if found.fingerprint != s["fingerprint"]:
+            raise ValueError(f"{s['dataset_path']} is not the data of {self.folder} any more: images or labels were "
+                             "changed since; restore them, or train again")
+        return found
+
+    def train_images(self) -> torch.Tensor | Stream:
+        """uint8 (N, C, H, W): the training images in the order of every (N, ...) array."""
+        return pick(self.dataset().x, torch.from_numpy(self.labels["index"]))
+
+    @functools.lru_cache(maxsize=32)
+    def networks(self, epoch: int | None = None) -> list[torch.nn.Module]:
+        """The tested networks with the weights of the last epoch, or of `epoch` where kept (keep="weights")."""
+        path = self.folder / "state.pt"
+        if not path.exists():
+            raise FileNotFoundError(f"{self.folder} has no finished epoch yet: run it first")
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        weights = [saved["state"][name] for name in saved["tested"]]
+        if epoch is not None:
+            path = self.folder / "weights" / f"epoch-{epoch:04d}.pt"
+            if not path.exists():
+                kept = sorted(int(p.stem[6:]) for p in self.folder.glob("weights/*.pt"))
+                raise FileNotFoundError(f"no weights of epoch {epoch} in {self.folder}: kept are {kept or 'none'}; "
+                                        "train with keep=('weights',)")
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+        nets = []
+        for name, values in zip(saved["tested"], weights):
+            spec = saved["networks"][name]
+            if spec is None:
+                raise ValueError(f"the network {name!r} was not made by run.network(): it cannot be built again")
+            net = models.make(spec["name"], spec["num_classes"], spec["channels"], pretrained=False)
+            net.load_state_dict(values)
+            nets.append(net.eval().to(memory_format=torch.channels_last))
+        return nets
+
+    def predict(self, images: torch.Tensor, epoch: int | None = None) -> np.ndarray:
+        """(n, K) probabilities for uint8 images (n, C, H, W): the mean softmax of the tested networks."""
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        s = self.settings
+        empty = NoisyData(images[:1], torch.zeros(1, dtype=torch.int64), self.classes, mean=s["mean"], std=s["std"],
+                          device=device)
+        asked = s["precision"]
+        fast = asked == "bf16" or asked == "auto" and supports_bf16(device)
+
+        def autocast():
+            return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+        nets = [net.to(device) for net in self.networks(epoch)]
+        return predict(nets, images, empty, autocast).numpy()
+
+    @torch.no_grad()
+    def features(self, images: torch.Tensor) -> np.ndarray:
+        """(n, D) float32: what the last layer of the (first) tested network sees of uint8 images (n, C, H, W)."""
+        s, net = self.settings, self.networks()[0]
+        data = NoisyData(images, torch.zeros(len(images), dtype=torch.int64), self.classes, mean=s["mean"], std=s["std"])
+        return torch.cat([net.cpu().features(x).float() for x, _ in data.in_order()]).numpy()
+
+    def predict_views(self, images: torch.Tensor, view: str, n_views: int, seed: int = 0,
+                      epoch: int | None = None) -> np.ndarray:
+        """(n_views, n, K) probabilities for augmented images, a new draw of the view for each of n_views."""
+        return np.stack([self.predict(v, epoch) for v in self._views(images, view, n_views, seed)])
+
+    def views(self, images: torch.Tensor, view: str, n_views: int, seed: int = 0) -> list[torch.Tensor]:
+        """n_views augmented copies of the uint8 images (n, C, H, W), each a new draw of the view."""
+        return list(self._views(images, view, n_views, seed))
+
+    def _views(self, images, view, n_views, seed):
+        s, images = self.settings, images[:]  # a Stream is decoded
+        policy = augment.view(view, like=s["like"], size=images.shape[-1], channels=images.shape[1], mean=s["mean"])
+        for v in range(n_views):
+            yield images if policy is None else policy(images, generator(seed, "views", v))
+
+
+def open_run(folder: str | Path) -> OpenedRun:
+    """The run in a folder: `settings`, `summary`, `metrics`, `arrays`, `history`, `predict(images)`."""
+    return OpenedRun(folder)
+
+
+def finished_runs(root: str | Path) -> list[OpenedRun]:
+    """Every finished run under a root, in order of its path."""
+    return [OpenedRun(p.parent) for p in sorted(Path(root).glob("*/*/*/*/summary.json"))]

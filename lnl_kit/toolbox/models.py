@@ -1,0 +1,207 @@
+"""Networks, named as the papers name them.
+
+Every network has, for x (B, C, H, W):
+    feature_map(x) -> (B, D, h, w)   what the global average pool sees
+    features(x)    -> (B, D)         what the last linear layer sees
+    forward(x)     -> (B, K)         logits = head(features(x))
+    head                             the last linear layer
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import ResNet, ResNet18_Weights, ResNet50_Weights
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from ..files import PATIENCE, patience
+
+
+def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True) -> nn.Module:
+    """The network `name` for images of 1 or 3 channels, with random weights from torch's global generator.
+
+    `*_imagenet` starts from weights trained on ImageNet, all but its head; pretrained=False: from random ones too,
+    to be replaced by saved ones.
+    Raises ValueError for an unknown name, fewer than 2 classes, or a number of channels other than 1 or 3 (or 1 for
+    ImageNet's weights), and FileNotFoundError where these cannot be downloaded.
+    """
+    check(name)
+    if channels not in (1, 3):
+        raise ValueError(f"networks take images of 1 or 3 channels, not {channels}")
+    if num_classes < 2:
+        raise ValueError(f"a classifier needs at least 2 classes, not {num_classes}")
+    net = _MAKERS[name](num_classes, channels)
+    if name.endswith("_imagenet") and pretrained:
+        if channels != 3:
+            raise ValueError(f"{name} starts from weights for images of 3 channels, not {channels}")
+        weights = {k: v for k, v in _imagenet_weights(name).items() if not k.startswith("fc.")}
+        net.load_state_dict(weights | {k: v for k, v in net.state_dict().items() if k.startswith("fc.")})
+    return net
+
+
+def check(name: str) -> None:
+    """Raise ValueError for an unknown network, naming those that exist, and for one whose library is missing."""
+    if name not in _MAKERS:
+        raise ValueError(f"unknown network {name!r}; choose one of {', '.join(NAMES)}")
+    if name == "inception_resnet_v2" and importlib.util.find_spec("timm") is None:
+        raise ValueError("inception_resnet_v2 needs the library timm: pip install timm")
+
+
+def _imagenet_weights(name: str) -> dict[str, Tensor]:
+    """torchvision's network trained on ImageNet, as first released; downloaded once, to torch's cache."""
+    weights = {"resnet18_imagenet": ResNet18_Weights, "resnet50_imagenet": ResNet50_Weights}[name].IMAGENET1K_V1
+    try:
+        with patience(PATIENCE):
+            return weights.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError, HTTPException) as error:
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        raise FileNotFoundError(f"the ImageNet weights of {name[:8]} are not at {path}: put {path.name} (from "
+                                f"{weights.url}) there (the download failed: {error})") from error
+
+
+class Classifier(nn.Module):
+    """Global average pool and linear layer on top of a feature map."""
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.feature_map(x).mean((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+
+
+class SmallCNN(Classifier):
+    """Four 3x3 convolutions (32, pool, 64, pool, 64, 64), batch norm and ReLU; about 94 k weights."""
+
+    def __init__(self, num_classes: int, channels: int):
+        super().__init__()
+        layers, inputs = [], channels
+        for width, pool in ((32, True), (64, True), (64, False), (64, False)):
+            layers += [_conv(inputs, width), nn.BatchNorm2d(width)]
+            if pool:  # before the ReLU, which gives the same and costs a quarter
+                layers.append(nn.MaxPool2d(2))
+            # the ReLU may overwrite its input: no gradient here needs the batch norm's or the pool's output
+            layers.append(nn.ReLU(inplace=True))
+            inputs = width
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(inputs, num_classes)
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class PreActBlock(nn.Module):
+    """Basic pre-activation block (He et al. 2016, "Identity Mappings in Deep Residual Networks", Fig. 4e).
+
+    Where the shape changes, the shortcut is a bare 1x1 convolution of the pre-activated input.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = _conv(inputs, outputs, stride)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = _conv(outputs, outputs)
+        same = stride == 1 and inputs == outputs
+        self.shortcut = None if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(x), inplace=True)
+        shortcut = x if self.shortcut is None else self.shortcut(out)
+        out = F.relu(self.bn2(self.conv1(out)), inplace=True)
+        return self.conv2(out).add_(shortcut)
+
+
+class PreActResNet(Classifier):
+    """Pre-activation ResNet with a 3x3 stem of stride 1; each stage after the first halves the size.
+
+    `final_norm` adds the closing batch norm and ReLU of He et al. (2016). The usual four-stage networks for
+    CIFAR leave them out, the three-stage one has them: each as in the code that the compared papers build on.
+    """
+
+    def __init__(self, widths: tuple[int, ...], blocks: tuple[int, ...], final_norm: bool,
+                 num_classes: int, channels: int):
+        super().__init__()
+        layers, inputs = [_conv(channels, widths[0])], widths[0]
+        for stage, (width, depth) in enumerate(zip(widths, blocks)):
+            for i in range(depth):
+                layers.append(PreActBlock(inputs, width, stride=2 if stage > 0 and i == 0 else 1))
+                inputs = width
+        if final_norm:
+            layers += [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True)]
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(inputs, num_classes)
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class TorchvisionResNet(Classifier, ResNet):
+    """torchvision's ResNet; `cifar_stem`: a 3x3 convolution of stride 1 and no max pool, for small images."""
+
+    def __init__(self, block: type[nn.Module], blocks: list[int], cifar_stem: bool,
+                 num_classes: int, channels: int):
+        super().__init__(block, blocks, num_classes=num_classes)
+        if cifar_stem:
+            self.conv1 = _conv(channels, 64)
+            self.maxpool = nn.Identity()
+        elif channels != 3:
+            self.conv1 = nn.Conv2d(channels, 64, 7, 2, padding=3, bias=False)
+        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")  # torchvision's rule
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.fc
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+
+class InceptionResNetV2(Classifier):
+    """Inception-ResNet-v2 (Szegedy et al. 2016) as in timm, with random weights; images of at least 75 pixels."""
+
+    def __init__(self, num_classes: int, channels: int):
+        super().__init__()
+        import timm  # optional, and slow to import
+
+        self.body = timm.create_model("inception_resnet_v2", num_classes=0, in_chans=channels)
+        self.head = nn.Linear(self.body.num_features, num_classes)
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        if min(x.shape[2:]) < 75:
+            raise ValueError(f"inception_resnet_v2 needs images of at least 75 pixels a side, not {min(x.shape[2:])}: "
+                             "--image-size sets it")
+        return self.body.forward_features(x)
+
+
+_WIDE = (64, 128, 256, 512)
+_MAKERS = {
+    "small_cnn": SmallCNN,
+    "preact_resnet18": lambda k, c: PreActResNet(_WIDE, (2, 2, 2, 2), False, k, c),
+    "preact_resnet34": lambda k, c: PreActResNet(_WIDE, (3, 4, 6, 3), False, k, c),
+    "preact_resnet34_cifar": lambda k, c: PreActResNet((32, 64, 128), (5, 5, 5), True, k, c),
+    "resnet18": lambda k, c: TorchvisionResNet(BasicBlock, [2, 2, 2, 2], True, k, c),
+    "resnet34": lambda k, c: TorchvisionResNet(BasicBlock, [3, 4, 6, 3], True, k, c),
+    "resnet50": lambda k, c: TorchvisionResNet(Bottleneck, [3, 4, 6, 3], False, k, c),
+    "resnet18_imagenet": lambda k, c: TorchvisionResNet(BasicBlock, [2, 2, 2, 2], False, k, c),
+    "resnet50_imagenet": lambda k, c: TorchvisionResNet(Bottleneck, [3, 4, 6, 3], False, k, c),
+    "inception_resnet_v2": InceptionResNetV2,
+}
+NAMES = tuple(_MAKERS)
+
+
+def projection(width: int, dimensions: int = 128) -> nn.Module:
+    """A contrastive loss's head: two linear layers, (B, width) -> (B, dimensions) (Chen et al. 2020, SimCLR)."""
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, dimensions))
