@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from .train import train
 
 __version__ = "0.1.0"
-__all__ = ["OpenedRun", "RunError", "Settings", "find_errors", "finished_runs", "open_run", "runs_root", "train"]
+__all__ = [
+    "OpenedRun",
+    "RunError",
+    "Settings",
+    "find_errors",
+    "finished_runs",
+    "open_run",
+    "runs_root",
+    "train",
+]
 
 _HOME = {
     "OpenedRun": "run.opened",

@@ -29,7 +29,12 @@ def sweep(name: str, cells: Iterable[dict], full: bool, extra: Callable | None =
         for cell in cells:
             if not any(same(row, cell) for row in read(name)):
                 run = train(**{k: v for k, v in cell.items() if k != "cell"})
-                add(name, {"cell": cell.get("cell"), "asked": asked(cell)} | run.summary | (extra(run) if extra else {}))
+                add(
+                    name,
+                    {"cell": cell.get("cell"), "asked": asked(cell)}
+                    | run.summary
+                    | (extra(run) if extra else {}),
+                )
     rows = read(name)
     return [row for cell in cells for row in rows if same(row, cell)]
 
@@ -39,8 +44,15 @@ def same(row: dict, cell: dict) -> bool:
     return row.get("asked") == asked(cell)
 
 
-def compare(methods: Sequence[str], noises: Sequence[tuple[str, float | None]], seeds: Sequence[int] = (0,), *, jobs: int = 1,
-            csv: str | None = None, **ask) -> int:
+def compare(
+    methods: Sequence[str],
+    noises: Sequence[tuple[str, float | None]],
+    seeds: Sequence[int] = (0,),
+    *,
+    jobs: int = 1,
+    csv: str | None = None,
+    **ask,
+) -> int:
     """Train every cell of the grid and print a table; returns 0, or 1 where cells failed (they are named at the end).
 
     noises: (noise, rate); `none` as given by --labels or by the data set. ask: arguments of `train` for every cell. Finished
@@ -50,23 +62,42 @@ def compare(methods: Sequence[str], noises: Sequence[tuple[str, float | None]], 
     ask = {k: v for k, v in ask.items() if v is not None}
     unknown = [m for m in methods if m not in METHODS]
     if unknown or jobs < 1:
-        raise ValueError(f"method {unknown[0]!r} does not exist: {', '.join(METHODS)}" if unknown else f"jobs {jobs} is not allowed: at least 1")
+        raise ValueError(
+            f"method {unknown[0]!r} does not exist: {', '.join(METHODS)}"
+            if unknown
+            else f"jobs {jobs} is not allowed: at least 1"
+        )
     if csv and not csv.endswith(".csv"):
         raise ValueError(f"--csv {csv} is not allowed: a file name that ends in .csv")
     for kind, rate in noises:
-        noise_models.check(kind, 0.5 if rate is None and kind not in ("none", "human") else rate, ask.get("dataset", "digits").partition(":")[0])
-    cells = [dict(ask, method=m, noise=kind, rate=rate, seed=seed) for seed, (kind, rate), m in itertools.product(seeds, noises, methods)]
+        noise_models.check(
+            kind,
+            0.5 if rate is None and kind not in ("none", "human") else rate,
+            ask.get("dataset", "digits").partition(":")[0],
+        )
+    cells = [
+        dict(ask, method=m, noise=kind, rate=rate, seed=seed)
+        for seed, (kind, rate), m in itertools.product(seeds, noises, methods)
+    ]
     there = {row.get("asked") for row in measured.read(csv)} if csv else set()
     left = [c for c in cells if asked(c) not in there]
-    print(f"{len(cells)} cells, {len(cells) - len(left)} of them in {csv}" if csv else f"{len(cells)} cells", file=sys.stderr)
+    print(
+        f"{len(cells)} cells, {len(cells) - len(left)} of them in {csv}" if csv else f"{len(cells)} cells",
+        file=sys.stderr,
+    )
     if jobs == 1:
         done = [run_cell(cell, i, 0, csv) for i, cell in enumerate(left)]
     else:
         from joblib import Parallel, delayed
+
         threads = max(1, (os.cpu_count() or 1) // jobs)
-        done = Parallel(n_jobs=jobs, batch_size=1)(delayed(run_cell)(cell, i, threads, csv) for i, cell in enumerate(left))
+        done = Parallel(n_jobs=jobs, batch_size=1)(
+            delayed(run_cell)(cell, i, threads, csv) for i, cell in enumerate(left)
+        )
     loaded = {asked(c) for c in cells} - {asked(c) for c in left}
-    rows = [row for row, _ in done if row] + [row for row in (measured.read(csv) if csv else []) if row.get("asked") in loaded]
+    rows = [row for row, _ in done if row] + [
+        row for row in (measured.read(csv) if csv else []) if row.get("asked") in loaded
+    ]
     print_table(rows, methods)
     failed = [(cell, error) for cell, (_, error) in zip(left, done) if error]
     for cell, error in failed:
@@ -93,8 +124,11 @@ def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[di
     row = {"asked": asked(cell)} | run.summary
     if csv:
         measured.add(csv, row)
-    print(f"{name_of(cell)}: last {row['test_accuracy_last']:.3f}, best {row['test_accuracy_best']:.3f}, {row['seconds']:.0f} s",
-          file=sys.stderr, flush=True)
+    print(
+        f"{name_of(cell)}: last {row['test_accuracy_last']:.3f}, best {row['test_accuracy_best']:.3f}, {row['seconds']:.0f} s",
+        file=sys.stderr,
+        flush=True,
+    )
     return row, None
 
 
@@ -108,5 +142,9 @@ def print_table(rows: list[dict], methods: Sequence[str]) -> None:
             found = [r for r in rows if (r["method"], r["noise"], r["rate"]) == (method, noise, rate)]
             last, best = ([r[f"test_accuracy_{k}"] for r in found] for k in ("last", "best"))
             spread = f" ± {statistics.stdev(last):.3f}" if len(last) > 1 else ""
-            line.append((f"{statistics.mean(last):.3f}{spread} ({statistics.mean(best):.3f})" if found else "").ljust(22))
+            line.append(
+                (f"{statistics.mean(last):.3f}{spread} ({statistics.mean(best):.3f})" if found else "").ljust(
+                    22
+                )
+            )
         print("  ".join([f"{method:<18}", *line]))

@@ -12,8 +12,8 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 
@@ -43,8 +43,10 @@ def save_atomically(path: Path, content: bytes, durable: bool = False) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-        raise RunError(f"cannot write {path}: {why}; what was saved before is untouched, "
-                       "make room and run the same command again") from None
+        raise RunError(
+            f"cannot write {path}: {why}; what was saved before is untouched, "
+            "make room and run the same command again"
+        ) from None
 
 
 def csv_bytes(rows: list[dict], first: tuple[str, ...]) -> bytes:
@@ -56,7 +58,9 @@ def csv_bytes(rows: list[dict], first: tuple[str, ...]) -> bytes:
 def csv_line(row) -> bytes:
     """A row as it stands in a CSV file: cells with quotes, commas and line ends of every kind come back as they are."""
     text = io.StringIO()
-    csv.writer(text).writerow(row)  # before Python 3.13 it quotes only the line ends that it writes itself: both
+    csv.writer(text).writerow(
+        row
+    )  # before Python 3.13 it quotes only the line ends that it writes itself: both
     return text.getvalue()[:-2].encode("utf-8", "surrogateescape") + b"\n"
 
 
@@ -71,6 +75,7 @@ def npz_bytes(arrays: dict) -> bytes:
 def lock(folder: Path):
     """Hold a folder against other processes by a kernel lock: a killed process leaves none behind."""
     import fcntl
+
     with open(folder / ".lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,7 +106,9 @@ def make_folder(folder: Path) -> None:
         probe.write_bytes(b"x")
         probe.unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f"cannot write in {folder}: {error.strerror}; choose another root with --out") from None
+        raise RunError(
+            f"cannot write in {folder}: {error.strerror}; choose another root with --out"
+        ) from None
 
 
 def clear(folder: Path) -> None:
@@ -135,6 +142,7 @@ def safe(text: str) -> str:
     """`text` with only letters, digits, dots, dashes and underscores, for use in a path."""
     kept = (c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in text)
     return "".join(kept).strip(".") or "folder"
+
 
 PATIENCE = 10  # seconds of silence after which a download has failed
 

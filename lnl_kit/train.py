@@ -38,15 +38,39 @@ from .run.summary import summarise, write_labels
 from .toolbox import augment, models
 
 
-def train(method, dataset: str = "digits", noise: str | None = None, rate: float | None = None,
-          preset: str = "quick", seed: int = 0, *, labels: str | None = None, label_column: str | None = None,
-          true_column: str | None = None, like: str | None = None, model: str | None = None,
-          train_size: int | None = None, image_size: int | None = None, noisy_val: float = 0.0,
-          clean_share: float | None = None, clean_list: str | None = None,
-          keep: tuple[str, ...] = (), device: str = "auto", precision: str = "auto", compile: str = "auto",
-          out: str | Path | None = None, fresh: bool = False, skip_bad: bool = False, split: bool = True, progress: bool = True,
-          on_interrupt: str = "return", on_folder=None, on_epoch=None, settings_class: type[Settings] = Settings,
-          **settings) -> OpenedRun:
+def train(
+    method,
+    dataset: str = "digits",
+    noise: str | None = None,
+    rate: float | None = None,
+    preset: str = "quick",
+    seed: int = 0,
+    *,
+    labels: str | None = None,
+    label_column: str | None = None,
+    true_column: str | None = None,
+    like: str | None = None,
+    model: str | None = None,
+    train_size: int | None = None,
+    image_size: int | None = None,
+    noisy_val: float = 0.0,
+    clean_share: float | None = None,
+    clean_list: str | None = None,
+    keep: tuple[str, ...] = (),
+    device: str = "auto",
+    precision: str = "auto",
+    compile: str = "auto",
+    out: str | Path | None = None,
+    fresh: bool = False,
+    skip_bad: bool = False,
+    split: bool = True,
+    progress: bool = True,
+    on_interrupt: str = "return",
+    on_folder=None,
+    on_epoch=None,
+    settings_class: type[Settings] = Settings,
+    **settings,
+) -> OpenedRun:
     """Train a method and return its run; a finished run is loaded, an interrupted one goes on.
 
     method: a name of `lnl methods`, or a function `(data, settings, run)` of one's own (its settings are
@@ -70,7 +94,9 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
     unasked = noise is None and dataset.startswith("folder:") and not labels
     noise, rate = default_noise(noise, rate, labels, dataset)
     if label_column and not labels and noise != "human":
-        raise ValueError(f"label column {label_column!r} of which file? Give labels=FILE.csv (--labels) too, or noise human")
+        raise ValueError(
+            f"label column {label_column!r} of which file? Give labels=FILE.csv (--labels) too, or noise human"
+        )
     like_name = like or dataset.partition(":")[0]
     noise_models.check(noise, rate, like_name)
     if not 0 <= noisy_val < 1:
@@ -86,14 +112,25 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
             augment.view(getattr(chosen, key))
     compile = {"auto": "off", "on": "default"}.get(compile, compile)
 
-    source = data.load(dataset, image_size=image_size or plan.image_size, labels=labels, label_column=label_column,
-                       true_column=true_column, like=like, skip_bad=skip_bad, split=split)
+    source = data.load(
+        dataset,
+        image_size=image_size or plan.image_size,
+        labels=labels,
+        label_column=label_column,
+        true_column=true_column,
+        like=like,
+        skip_bad=skip_bad,
+        split=split,
+    )
     share = settings_class.clean_share if clean_share is None and not clean_list else clean_share or 0.0
     clean, checked = find_clean(source, share, clean_list, noise, seed)
     given, true = draw_labels(source, noise, rate, seed, label_column, clean, checked, share)
     if unasked:
-        print(f"{dataset}: its labels are made wrong by {noise} noise, {rate:g}, as no noise was named; noise none (--noise none) "
-              "takes them as they are", file=sys.stderr)
+        print(
+            f"{dataset}: its labels are made wrong by {noise} noise, {rate:g}, as no noise was named; noise none (--noise none) "
+            "takes them as they are",
+            file=sys.stderr,
+        )
     size = train_size or plan.train_size
     index = choose(given, size, seed) if clean is None else choose_with(clean, given, size, share, seed)
     test_index = choose(source.test_y.numpy(), plan.test_size, 0)
@@ -104,18 +141,43 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
     if clean is not None:
         clean_subset.require_every_class(given[index], clean[index], source.classes)
 
-    slug = (f"human-{label_column}" if noise == "human" else f"labels-{label_column or 'given'}" if labels
-            else f"matrix-{Path(noise[7:]).stem}" if noise.startswith("matrix:") else noise)
+    slug = (
+        f"human-{label_column}"
+        if noise == "human"
+        else f"labels-{label_column or 'given'}"
+        if labels
+        else f"matrix-{Path(noise[7:]).stem}"
+        if noise.startswith("matrix:")
+        else noise
+    )
     decides = {
-        "method": name, "settings": dataclasses.asdict(chosen), "model": model or plan.model, "dataset": source.name
-        if not source.name.startswith("folder:") else source.slug, "like": source.like, "noise": noise.partition(":")[0], "rate": rate,
-        "seed": seed, "precision": precision, "noisy_val": noisy_val, "keep": sorted(keep),
-        "train_images": len(index), "fingerprint": source.fingerprint,
+        "method": name,
+        "settings": dataclasses.asdict(chosen),
+        "model": model or plan.model,
+        "dataset": source.name if not source.name.startswith("folder:") else source.slug,
+        "like": source.like,
+        "noise": noise.partition(":")[0],
+        "rate": rate,
+        "seed": seed,
+        "precision": precision,
+        "noisy_val": noisy_val,
+        "keep": sorted(keep),
+        "train_images": len(index),
+        "fingerprint": source.fingerprint,
         "labels_digest": digest(given, index, test_index, second_index),
         "method_digest": method_digest(function, settings_class),
-        "preset": preset, "dataset_path": absolute(dataset), "labels_file": labels and str(Path(labels).absolute()), "label_column": label_column,
-        "true_column": true_column, "image_size": image_size or plan.image_size, "not_given": plan.not_given,
-        "versions": versions(), "classes": source.classes, "mean": source.mean, "std": source.std, "split": split,
+        "preset": preset,
+        "dataset_path": absolute(dataset),
+        "labels_file": labels and str(Path(labels).absolute()),
+        "label_column": label_column,
+        "true_column": true_column,
+        "image_size": image_size or plan.image_size,
+        "not_given": plan.not_given,
+        "versions": versions(),
+        "classes": source.classes,
+        "mean": source.mean,
+        "std": source.std,
+        "split": split,
     }
     if clean is not None:
         decides |= {"clean_share": share or None, "clean_digest": digest(clean[index])}
@@ -136,27 +198,61 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
             run = open_run(folder)
             before = run.settings["versions"]["lnl_kit"]
             if before != __version__:
-                print(f"loaded a run of lnl_kit {before} (this is {__version__}): --fresh trains it again",
-                      file=sys.stderr)
+                print(
+                    f"loaded a run of lnl_kit {before} (this is {__version__}): --fresh trains it again",
+                    file=sys.stderr,
+                )
             return run
         save_atomically(folder / "settings.json", json_bytes(decides))
         truth = None if true is None else true[index]
-        write_labels(folder / "labels.csv", source, index, given[index], truth, None if clean is None else clean[index])
+        write_labels(
+            folder / "labels.csv", source, index, given[index], truth, None if clean is None else clean[index]
+        )
         if source.skipped:
-            save_atomically(folder / "skipped.csv", csv_bytes(
-                [{"path": p, "reason": r} for p, r in source.skipped], ("path", "reason")))
-        noisy = NoisyData(rows(source.x, index), torch.from_numpy(given[index]), source.classes, mean=source.mean,
-                          std=source.std, like=source.like, batch_size=chosen.batch_size, seed=seed, device=device,
-                          clean=None if clean is None else torch.from_numpy(clean[index]),
-                          transition=expected_transition(noise, rate, source) if "true T" in chosen.uses else None)
+            save_atomically(
+                folder / "skipped.csv",
+                csv_bytes([{"path": p, "reason": r} for p, r in source.skipped], ("path", "reason")),
+            )
+        noisy = NoisyData(
+            rows(source.x, index),
+            torch.from_numpy(given[index]),
+            source.classes,
+            mean=source.mean,
+            std=source.std,
+            like=source.like,
+            batch_size=chosen.batch_size,
+            seed=seed,
+            device=device,
+            clean=None if clean is None else torch.from_numpy(clean[index]),
+            transition=expected_transition(noise, rate, source) if "true T" in chosen.uses else None,
+        )
         val = (rows(source.x, val_index), given[val_index]) if len(val_index) else None
         if second is not None:
             second = (second.name, rows(second.x, second_index), second.y.numpy()[second_index])
-        evaluator = Evaluator(noisy, given[index], truth, rows(source.test_x, test_index),
-                              source.test_y.numpy()[test_index], val, second)
-        run = Run(folder, data=noisy, evaluator=evaluator, model=model or plan.model, seed=seed, precision=precision,
-                  compile=compile, keep=tuple(keep), progress=progress, root=root, name=f"{name} seed {seed}",
-                  images=f"{source.fingerprint} {digest(index, test_index)}", on_epoch=on_epoch)
+        evaluator = Evaluator(
+            noisy,
+            given[index],
+            truth,
+            rows(source.test_x, test_index),
+            source.test_y.numpy()[test_index],
+            val,
+            second,
+        )
+        run = Run(
+            folder,
+            data=noisy,
+            evaluator=evaluator,
+            model=model or plan.model,
+            seed=seed,
+            precision=precision,
+            compile=compile,
+            keep=tuple(keep),
+            progress=progress,
+            root=root,
+            name=f"{name} seed {seed}",
+            images=f"{source.fingerprint} {digest(index, test_index)}",
+            on_epoch=on_epoch,
+        )
         wrong = "unknown" if truth is None else f"{noise_models.actual_rate(given[index], truth):.1%}"
         if progress:
             print(f"{len(index)} training images, share of wrong labels: {wrong}", file=sys.stderr)
@@ -165,23 +261,42 @@ def train(method, dataset: str = "digits", noise: str | None = None, rate: float
         except KeyboardInterrupt:
             if on_interrupt != "return":
                 raise
-            print(f"stopped: {folder} holds the last finished epoch, and the same call goes on from there",
-                  file=sys.stderr)
+            print(
+                f"stopped: {folder} holds the last finished epoch, and the same call goes on from there",
+                file=sys.stderr,
+            )
             return open_run(folder)
         except torch.OutOfMemoryError:
-            raise RunError(f"the {device.type} is out of memory: a smaller batch_size ({chosen.batch_size} now) or "
-                           f"network helps; {folder} holds the last finished epoch") from None
+            raise RunError(
+                f"the {device.type} is out of memory: a smaller batch_size ({chosen.batch_size} now) or "
+                f"network helps; {folder} holds the last finished epoch"
+            ) from None
         if len(run.rows) < chosen.epochs:
-            raise RunError(f"{name} ended after {len(run.rows)} of {chosen.epochs} epochs: its loop must be "
-                           "`for epoch in run.epochs(state, settings.epochs)`")
-        uses = [*chosen.uses, *([f"{clean.mean():.0%} clean labels"] if clean is not None and settings_class.clean_share
-                                        else [])]
-        identity = {"method": name, "dataset": source.slug, "noise": slug, "rate": rate,
-                    "actual_rate": None if truth is None else noise_models.actual_rate(given[index], truth),
-                    "seed": seed, "preset": preset, "model": model or plan.model, "train_images": len(index),
-                    "epochs": chosen.epochs}
-        save_atomically(folder / "summary.json",
-                        json_bytes(identity | summarise(run, uses)), durable=True)
+            raise RunError(
+                f"{name} ended after {len(run.rows)} of {chosen.epochs} epochs: its loop must be "
+                "`for epoch in run.epochs(state, settings.epochs)`"
+            )
+        uses = [
+            *chosen.uses,
+            *(
+                [f"{clean.mean():.0%} clean labels"]
+                if clean is not None and settings_class.clean_share
+                else []
+            ),
+        ]
+        identity = {
+            "method": name,
+            "dataset": source.slug,
+            "noise": slug,
+            "rate": rate,
+            "actual_rate": None if truth is None else noise_models.actual_rate(given[index], truth),
+            "seed": seed,
+            "preset": preset,
+            "model": model or plan.model,
+            "train_images": len(index),
+            "epochs": chosen.epochs,
+        }
+        save_atomically(folder / "summary.json", json_bytes(identity | summarise(run, uses)), durable=True)
         return open_run(folder)
 
 
@@ -189,7 +304,9 @@ def find_method(method, settings_class):
     """(name, train function, settings class) of a built-in name or of a function of one's own."""
     if isinstance(method, types.FunctionType):
         if any(method is known for known, _ in methods.METHODS.values()) and settings_class is Settings:
-            raise ValueError(f"{method.__name__} is built in: ask for it by its name, one of {', '.join(methods.METHODS)}")
+            raise ValueError(
+                f"{method.__name__} is built in: ask for it by its name, one of {', '.join(methods.METHODS)}"
+            )
         return method.__name__.removeprefix("train_"), method, settings_class
     if method not in methods.METHODS:
         raise ValueError(f"method {method!r} does not exist: {', '.join(methods.METHODS)}")
@@ -201,8 +318,12 @@ def check_choices(seed, precision: str, compile: str, keep, on_interrupt: str) -
     keep = (keep,) if isinstance(keep, str) else tuple(keep)
     if not isinstance(seed, Integral) or isinstance(seed, bool):
         raise ValueError(f"seed {seed!r} is not allowed: a whole number")
-    for name, value, allowed in (("precision", precision, PRECISIONS), ("compile", compile, (*COMPILES, "on")),
-                                 ("on_interrupt", on_interrupt, ("return", "raise")), *(("keep", k, KEEPS) for k in keep)):
+    for name, value, allowed in (
+        ("precision", precision, PRECISIONS),
+        ("compile", compile, (*COMPILES, "on")),
+        ("on_interrupt", on_interrupt, ("return", "raise")),
+        *(("keep", k, KEEPS) for k in keep),
+    ):
         if value not in allowed:
             raise ValueError(f"{name} {value!r} does not exist: {', '.join(allowed)}")
     return int(seed), keep

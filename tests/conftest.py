@@ -6,14 +6,26 @@ from pathlib import Path
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several test processes: one thread each, also in what it starts
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # one of several test processes: one thread each, also in what it starts
     os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).parent.parent
 # Settings that keep a method's stages short, where a test trains every method for a few epochs.
-SHORT_STAGES = {"pu_distill": {"clean_share": 0.5, "iterations": 1, "filters": 2, "votes": 1, "sure": 0.3, "filter_epochs": 15,
-                               "filter_batch_size": 8, "teachers": 2, "teacher_epochs": 2}}
-
+SHORT_STAGES = {
+    "pu_distill": {
+        "clean_share": 0.5,
+        "iterations": 1,
+        "filters": 2,
+        "votes": 1,
+        "sure": 0.3,
+        "filter_epochs": 15,
+        "filter_batch_size": 8,
+        "teachers": 2,
+        "teacher_epochs": 2,
+    }
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,7 +62,9 @@ def browser(chromium):
     """A headless browser (playwright) that never uses the network by itself."""
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as p:
-        running = p.chromium.launch(executable_path=chromium, args=[
-            "--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        running = p.chromium.launch(
+            executable_path=chromium,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
         yield running
         running.close()

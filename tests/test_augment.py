@@ -172,7 +172,7 @@ def test_random_erasing_has_torchvisions_areas_and_shapes():
     assert abs(on.float().mean() - 0.5) < 0.03
     height, width = params["height"][on].float(), params["width"][on].float()
     area, ratio = height * width / 1024, height / width
-    assert 0.015 < area.min() and area.max() < 0.35 and ratio.min() > 0.25 and ratio.max() < 4
+    assert area.min() > 0.015 and area.max() < 0.35 and ratio.min() > 0.25 and ratio.max() < 4
     assert abs(area.mean() - 0.168) < 0.02  # evenly from 0.02 to 0.33, less what does not fit
     assert abs(ratio.log().mean()) < 0.05
     assert (params["top"] + params["height"]).max() <= 32 and (params["left"] + params["width"]).max() <= 32
@@ -198,7 +198,7 @@ def test_random_resized_crop_agrees_with_torchvision(size, out):
     params = crop.draw(4000, generator(8), size=(size, size))
     area = (params["height"] * params["width"]) / size**2
     ratio = params["width"] / params["height"]
-    assert 0.06 < area.min() and 0.95 < area.max() <= 1 and 0.6 < ratio.min() and ratio.max() < 1.6
+    assert area.min() > 0.06 and 0.95 < area.max() <= 1 and ratio.min() > 0.6 and ratio.max() < 1.6
     assert (params["top"] + params["height"]).max() <= size
 
 

@@ -11,7 +11,9 @@ from lnl_kit.data.batches import NoisyData
 @pytest.fixture(scope="module")
 def noisy():
     d = data.load("digits")
-    return NoisyData(d.x, d.true_labels, d.classes, mean=d.mean, std=d.std, like=d.like, batch_size=100, seed=3)
+    return NoisyData(
+        d.x, d.true_labels, d.classes, mean=d.mean, std=d.std, like=d.like, batch_size=100, seed=3
+    )
 
 
 def test_an_epoch_visits_every_image_at_most_once_and_drops_the_rest(noisy):
@@ -37,7 +39,7 @@ def test_the_same_epoch_is_the_same_again_and_views_are_drawn_apart(noisy):
 
 def test_a_set_smaller_than_a_batch_is_one_batch(noisy):
     few = NoisyData(noisy.x[:7], noisy.y[:7], noisy.classes, mean=noisy.mean, std=noisy.std, batch_size=100)
-    (_, y, _), = few.batches(0, views="none")
+    ((_, y, _),) = few.batches(0, views="none")
     assert len(y) == 7
 
 
@@ -49,21 +51,44 @@ def test_in_order_covers_everything_once(noisy):
 
 
 def test_no_true_labels_in_sight(noisy):
-    assert set(vars(noisy)) == {"device", "classes", "like", "batch_size", "seed", "y", "clean", "x", "mean", "std",
-                                "_scale", "_shift", "transition"}
+    assert set(vars(noisy)) == {
+        "device",
+        "classes",
+        "like",
+        "batch_size",
+        "seed",
+        "y",
+        "clean",
+        "x",
+        "mean",
+        "std",
+        "_scale",
+        "_shift",
+        "transition",
+    }
     assert noisy.transition is None  # told to methods that ask for the true T alone
     assert not noisy.clean.any() and batches.CHUNK % 128 == 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_device_does_not_change_the_draws(noisy):
-    gpu = NoisyData(noisy.x, noisy.y, noisy.classes, mean=noisy.mean, std=noisy.std, like=noisy.like, batch_size=100,
-                    seed=3, device="cuda")
+    gpu = NoisyData(
+        noisy.x,
+        noisy.y,
+        noisy.classes,
+        mean=noisy.mean,
+        std=noisy.std,
+        like=noisy.like,
+        batch_size=100,
+        seed=3,
+        device="cuda",
+    )
     for (a, y, i), (b, z, j) in zip(noisy.batches(0, views="crop"), gpu.batches(0, views="crop")):
         assert torch.equal(i, j.cpu()) and torch.equal(y, z.cpu()) and torch.allclose(a, b.cpu(), atol=1e-5)
 
 
 # ---------------------------------------------------------------- orders of one's own
+
 
 def test_an_order_of_one_s_own_is_followed(noisy):
     order = torch.randperm(1437)[:350]
@@ -71,7 +96,7 @@ def test_an_order_of_one_s_own_is_followed(noisy):
     assert torch.equal(torch.cat([idx for _, _, idx in seen]), order[:300])  # a partial batch is dropped
     for x, y, idx in seen:
         assert torch.equal(y, noisy.y[idx]) and torch.equal(x, noisy.normalise(noisy.x[idx]))
-    (_, y, _), = noisy.batches(2, views="none", order=order[:7])
+    ((_, y, _),) = noisy.batches(2, views="none", order=order[:7])
     assert len(y) == 7 and list(noisy.batches(2, order=order[:0])) == []
     its_own = torch.cat([idx for _, _, idx in noisy.batches(2, views="none")])
     again = noisy.batches(2, views="crop", order=its_own)
@@ -79,8 +104,12 @@ def test_an_order_of_one_s_own_is_followed(noisy):
 
 
 def test_a_balanced_order_has_every_label_equally_often():
-    y = torch.repeat_interleave(torch.tensor([0, 2, 3]), torch.tensor([5, 40, 15]))[torch.randperm(60)]  # no class 1
-    few = NoisyData(torch.zeros(60, 1, 4, 4, dtype=torch.uint8), y, tuple("abcd"), mean=(0,), std=(1,), batch_size=8)
+    y = torch.repeat_interleave(torch.tensor([0, 2, 3]), torch.tensor([5, 40, 15]))[
+        torch.randperm(60)
+    ]  # no class 1
+    few = NoisyData(
+        torch.zeros(60, 1, 4, 4, dtype=torch.uint8), y, tuple("abcd"), mean=(0,), std=(1,), batch_size=8
+    )
     order = few.balanced_order(0, 5)
     assert order.shape == (40,) and order.dtype == torch.int64
     counts = torch.bincount(y[order], minlength=4)
@@ -96,14 +125,16 @@ def test_a_balanced_order_has_every_label_equally_often():
 def test_a_balanced_order_is_a_function_of_seed_and_epoch(noisy):
     order = noisy.balanced_order(4, 10)
     torch.manual_seed(99)
-    assert torch.equal(noisy.balanced_order(4, 10), order) and not torch.equal(noisy.balanced_order(5, 10), order)
+    assert torch.equal(noisy.balanced_order(4, 10), order) and not torch.equal(
+        noisy.balanced_order(5, 10), order
+    )
     other = NoisyData(noisy.x, noisy.y, noisy.classes, mean=noisy.mean, std=noisy.std, batch_size=100, seed=4)
     assert not torch.equal(other.balanced_order(4, 10), order)
 
 
 def test_in_order_over_some_images_only(noisy):
     some = torch.tensor([900, 3, 3, 41])
-    (x, idx), = noisy.in_order(indices=some)
+    ((x, idx),) = noisy.in_order(indices=some)
     assert torch.equal(idx, some) and torch.equal(x, noisy.normalise(noisy.x[some]))
     assert [len(i) for _, i in noisy.in_order(indices=some, batch_size=3)] == [3, 1]
     assert list(noisy.in_order(indices=some[:0])) == []

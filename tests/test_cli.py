@@ -33,8 +33,26 @@ def test_every_setting_is_a_flag_with_its_comment_as_help(method, capsys):
 
 
 def test_flags_become_settings(tmp_path, capfd):
-    args = ["train", "nrd", "--pi", "0.3,0.4,0.3", "--scale-jsd", "true", "--epochs", "1", "--train-size", "128",
-            "--rate", "0.4", "--seed", "7", "--noise", "pair_flip", "--out", str(tmp_path)]
+    args = [
+        "train",
+        "nrd",
+        "--pi",
+        "0.3,0.4,0.3",
+        "--scale-jsd",
+        "true",
+        "--epochs",
+        "1",
+        "--train-size",
+        "128",
+        "--rate",
+        "0.4",
+        "--seed",
+        "7",
+        "--noise",
+        "pair_flip",
+        "--out",
+        str(tmp_path),
+    ]
     assert cli.main(args) == 0
     folder = next(tmp_path.glob("nrd/digits/pair_flip-0.4/seed7-*"))
     asked = json.loads((folder / "settings.json").read_text())["settings"]
@@ -42,22 +60,35 @@ def test_flags_become_settings(tmp_path, capfd):
     assert capfd.readouterr().out.splitlines() == [str(folder)]
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["train", "ce", "--rate", "1.2"], "1.2"), (["train", "ce", "--epochs", "many"], "--epochs many"),
-    (["train", "nrd", "--pi", "1,2"], "pi (1.0, 2.0)"), (["train", "ce", "--dataset", "folder:/no/such"], "/no/such"),
-    (["train", "ce", "--labels", "/no/such.csv"], "/no/such.csv"), (["train", "ce", "--preset", "huge"], "huge"),
-    (["reproduce", "99"], "99"), (["reproduce", "-p", "rate"], "NAME=VALUE"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["train", "ce", "--rate", "1.2"], "1.2"),
+        (["train", "ce", "--epochs", "many"], "--epochs many"),
+        (["train", "nrd", "--pi", "1,2"], "pi (1.0, 2.0)"),
+        (["train", "ce", "--dataset", "folder:/no/such"], "/no/such"),
+        (["train", "ce", "--labels", "/no/such.csv"], "/no/such.csv"),
+        (["train", "ce", "--preset", "huge"], "huge"),
+        (["reproduce", "99"], "99"),
+        (["reproduce", "-p", "rate"], "NAME=VALUE"),
+    ],
+)
 def test_a_mistake_is_one_sentence(arguments, words, capsys, tmp_path):
     assert cli.main([*arguments, *(["--out", str(tmp_path)])]) == 2
     err = capsys.readouterr().err
     assert err.startswith("lnl: ") and words in err and len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("args, sentence", [
-    (["train", "nrdd"], "lnl: argument METHOD: invalid choice: 'nrdd'"), (["train", "ce", "--rate", "half"], "invalid float value: 'half'"),
-    (["train", "ce", "--foo", "1"], "unrecognized arguments: --foo"), (["bench", "--device", "tpu"], "device 'tpu' is not here"),
-    (["train", "ce", "--label-column", "x"], "label column 'x' of which file?")])
+@pytest.mark.parametrize(
+    "args, sentence",
+    [
+        (["train", "nrdd"], "lnl: argument METHOD: invalid choice: 'nrdd'"),
+        (["train", "ce", "--rate", "half"], "invalid float value: 'half'"),
+        (["train", "ce", "--foo", "1"], "unrecognized arguments: --foo"),
+        (["bench", "--device", "tpu"], "device 'tpu' is not here"),
+        (["train", "ce", "--label-column", "x"], "label column 'x' of which file?"),
+    ],
+)
 def test_a_mistake_is_answered_by_one_line(args, sentence, capsys):
     try:
         code = cli.main(args)
@@ -67,13 +98,23 @@ def test_a_mistake_is_answered_by_one_line(args, sentence, capsys):
     assert code == 2 and sentence in said and len(said.splitlines()) == 1
 
 
-@pytest.mark.parametrize("wrong, sentence", [
-    ({"epochs": "1"}, "epochs '1' is not allowed: a value of type int is needed"), ({"epochs": 1.5}, "type int is needed"),
-    ({"learning_rate": "0.1"}, "type float is needed"), ({"milestones": 0.5}, r"type tuple\[float, ...\] is needed"),
-    ({"nesterov": 1}, "type bool is needed"), ({"view": None}, "type str is needed"), ({"seed": 1.5}, "seed 1.5 is not allowed"),
-    ({"seed": "a"}, "seed 'a' is not allowed"), ({"precision": "fp16"}, "precision 'fp16' does not exist: auto, bf16, fp32"),
-    ({"compile": "yes"}, "compile 'yes' does not exist"), ({"keep": ("foo",)}, "keep 'foo' does not exist: features, weights"),
-    ({"on_interrupt": "x"}, "on_interrupt 'x' does not exist: return, raise")])
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        ({"epochs": "1"}, "epochs '1' is not allowed: a value of type int is needed"),
+        ({"epochs": 1.5}, "type int is needed"),
+        ({"learning_rate": "0.1"}, "type float is needed"),
+        ({"milestones": 0.5}, r"type tuple\[float, ...\] is needed"),
+        ({"nesterov": 1}, "type bool is needed"),
+        ({"view": None}, "type str is needed"),
+        ({"seed": 1.5}, "seed 1.5 is not allowed"),
+        ({"seed": "a"}, "seed 'a' is not allowed"),
+        ({"precision": "fp16"}, "precision 'fp16' does not exist: auto, bf16, fp32"),
+        ({"compile": "yes"}, "compile 'yes' does not exist"),
+        ({"keep": ("foo",)}, "keep 'foo' does not exist: features, weights"),
+        ({"on_interrupt": "x"}, "on_interrupt 'x' does not exist: return, raise"),
+    ],
+)
 def test_values_of_the_wrong_kind_are_refused_before_anything_is_done(wrong, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence):
         lnl_kit.train("ce", out=tmp_path, progress=False, **wrong)
@@ -96,7 +137,7 @@ def test_parse_values():
 def test_bench_writes_its_rows(tmp_path, capsys):
     out = tmp_path / "bench.json"
     assert loop.bench(json_file=str(out), quick=True, only="nrd small_cnn", device="cpu") == 0
-    row, = json.loads(out.read_text())["rows"]
+    (row,) = json.loads(out.read_text())["rows"]
     assert row["case"] == "nrd small_cnn 16x16" and row["loop_images_per_second"] > 0
     assert 0 < row["ratio"] < 1.5 and row["saving_seconds"] > 0 and "nrd small_cnn" in capsys.readouterr().out
 

@@ -48,6 +48,7 @@ def test_each_network_learns_what_the_other_selects(tmp_path, monkeypatch):
     monkeypatch.setattr(co, "small_loss", recorded)
     seen = []
     from lnl_kit.run.loop import Run
+
     total = Run.total
 
     def spied(self, **terms):
@@ -55,13 +56,19 @@ def test_each_network_learns_what_the_other_selects(tmp_path, monkeypatch):
         return total(self, **terms)
 
     monkeypatch.setattr(Run, "total", spied)
-    lnl_kit.train("co_teaching", out=tmp_path, epochs=2, train_size=256, forget_rate=0.9, ramp=1, progress=False)
+    lnl_kit.train(
+        "co_teaching", out=tmp_path, epochs=2, train_size=256, forget_rate=0.9, ramp=1, progress=False
+    )
     (first, of_first), (second, of_second) = picked[-2:]
     assert seen[-1]["first"] == pytest.approx(first[of_second].mean().item(), rel=1e-5)
     assert seen[-1]["second"] == pytest.approx(second[of_first].mean().item(), rel=1e-5)
 
 
 def test_settings_refuse_impossible_values():
-    for cls, wrong in ((co.CoTeaching, {"forget_rate": 1.0}), (co.CoTeaching, {"ramp": 0}), (co.JoCoR, {"agreement": 1.5})):
+    for cls, wrong in (
+        (co.CoTeaching, {"forget_rate": 1.0}),
+        (co.CoTeaching, {"ramp": 0}),
+        (co.JoCoR, {"agreement": 1.5}),
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             make(cls, **wrong)

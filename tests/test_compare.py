@@ -16,10 +16,24 @@ TINY = ["--epochs", "2", "--train-size", "256"]
 
 def test_a_grid_is_trained_kept_and_not_repeated(tmp_path, capsys):
     table, out = str(tmp_path / "grid.csv"), str(tmp_path / "runs")
-    ask = ["compare", "ce,gce", "--noise", "symmetric:0.2,none", "--seeds", "0,1", "--csv", table, "--out", out, *TINY]
+    ask = [
+        "compare",
+        "ce,gce",
+        "--noise",
+        "symmetric:0.2,none",
+        "--seeds",
+        "0,1",
+        "--csv",
+        table,
+        "--out",
+        out,
+        *TINY,
+    ]
     assert main(ask) == 0
     rows = measured.read(table)
-    assert len(rows) == 8 and {(r["method"], r["noise"], r["seed"]) for r in rows} == {(m, n, s) for m in ("ce", "gce") for n in ("symmetric", "none") for s in (0, 1)}
+    assert len(rows) == 8 and {(r["method"], r["noise"], r["seed"]) for r in rows} == {
+        (m, n, s) for m in ("ce", "gce") for n in ("symmetric", "none") for s in (0, 1)
+    }
     printed = capsys.readouterr()
     assert "±" in printed.out and "8 cells, 0 of them" in printed.err
     before = (tmp_path / "grid.csv").read_bytes()
@@ -32,19 +46,41 @@ def test_side_by_side_gives_the_same_numbers(tmp_path):
     grid = dict(methods=["ce", "mae"], noises=[("symmetric", 0.2)], epochs=2, train_size=256)
     assert compare(**grid, csv=str(tmp_path / "one.csv"), out=str(tmp_path / "a")) == 0
     assert compare(**grid, csv=str(tmp_path / "two.csv"), out=str(tmp_path / "b"), jobs=2) == 0
-    one, two = ({r["method"]: (r["loss_last"], r["test_accuracy_last"]) for r in measured.read(tmp_path / f"{n}.csv")} for n in ("one", "two"))
+    one, two = (
+        {r["method"]: (r["loss_last"], r["test_accuracy_last"]) for r in measured.read(tmp_path / f"{n}.csv")}
+        for n in ("one", "two")
+    )
     assert one.keys() == two.keys() and all(one[m] == pytest.approx(two[m], rel=1e-3) for m in one)
 
 
 def test_a_failing_cell_is_named_at_the_end_and_the_rest_trained(tmp_path, capsys):
-    found = main(["compare", "pu_distill,ce", "--noise", "symmetric:0.95", "--csv", str(tmp_path / "grid.csv"), "--out", str(tmp_path), *TINY])
+    found = main(
+        [
+            "compare",
+            "pu_distill,ce",
+            "--noise",
+            "symmetric:0.95",
+            "--csv",
+            str(tmp_path / "grid.csv"),
+            "--out",
+            str(tmp_path),
+            *TINY,
+        ]
+    )
     assert found == 1 and [r["method"] for r in measured.read(tmp_path / "grid.csv")] == ["ce"]
     assert "failed: pu_distill symmetric 0.95 seed 0: ValueError: noise rate 0.95" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("ask, message", [(["ce,nonsense"], "method 'nonsense' does not exist"), (["ce", "--noise", "symmetric:a"], "--noise takes NOISE:RATE"),
-                                          (["ce", "--noise", "nonsense:0.5"], "unknown noise"), (["ce", "--jobs", "0"], "jobs 0"),
-                                          (["ce", "--csv", "table.txt"], "ends in .csv")])
+@pytest.mark.parametrize(
+    "ask, message",
+    [
+        (["ce,nonsense"], "method 'nonsense' does not exist"),
+        (["ce", "--noise", "symmetric:a"], "--noise takes NOISE:RATE"),
+        (["ce", "--noise", "nonsense:0.5"], "unknown noise"),
+        (["ce", "--jobs", "0"], "jobs 0"),
+        (["ce", "--csv", "table.txt"], "ends in .csv"),
+    ],
+)
 def test_bad_input_is_refused_in_one_sentence(ask, message, capsys):
     assert main(["compare", *ask]) == 2
     assert message in capsys.readouterr().err
@@ -52,7 +88,20 @@ def test_bad_input_is_refused_in_one_sentence(ask, message, capsys):
 
 def test_a_killed_grid_goes_on_from_its_file(tmp_path):
     table = tmp_path / "grid.csv"
-    ask = [sys.executable, "-m", "lnl_kit.cli", "compare", "ce,mae,gce,js,sce", "--noise", "symmetric:0.2", "--csv", str(table), "--out", str(tmp_path), *TINY]
+    ask = [
+        sys.executable,
+        "-m",
+        "lnl_kit.cli",
+        "compare",
+        "ce,mae,gce,js,sce",
+        "--noise",
+        "symmetric:0.2",
+        "--csv",
+        str(table),
+        "--out",
+        str(tmp_path),
+        *TINY,
+    ]
     child = subprocess.Popen(ask, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while not (table.exists() and len(measured.read(table)) >= 2):
         assert child.poll() is None

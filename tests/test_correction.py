@@ -19,8 +19,12 @@ def test_both_losses_by_a_slow_loop():
     inverse = np.linalg.inv(T.double().numpy())
     for i, (forward, backward) in enumerate(zip(c.forward_loss(logits, y, T), c.backward_loss(logits, y, T))):
         p = logits[i].softmax(0).tolist()
-        assert forward.item() == pytest.approx(-math.log(sum(T[k, y[i]].item() * p[k] for k in range(3))), abs=1e-5)
-        assert backward.item() == pytest.approx(sum(inverse[y[i], k] * -math.log(p[k]) for k in range(3)), abs=1e-4)
+        assert forward.item() == pytest.approx(
+            -math.log(sum(T[k, y[i]].item() * p[k] for k in range(3))), abs=1e-5
+        )
+        assert backward.item() == pytest.approx(
+            sum(inverse[y[i], k] * -math.log(p[k]) for k in range(3)), abs=1e-4
+        )
 
 
 def test_without_noise_both_are_cross_entropy_and_backward_is_unbiased():
@@ -29,11 +33,15 @@ def test_without_noise_both_are_cross_entropy_and_backward_is_unbiased():
     for loss in (c.forward_loss, c.backward_loss):
         assert torch.allclose(loss(logits, y, torch.eye(3)), losses.cross_entropy(logits, y), atol=1e-5)
     every = torch.stack([c.backward_loss(logits, torch.full((5,), k), T) for k in range(3)], 1)  # (5, given)
-    assert torch.allclose((T[y] * every).sum(1), losses.cross_entropy(logits, y), atol=1e-4)  # mean over given labels
+    assert torch.allclose(
+        (T[y] * every).sum(1), losses.cross_entropy(logits, y), atol=1e-4
+    )  # mean over given labels
 
 
 def test_the_estimate_reads_rows_off_the_images_that_stand_for_a_class():
-    probs = torch.tensor([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4]])
+    probs = torch.tensor(
+        [[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4]]
+    )
     assert torch.equal(c.transition_of(probs, 1.0), probs[[0, 2, 4]])
     assert torch.equal(c.transition_of(probs, 0.75)[:2], probs[[1, 3]])
 
@@ -43,12 +51,17 @@ def test_the_true_matrix_is_told_only_on_request(tmp_path):
     known = lnl_kit.train("forward", transition="known", **ask)
     assert known.summary["uses"] == ["true T"] and np.allclose(known.arrays["transition"].diagonal(), 0.55)
     estimated = lnl_kit.train("backward", **ask)
-    assert estimated.summary["uses"] == [] and np.allclose(estimated.arrays["transition"].sum(1), 1, atol=1e-5)
+    assert estimated.summary["uses"] == [] and np.allclose(
+        estimated.arrays["transition"].sum(1), 1, atol=1e-5
+    )
     with pytest.raises(ValueError, match="only synthetic noise with a matrix"):
         lnl_kit.train("forward", transition="known", **ask | {"noise": "instance"})
 
 
 @pytest.mark.slow
 def test_forward_with_the_true_matrix_beats_cross_entropy(tmp_path):
-    ce, forward = (lnl_kit.train(m, out=tmp_path, rate=0.5, progress=False, **more) for m, more in (("ce", {}), ("forward", {"transition": "known"})))
+    ce, forward = (
+        lnl_kit.train(m, out=tmp_path, rate=0.5, progress=False, **more)
+        for m, more in (("ce", {}), ("forward", {"transition": "known"}))
+    )
     assert forward.summary["test_accuracy_last"] >= ce.summary["test_accuracy_last"] + 0.05

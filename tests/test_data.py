@@ -24,6 +24,7 @@ def digits():
 
 # ---------------------------------------------------------------- digits
 
+
 def test_digits_have_the_stated_shapes_and_split(digits):
     assert digits.x.shape == (1437, 1, 16, 16) and digits.test_x.shape == (360, 1, 16, 16)
     assert digits.x.dtype == digits.test_x.dtype == torch.uint8
@@ -94,13 +95,16 @@ def test_subset_picks_images_labels_and_paths(digits):
 
 
 def test_wrong_names_say_what_is_allowed():
-    with pytest.raises(ValueError, match="unknown data set 'mnist'.*digits, cifar10, cifar100, tiny_imagenet, .*folder:PATH"):
+    with pytest.raises(
+        ValueError, match="unknown data set 'mnist'.*digits, cifar10, cifar100, tiny_imagenet, .*folder:PATH"
+    ):
         data.load("mnist")
     with pytest.raises(ValueError, match="digits cannot be like 'cifar10'"):
         data.load("digits", like="cifar10")
 
 
 # ---------------------------------------------------------------- label tables by index
+
 
 def write(path, lines):
     path.write_text("\n".join(lines) + "\n")
@@ -127,8 +131,15 @@ def test_bad_rows_are_reported_together(tmp_path, digits):
     table = write(tmp_path / "labels.csv", ["index,label", *rows])
     with pytest.raises(ValueError) as error:
         data.load("digits", labels=table)
-    for part in ("labels of unknown class: 1", "labels without an image: 1", "images with several labels: 1",
-                 "images without a label: 2", "3 ('eleven' in column label)", "9999", "--skip-bad"):
+    for part in (
+        "labels of unknown class: 1",
+        "labels without an image: 1",
+        "images with several labels: 1",
+        "images without a label: 2",
+        "3 ('eleven' in column label)",
+        "9999",
+        "--skip-bad",
+    ):
         assert part in str(error.value)
     kept = data.load("digits", labels=table, skip_bad=True)
     assert len(kept.x) == len(kept.true_labels) == len(kept.given_labels) == 1437 - 4
@@ -155,14 +166,21 @@ def test_wrong_tables(tmp_path):
 
 # ---------------------------------------------------------------- fingerprint, folders of the user
 
+
 def test_the_fingerprint_covers_everything_but_paths():
     x = decode.image_digests(np.arange(24, dtype=np.uint8).reshape(2, 1, 3, 4))
     other = decode.image_digests(np.arange(24, dtype=np.uint8).reshape(2, 1, 4, 3))  # the same bytes
     y, z = np.array([0, 1]), np.array([1, 0])
-    prints = [dataset.fingerprint("ab", x, None, y, x, y), dataset.fingerprint("ac", x, None, y, x, y),
-              dataset.fingerprint("ab", other, None, y, x, y), dataset.fingerprint("ab", x, y, y, x, y),
-              dataset.fingerprint("ab", x, y, None, x, y), dataset.fingerprint("ab", x, None, z, x, y),
-              dataset.fingerprint("ab", x, None, y, other, y), dataset.fingerprint("ab", x, None, y, x, z)]
+    prints = [
+        dataset.fingerprint("ab", x, None, y, x, y),
+        dataset.fingerprint("ac", x, None, y, x, y),
+        dataset.fingerprint("ab", other, None, y, x, y),
+        dataset.fingerprint("ab", x, y, y, x, y),
+        dataset.fingerprint("ab", x, y, None, x, y),
+        dataset.fingerprint("ab", x, None, z, x, y),
+        dataset.fingerprint("ab", x, None, y, other, y),
+        dataset.fingerprint("ab", x, None, y, x, z),
+    ]
     assert len(set(prints)) == len(prints)
     assert dataset.fingerprint("ab", x.copy(), None, y, x, y) == prints[0]
 
@@ -178,6 +196,7 @@ def test_data_root(tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------- CIFAR
+
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args):
@@ -221,8 +240,11 @@ def cifar(tmp_path, monkeypatch, served):
             monkeypatch.setattr(kind, part, [[f[0], sums[f[0]]] for f in getattr(kind, part)])
         monkeypatch.setattr(kind, "meta", kind.meta | {"md5": sums[kind.meta["filename"]]})
         train = [f[0] for f in kind.train_list]
-        return (np.concatenate([pixels[f] for f in train]).reshape(-1, 3, 32, 32),
-                np.concatenate([labels[f] for f in train]), kind)
+        return (
+            np.concatenate([pixels[f] for f in train]).reshape(-1, 3, 32, 32),
+            np.concatenate([labels[f] for f in train]),
+            kind,
+        )
 
     return make
 
@@ -234,7 +256,9 @@ def test_cifar_is_downloaded_checked_and_read(name, tmp_path, cifar):
     found = data.load(name, root=root)
     assert np.array_equal(found.x.numpy(), x) and np.array_equal(found.true_labels.numpy(), y)
     assert found.test_x.shape == (20, 3, 32, 32) and found.test_y.shape == (20,)
-    assert found.classes == data.CLASSES[name] and found.mean == classes.MEAN_STD[name][0] and found.like == name
+    assert (
+        found.classes == data.CLASSES[name] and found.mean == classes.MEAN_STD[name][0] and found.like == name
+    )
     (tmp_path / kind.filename).unlink()  # from now on there is nothing to download
     assert data.load(name, root=root).fingerprint == found.fingerprint
     assert data.load(name, root=root, image_size=8).x.shape == (len(x), 3, 8, 8)
@@ -278,12 +302,15 @@ def test_a_silent_server_is_given_up(tmp_path, cifar, monkeypatch):
 
 def test_labels_of_cifar_may_be_numbers(tmp_path, cifar):
     _, y, _ = cifar("cifar10")
-    table = write(tmp_path / "n.csv", ["index,label", *(f"{i},{k if i % 2 else classes.CIFAR10_CLASSES[k]}"
-                                                        for i, k in enumerate(y))])
+    table = write(
+        tmp_path / "n.csv",
+        ["index,label", *(f"{i},{k if i % 2 else classes.CIFAR10_CLASSES[k]}" for i, k in enumerate(y))],
+    )
     assert np.array_equal(data.load("cifar10", root=tmp_path / "data", labels=table).given_labels.numpy(), y)
 
 
 # ---------------------------------------------------------------- human labels
+
 
 def test_human_labels_are_read_and_checked(tmp_path, cifar):
     _, y, _ = cifar("cifar10")
@@ -291,8 +318,15 @@ def test_human_labels_are_read_and_checked(tmp_path, cifar):
     data.load("cifar10", root=root)
     worst, aggre = (y + 1) % 10, (y + 2) % 10
     path = root / "CIFAR-10_human.pt"
-    torch.save({"clean_label": y, "worse_label": worst, "aggre_label": aggre.astype(np.int32),
-                "random_label1": y.tolist()}, path)
+    torch.save(
+        {
+            "clean_label": y,
+            "worse_label": worst,
+            "aggre_label": aggre.astype(np.int32),
+            "random_label1": y.tolist(),
+        },
+        path,
+    )
     found = data.human_labels("cifar10", "worst", root)
     assert found.dtype == torch.int64 and np.array_equal(found.numpy(), worst)
     assert np.array_equal(data.human_labels("cifar10", "aggre", root).numpy(), aggre)

@@ -9,7 +9,15 @@ import pytest
 
 from lnl_kit.label_errors.decisions import COLUMNS, Decisions, apply
 
-NAMES = ['train/a/plain.png', 'train/a/with, comma.png', 'train/a/"quoted".png', 'train/a/two\nlines.png', 'train/a/re\rturn.png', 'train/é/ñ-画.png', 'train/<b>/<img src=x>.png']
+NAMES = [
+    "train/a/plain.png",
+    "train/a/with, comma.png",
+    'train/a/"quoted".png',
+    "train/a/two\nlines.png",
+    "train/a/re\rturn.png",
+    "train/é/ñ-画.png",
+    "train/<b>/<img src=x>.png",
+]
 
 
 def write_labels(folder, names=NAMES, given="cat"):
@@ -28,7 +36,9 @@ def test_decisions_are_read_again_and_the_last_one_about_an_image_counts(tmp_pat
     made.add(NAMES[3], "class", '<b>, "x"\ny')
     made.add(NAMES[0], "keep")
     again = Decisions(tmp_path / "decisions.csv").made
-    assert again == made.made and again[NAMES[3]] == ("class", '<b>, "x"\ny') and again[NAMES[0]] == ("keep", "")
+    assert (
+        again == made.made and again[NAMES[3]] == ("class", '<b>, "x"\ny') and again[NAMES[0]] == ("keep", "")
+    )
 
 
 def test_undo_takes_back_the_last_decision_that_stands_also_after_reading_again(tmp_path):
@@ -60,8 +70,10 @@ def test_a_row_torn_anywhere_is_removed_and_the_others_stay(tmp_path, name):
 
 
 def test_a_decision_is_on_disk_when_add_returns(tmp_path):
-    code = ("import os, sys; from lnl_kit.label_errors.decisions import Decisions\n"
-            "d = Decisions(sys.argv[1]); d.add('a', 'accept', 'dog'); os.kill(os.getpid(), 9)")
+    code = (
+        "import os, sys; from lnl_kit.label_errors.decisions import Decisions\n"
+        "d = Decisions(sys.argv[1]); d.add('a', 'accept', 'dog'); os.kill(os.getpid(), 9)"
+    )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "decisions.csv")])
     assert done.returncode == -9 and Decisions(tmp_path / "decisions.csv").made == {"a": ("accept", "dog")}
 
@@ -82,14 +94,18 @@ def test_a_file_that_cannot_be_written_decides_nothing(tmp_path, monkeypatch, fi
 
 
 def test_a_disk_that_takes_a_part_of_a_row_decides_nothing(tmp_path):
-    code = ("import resource, signal, sys; from lnl_kit.label_errors.decisions import Decisions\n"
-            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-            "d = Decisions(sys.argv[1]); d.add('a', 'keep')\n"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (70, 70))\n"
-            "try: d.add('bbbbbbbb.png', 'drop')\n"
-            "except OSError: pass\n"
-            "else: sys.exit('a part of a row was taken for the whole')\n")
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "decisions.csv")], capture_output=True, text=True)
+    code = (
+        "import resource, signal, sys; from lnl_kit.label_errors.decisions import Decisions\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "d = Decisions(sys.argv[1]); d.add('a', 'keep')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (70, 70))\n"
+        "try: d.add('bbbbbbbb.png', 'drop')\n"
+        "except OSError: pass\n"
+        "else: sys.exit('a part of a row was taken for the whole')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "decisions.csv")], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert Decisions(tmp_path / "decisions.csv").made == {"a": ("keep", "")}
 
@@ -104,9 +120,16 @@ def test_a_file_that_grew_elsewhere_is_read_anew_before_anything_is_decided(tmp_
     assert list(Decisions(tmp_path / "decisions.csv").made) == ["a", "b"]
 
 
-@pytest.mark.parametrize("content", ["path,label\ncat/0.png,cat\n", "path,label\ncat/0.png,cat",
-                                     "image,action,label,when\na,keep,,2026-01-02 03:04:05\nb,keep,,2026-01-02T03:04:05Z\n",
-                                     "image,action,label,when\na,perhaps,,2026-01-02T03:04:05Z\n", "x" * 200_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,label\ncat/0.png,cat\n",
+        "path,label\ncat/0.png,cat",
+        "image,action,label,when\na,keep,,2026-01-02 03:04:05\nb,keep,,2026-01-02T03:04:05Z\n",
+        "image,action,label,when\na,perhaps,,2026-01-02T03:04:05Z\n",
+        "x" * 200_000,
+    ],
+)
 def test_what_is_not_a_file_of_decisions_is_refused_and_left_as_it_is(tmp_path, content):
     path = tmp_path / "decisions.csv"
     path.write_bytes(content.encode())
@@ -137,16 +160,35 @@ def test_bad_input_is_one_sentence(tmp_path):
 def test_apply_writes_every_image_with_its_corrected_label(tmp_path):
     write_labels(tmp_path)
     made = Decisions(tmp_path / "decisions.csv")
-    for name, action, label in zip(NAMES, ("accept", "class", "keep", "drop", "unsure"), ("dog", "<b>", "", "", "")):
+    for name, action, label in zip(
+        NAMES, ("accept", "class", "keep", "drop", "unsure"), ("dog", "<b>", "", "", "")
+    ):
         made.add(name, action, label)
     made.add("gone.png", "keep")
     count = apply(tmp_path / "decisions.csv", tmp_path / "labels.csv")
-    assert count == {"changed": 2, "kept": 1, "dropped": 1, "unsure": 1, "undecided": 2, "about images that are not there any more": 1}
+    assert count == {
+        "changed": 2,
+        "kept": 1,
+        "dropped": 1,
+        "unsure": 1,
+        "undecided": 2,
+        "about images that are not there any more": 1,
+    }
     with open(tmp_path / "labels.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [r["path"] for r in rows] == [*NAMES, "before.png"] and [r["index"] for r in rows] == list("01234567")
+    assert [r["path"] for r in rows] == [*NAMES, "before.png"] and [r["index"] for r in rows] == list(
+        "01234567"
+    )
     by = {r["path"]: (r["given"], r["dropped"], r["before"]) for r in rows}
-    assert [by[n] for n in NAMES] == [("dog", "0", "cat"), ("<b>", "0", "cat"), ("cat", "0", "cat"), ("cat", "1", "cat"), ("cat", "0", "cat"), ("cat", "0", "cat"), ("cat", "0", "cat")]
+    assert [by[n] for n in NAMES] == [
+        ("dog", "0", "cat"),
+        ("<b>", "0", "cat"),
+        ("cat", "0", "cat"),
+        ("cat", "1", "cat"),
+        ("cat", "0", "cat"),
+        ("cat", "0", "cat"),
+        ("cat", "0", "cat"),
+    ]
     assert by["before.png"] == ("", "1", "")
 
 

@@ -30,6 +30,7 @@ def test_division_and_its_fallback():
 def test_each_network_trains_on_the_others_division_and_alone(tmp_path, monkeypatch):
     states, seen = [], []
     from lnl_kit.run.loop import Run
+
     state_of, train_divided = Run.state, dividemix.train_divided
 
     def spy(self, **parts):
@@ -53,11 +54,15 @@ def test_each_network_trains_on_the_others_division_and_alone(tmp_path, monkeypa
     assert seen == [0, 1, 0, 1]
 
 
-@pytest.mark.parametrize("variant", [{"unsupervised": 0.0}, {"threshold": 0.8}, {"warmup_entropy": True},
-                                     {"sharpening": 1.0}, {"ramp": 0}])
+@pytest.mark.parametrize(
+    "variant",
+    [{"unsupervised": 0.0}, {"threshold": 0.8}, {"warmup_entropy": True}, {"sharpening": 1.0}, {"ramp": 0}],
+)
 def test_settings_change_the_run(tmp_path, variant):
     settings = TINY | {"epochs": 4, "rate": 0.5}
-    plain, other = (lnl_kit.train("dividemix", out=tmp_path, **settings | changes) for changes in ({}, variant))
+    plain, other = (
+        lnl_kit.train("dividemix", out=tmp_path, **settings | changes) for changes in ({}, variant)
+    )
     assert not np.array_equal(other.arrays["new_labels"], plain.arrays["new_labels"])
 
 
@@ -75,7 +80,13 @@ def test_what_is_logged_and_tested(tmp_path):
 
 
 def test_settings_refuse_impossible_values():
-    for values in ({"warmup": 0}, {"threshold": 1}, {"sharpening": 0}, {"mixup": 0}, {"unsupervised": -1},
-                   {"average_losses": 0}):
+    for values in (
+        {"warmup": 0},
+        {"threshold": 1},
+        {"sharpening": 0},
+        {"mixup": 0},
+        {"unsupervised": -1},
+        {"average_losses": 0},
+    ):
         with pytest.raises(ValueError, match=next(iter(values))):
             make(dividemix.DivideMix, **values)

@@ -19,19 +19,33 @@ def jsd(pi, *ps):
 
 def information(joint):
     rows, columns = joint.sum(1), joint.sum(0)
-    return sum(joint[i, j] * math.log(joint[i, j] / rows[i] / columns[j]) for i in range(2) for j in range(2) if joint[i, j])
+    return sum(
+        joint[i, j] * math.log(joint[i, j] / rows[i] / columns[j])
+        for i in range(2)
+        for j in range(2)
+        if joint[i, j]
+    )
 
 
 SOLUTIONS = {
-    "noise.wrong": 0.36, "noise.memorised": 0.64,
+    "noise.wrong": 0.36,
+    "noise.memorised": 0.64,
     "noise.matrix": lambda rate, k: (1 - rate - rate / (k - 1)) * np.eye(k) + rate / (k - 1),
-    "nrd.divergence": jsd, "nrd.teacher": lambda t, s, d: d * t + (1 - d) * s, "nrd.label_weight": 0.8,
-    "pu.rate": 0.5, "pu.accept": lambda votes, needed: votes.argmax() if votes.max() >= needed else -1,
+    "nrd.divergence": jsd,
+    "nrd.teacher": lambda t, s, d: d * t + (1 - d) * s,
+    "nrd.label_weight": 0.8,
+    "pu.rate": 0.5,
+    "pu.accept": lambda votes, needed: votes.argmax() if votes.max() >= needed else -1,
     "pu.target": lambda t, y, w, eta: mixed(t, y, w) if t.max() >= eta else y,
-    "lci.confidence": lambda loss, mean, m, s: 1 / (1 + np.exp(s * (loss - mean - m))), "lci.gce": lambda p, q: (1 - p**q) / q, "lci.bound": 10 / 7,
+    "lci.confidence": lambda loss, mean, m, s: 1 / (1 + np.exp(s * (loss - mean - m))),
+    "lci.gce": lambda p, q: (1 - p**q) / q,
+    "lci.bound": 10 / 7,
     "flywheel.cleanness": lambda g, gamma, e: gamma * g / (gamma * g + (1 - gamma) * e),
-    "flywheel.target": lambda q, f, y: mixed(np.eye(len(f))[y], f, q), "flywheel.right": 0.55,
-    "rfl.information": information, "rfl.collapse": 0, "rfl.bootstrap": lambda y, p, a: mixed(y, p, a),
+    "flywheel.target": lambda q, f, y: mixed(np.eye(len(f))[y], f, q),
+    "flywheel.right": 0.55,
+    "rfl.information": information,
+    "rfl.collapse": 0,
+    "rfl.bootstrap": lambda y, p, a: mixed(y, p, a),
 }
 
 
@@ -48,7 +62,10 @@ def test_usual_mistakes_are_told_apart_and_explained(name):
     assert exercise.mistakes
     for wrong, why in exercise.mistakes:
         said = verdict(exercise, wrong)
-        assert said.startswith("not yet.") and any(said.endswith(text) for _, text in exercise.mistakes), (name, said)
+        assert said.startswith("not yet.") and any(said.endswith(text) for _, text in exercise.mistakes), (
+            name,
+            said,
+        )
         assert why in {text for _, text in exercise.mistakes}
     told = [verdict(exercise, wrong).removeprefix("not yet. ") for wrong, _ in exercise.mistakes]
     assert told == [why for _, why in exercise.mistakes]
@@ -59,11 +76,18 @@ def test_nothing_a_learner_gives_raises():
         raise KeyError("x")
 
     for exercise in EXERCISES.values():
-        for answer, start in ((None, "not answered"), (..., "not answered"), ("text", ("a number is asked", "a function is asked")), (lambda *_: ..., ("not answered", "a number"))):
+        for answer, start in (
+            (None, "not answered"),
+            (..., "not answered"),
+            ("text", ("a number is asked", "a function is asked")),
+            (lambda *_: ..., ("not answered", "a number")),
+        ):
             assert verdict(exercise, answer).startswith(start)
     assert "raises KeyError" in verdict(EXERCISES["nrd.teacher"], fails)
     assert "raises TypeError" in verdict(EXERCISES["nrd.teacher"], lambda only_one: 1)
-    assert verdict(EXERCISES["nrd.teacher"], lambda t, s, d: 7.0).startswith("not yet. For (1.0, 0.0, 0.9) it gives 7.0, and should give 0.9")
+    assert verdict(EXERCISES["nrd.teacher"], lambda t, s, d: 7.0).startswith(
+        "not yet. For (1.0, 0.0, 0.9) it gives 7.0, and should give 0.9"
+    )
     assert verdict(EXERCISES["nrd.teacher"], lambda t, s, d: "seven").startswith("not yet. For")
     assert "too large" in verdict(EXERCISES["noise.wrong"], 3)
     with pytest.raises(ValueError, match="exercise 'x' does not exist: noise.wrong"):
@@ -72,6 +96,7 @@ def test_nothing_a_learner_gives_raises():
 
 def test_every_exercise_is_asked_in_a_notebook():
     from pathlib import Path
+
     text = "".join(p.read_text() for p in (Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
     for name in EXERCISES:
         assert text.count(f'check(\\"{name}\\"') == 1, name

@@ -26,7 +26,11 @@ def test_cleanness_is_bayes_rule(problem):
         right, wrong = 0.6 * g_probs[i, y[i]].item(), 0.4 * epsilon[i].item()
         assert q[i].item() == pytest.approx(right / (right + wrong), abs=1e-6)
     # nothing known either way: half of the smallest numbers, not 0/0
-    assert 0 <= flywheel.cleanness(torch.zeros(1, 4), torch.tensor([1]), torch.tensor(0.5), torch.zeros(1)).item() <= 1
+    assert (
+        0
+        <= flywheel.cleanness(torch.zeros(1, 4), torch.tensor([1]), torch.tensor(0.5), torch.zeros(1)).item()
+        <= 1
+    )
 
 
 def test_soft_targets_and_transition_matrices_by_loops(problem):
@@ -35,7 +39,9 @@ def test_soft_targets_and_transition_matrices_by_loops(problem):
     T, T_c = flywheel.transition_matrix(targets, y), flywheel.transition_matrix((1 - q)[:, None] * f_probs, y)
     for i in range(7):
         for c in range(k):
-            assert targets[i, c].item() == pytest.approx(q[i].item() * (y[i].item() == c) + (1 - q[i]).item() * f_probs[i, c].item(), abs=1e-6)
+            assert targets[i, c].item() == pytest.approx(
+                q[i].item() * (y[i].item() == c) + (1 - q[i]).item() * f_probs[i, c].item(), abs=1e-6
+            )
     assert torch.allclose(targets.sum(1), torch.ones(7))
     for row in range(k):
         for column in range(k):
@@ -43,9 +49,13 @@ def test_soft_targets_and_transition_matrices_by_loops(problem):
             whole = sum(targets[i, row] for i in where) / targets[:, row].sum()
             corrupted = [(1 - q[i]) * f_probs[i, row] for i in range(7)]
             assert T[row, column].item() == pytest.approx(float(whole), abs=1e-6)
-            assert T_c[row, column].item() == pytest.approx(float(sum(corrupted[i] for i in where) / sum(corrupted)), abs=1e-6)
+            assert T_c[row, column].item() == pytest.approx(
+                float(sum(corrupted[i] for i in where) / sum(corrupted)), abs=1e-6
+            )
     epsilon = flywheel.outlier_density(f_probs, T_c, y)
-    assert epsilon[3].item() == pytest.approx(sum(f_probs[3, c].item() * T_c[c, y[3]].item() for c in range(k)), abs=1e-6)
+    assert epsilon[3].item() == pytest.approx(
+        sum(f_probs[3, c].item() * T_c[c, y[3]].item() for c in range(k)), abs=1e-6
+    )
 
 
 def test_a_class_without_corrupted_mass_has_a_uniform_row():
@@ -60,7 +70,9 @@ def test_main_loss_is_equations_8_and_9(problem):
     logits, prior = g_probs.log(), torch.tensor([0.1, 0.2, 0.3, 0.4])
     loss = flywheel.main_loss(logits, y, prior, 3.0)
     for i in range(7):
-        expected = -np.log(g_probs[i, y[i]].item()) + 3 * sum(p * np.log(v) for p, v in zip(prior.tolist(), g_probs[i].tolist()))
+        expected = -np.log(g_probs[i, y[i]].item()) + 3 * sum(
+            p * np.log(v) for p, v in zip(prior.tolist(), g_probs[i].tolist())
+        )
         assert loss[i].item() == pytest.approx(expected, abs=1e-4)
     assert flywheel.main_loss(80 * torch.eye(4), torch.arange(4), prior, 3.0).isfinite().all()
 
@@ -78,8 +90,13 @@ def test_lemma_1(weight_is, expected_is):
 
     def closure():
         optimizer.zero_grad()
-        loss = sum((noisy[:, c] * flywheel.main_loss(logits, torch.full((len(clean),), c), torch.full((k,), 1 / k), weight)).sum()
-                   for c in range(k))
+        loss = sum(
+            (
+                noisy[:, c]
+                * flywheel.main_loss(logits, torch.full((len(clean),), c), torch.full((k,), 1 / k), weight)
+            ).sum()
+            for c in range(k)
+        )
         loss.backward()
         return loss
 
@@ -97,13 +114,16 @@ def test_contrastive_loss_by_a_loop():
     loss = losses.contrastive(z1, z2, 0.5)
     for i in range(6):
         others = [j for j in range(6) if j != i]
-        expected = -np.log(np.exp(2 * (z[i] @ z[(i + 3) % 6]).item()) / sum(np.exp(2 * (z[i] @ z[j]).item()) for j in others))
+        expected = -np.log(
+            np.exp(2 * (z[i] @ z[(i + 3) % 6]).item()) / sum(np.exp(2 * (z[i] @ z[j]).item()) for j in others)
+        )
         assert loss[i].item() == pytest.approx(expected, abs=1e-5)
     assert losses.contrastive(z1, z1, 0.01).max() < losses.contrastive(z1, z1.roll(1, 0), 0.01).min()
 
 
 def test_no_term_leaks_gradient_into_the_other_network(tmp_path, monkeypatch):
     """While one network trains, the other's weights do not move and receive no gradient."""
+
     def guard(name, argument, other):
         original = getattr(flywheel, name)
 
@@ -114,12 +134,15 @@ def test_no_term_leaks_gradient_into_the_other_network(tmp_path, monkeypatch):
                 p.grad = None
             original(network, *args)
             seen.add(name)
-            assert all(p.grad is None for p in others) and all(torch.equal(a, b) for a, b in zip(before, others))
+            assert all(p.grad is None for p in others) and all(
+                torch.equal(a, b) for a, b in zip(before, others)
+            )
 
         monkeypatch.setattr(flywheel, name, checked)
 
     networks, seen = {}, set()
     from lnl_kit.run.loop import Run
+
     state_of = Run.state
 
     def spy(self, **parts):
@@ -133,11 +156,22 @@ def test_no_term_leaks_gradient_into_the_other_network(tmp_path, monkeypatch):
     assert seen == {"train_auxiliary", "train_main"}
 
 
-@pytest.mark.parametrize("ablation", [{"confidence_regularizer": 0.0}, {"auxiliary": False}, {"epsilon": "fixed"},
-                                      {"contrastive": 0.0}, {"prior": "uniform"}, {"ramp": 4}])
+@pytest.mark.parametrize(
+    "ablation",
+    [
+        {"confidence_regularizer": 0.0},
+        {"auxiliary": False},
+        {"epsilon": "fixed"},
+        {"contrastive": 0.0},
+        {"prior": "uniform"},
+        {"ramp": 4},
+    ],
+)
 def test_every_ablation_trains_and_differs(tmp_path, ablation):
     settings = TINY | {"epochs": 4}  # the prior counts from the second cycle on
-    plain, other = (lnl_kit.train("flywheel", out=tmp_path, **settings | changes) for changes in ({}, ablation))
+    plain, other = (
+        lnl_kit.train("flywheel", out=tmp_path, **settings | changes) for changes in ({}, ablation)
+    )
     assert other.folder != plain.folder
     assert not np.array_equal(other.arrays["clean_score"], plain.arrays["clean_score"])
 
@@ -171,8 +205,16 @@ def test_e_steps_come_every_few_epochs(tmp_path):
 
 
 def test_settings_refuse_impossible_values():
-    for values in ({"warmup": 0}, {"confidence_regularizer": -1}, {"temperature": 0}, {"mixup": 0},
-                   {"prior": "x"}, {"epsilon": "x"}, {"schedule": "x"}, {"batches_per_epoch": 5},
-                   {"cycle": 0}):
+    for values in (
+        {"warmup": 0},
+        {"confidence_regularizer": -1},
+        {"temperature": 0},
+        {"mixup": 0},
+        {"prior": "x"},
+        {"epsilon": "x"},
+        {"schedule": "x"},
+        {"batches_per_epoch": 5},
+        {"cycle": 0},
+    ):
         with pytest.raises(ValueError, match=next(iter(values))):
             make(flywheel.Flywheel, **values)

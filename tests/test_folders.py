@@ -41,6 +41,7 @@ def photos(tmp_path):
 def load(tmp_path):
     def load(folder, **options):
         return data.load(f"folder:{folder}", root=tmp_path / "root", **options)
+
     return load
 
 
@@ -49,6 +50,7 @@ def pixels(path):
 
 
 # ---------------------------------------------------------------- layouts
+
 
 def test_a_folder_with_train_and_test(photos, load, capsys):
     (photos / "train" / "cat" / ".hidden").touch()
@@ -102,12 +104,18 @@ def test_wrong_folders(tmp_path, load, photos):
 
 # ---------------------------------------------------------------- formats
 
+
 def test_all_formats_and_modes(tmp_path, load, capsys):
     rows = {
-        "rgb.jpg": picture(1), "cmyk.jpeg": picture(2, mode="CMYK"), "grey.JPG": picture(3, mode="L"),
-        "rgba.png": picture(4, mode="RGBA"), "palette.png": picture(5).quantize(16),
+        "rgb.jpg": picture(1),
+        "cmyk.jpeg": picture(2, mode="CMYK"),
+        "grey.JPG": picture(3, mode="L"),
+        "rgba.png": picture(4, mode="RGBA"),
+        "palette.png": picture(5).quantize(16),
         "bit.bmp": picture(6).convert("1"),
-        "rgb.webp": picture(7), "la.png": picture(8, mode="LA"), "bmp.BMP": picture(9),
+        "rgb.webp": picture(7),
+        "la.png": picture(8, mode="LA"),
+        "bmp.BMP": picture(9),
     }
     for name, image in rows.items():
         save(tmp_path / "set/train/a" / name, image)
@@ -129,8 +137,11 @@ def test_all_formats_and_modes(tmp_path, load, capsys):
 
 
 def test_only_grey_images_give_one_channel(tmp_path, load):
-    for name, image in (("a/1.png", picture(1, mode="L")), ("b/2.jpg", picture(2, mode="L")),
-                        ("b/3.png", picture(3, mode="LA"))):
+    for name, image in (
+        ("a/1.png", picture(1, mode="L")),
+        ("b/2.jpg", picture(2, mode="L")),
+        ("b/3.png", picture(3, mode="LA")),
+    ):
         save(tmp_path / "grey/train" / name, image)
     deep = np.array([[0, 255, 256, 65535]] * 4, np.uint16)
     save(tmp_path / "grey/test/a/16bit.png", Image.fromarray(deep).resize((8, 8), Image.Resampling.NEAREST))
@@ -155,6 +166,7 @@ def test_a_cameras_rotation_mark_is_obeyed(tmp_path, load):
 
 # ---------------------------------------------------------------- sizes
 
+
 def test_images_of_different_sizes_are_shown_at_32(tmp_path, load, capsys):
     wide = Image.new("RGB", (80, 40), "red")
     wide.paste("blue", (20, 0, 60, 40))  # the centre square
@@ -176,6 +188,7 @@ def test_equal_but_large_or_oblong_images_are_shown_at_32(tmp_path, load):
 
 
 # ---------------------------------------------------------------- the cache
+
 
 @pytest.fixture
 def decodes(monkeypatch):
@@ -264,6 +277,7 @@ def test_two_at_once_decode_once(tmp_path, decodes):
 
 # ---------------------------------------------------------------- labels
 
+
 def write(path, *lines):
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -271,9 +285,16 @@ def write(path, *lines):
 
 @pytest.fixture
 def table(tmp_path):
-    return write(tmp_path / "labels.csv", "index,path,clean,worst", "0,train/dog/0.png,dog,cat",
-                 "1,cat/0.png,cat,cat", "2,./train/cat/1.png,cat,dog", "3,train/cat/2.png,cat,cat",
-                 "4,dog/1.png,dog,dog", "5,train/dog/2.png,dog,dog")
+    return write(
+        tmp_path / "labels.csv",
+        "index,path,clean,worst",
+        "0,train/dog/0.png,dog,cat",
+        "1,cat/0.png,cat,cat",
+        "2,./train/cat/1.png,cat,dog",
+        "3,train/cat/2.png,cat,cat",
+        "4,dog/1.png,dog,dog",
+        "5,train/dog/2.png,dog,dog",
+    )
 
 
 def test_labels_by_path(photos, load, table):
@@ -308,26 +329,49 @@ def test_a_table_for_a_folder_without_test(tmp_path, load):
 def test_everything_wrong_is_in_one_error(photos, load, tmp_path):
     (photos / "train/cat/0.png").write_bytes(b"not a picture")
     whole = (photos / "train/cat/1.png").read_bytes()
-    (photos / "train/cat/1.png").write_bytes(whole[:len(whole) // 2])
+    (photos / "train/cat/1.png").write_bytes(whole[: len(whole) // 2])
     save(photos / "test/fish/1.png", picture(5))
-    table = write(tmp_path / "labels.csv", "path,given", "cat/0.png,cat", "cat/1.png,cat", "cat/2.png,cat",
-                  "dog/0.png,whale", "dog/1.png,dog", "cow/1.png,cat")
+    table = write(
+        tmp_path / "labels.csv",
+        "path,given",
+        "cat/0.png,cat",
+        "cat/1.png,cat",
+        "cat/2.png,cat",
+        "dog/0.png,whale",
+        "dog/1.png,dog",
+        "cow/1.png,cat",
+    )
     with pytest.raises(ValueError) as error:
         load(photos, labels=table)
     message = str(error.value)
-    for part in ("unreadable images: 2", "images of unknown class: 1", "labels of unknown class: 1",
-                 "labels without an image: 1", "images without a label: 1", "train/cat/0.png (",
-                 "train/cat/1.png (", "train/dog/0.png ('whale' in column given)", "cow/1.png (",
-                 "train/dog/2.png (no row in labels.csv)",
-                 "test/fish/1.png (no training image of class 'fish')", "--skip-bad"):
+    for part in (
+        "unreadable images: 2",
+        "images of unknown class: 1",
+        "labels of unknown class: 1",
+        "labels without an image: 1",
+        "images without a label: 1",
+        "train/cat/0.png (",
+        "train/cat/1.png (",
+        "train/dog/0.png ('whale' in column given)",
+        "cow/1.png (",
+        "train/dog/2.png (no row in labels.csv)",
+        "test/fish/1.png (no training image of class 'fish')",
+        "--skip-bad",
+    ):
         assert part in message, part
     assert "\n" not in message and str(tmp_path / "root") not in message
 
     found = load(photos, labels=table, skip_bad=True)
     assert found.paths == ("train/cat/2.png", "train/dog/1.png") and found.given_labels.tolist() == [0, 1]
     assert torch.equal(found.x[1], pixels(photos / "train/dog/1.png")) and found.test_y.tolist() == [0, 1]
-    assert {path for path, _ in found.skipped} == {"train/cat/0.png", "train/cat/1.png", "test/fish/1.png",
-                                                   "train/dog/0.png", "cow/1.png", "train/dog/2.png"}
+    assert {path for path, _ in found.skipped} == {
+        "train/cat/0.png",
+        "train/cat/1.png",
+        "test/fish/1.png",
+        "train/dog/0.png",
+        "cow/1.png",
+        "train/dog/2.png",
+    }
     assert all(reason for _, reason in found.skipped)
     with pytest.raises(ValueError, match="unreadable images: 2"):
         load(photos)  # the cache remembers them
@@ -352,6 +396,7 @@ def test_nothing_usable_is_said(photos, load, tmp_path):
 
 # ---------------------------------------------------------------- like
 
+
 def test_a_folder_like_a_built_in_set(tmp_path, load):
     for name in classes.CIFAR10_CLASSES:
         for part in ("train/{}/1.png", "test/{}/2.png"):
@@ -367,11 +412,16 @@ def test_a_folder_like_a_built_in_set(tmp_path, load):
 
 # ---------------------------------------------------------------- the real images
 
+
 @pytest.mark.slow
 def test_60000_real_images_load_in_time(cifar10_jpeg, tmp_path):
     """Under 60 s the first time, under 2 s after (best of three)."""
-    options = {"labels": cifar10_jpeg / "cifar10n.csv", "label_column": "worst", "true_column": "clean",
-               "like": "cifar10"}
+    options = {
+        "labels": cifar10_jpeg / "cifar10n.csv",
+        "label_column": "worst",
+        "true_column": "clean",
+        "like": "cifar10",
+    }
     seconds = []
     for _ in range(4):
         start = time.perf_counter()

@@ -14,8 +14,17 @@ import pytest
 from lnl_kit.reproduce.execute import _kernel_of_this_python
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-CALLS = ("widgets.explore(", "widgets.NoiseLab(", "widgets.pick_run(", "widgets.beside_image(", "widgets.train(", "widgets.review(")
-WITH_WIDGETS = [p for p in NOTEBOOKS if any(call in c.source for c in nbformat.read(p, 4).cells for call in CALLS)]
+CALLS = (
+    "widgets.explore(",
+    "widgets.NoiseLab(",
+    "widgets.pick_run(",
+    "widgets.beside_image(",
+    "widgets.train(",
+    "widgets.review(",
+)
+WITH_WIDGETS = [
+    p for p in NOTEBOOKS if any(call in c.source for c in nbformat.read(p, 4).cells for call in CALLS)
+]
 EVERY_WIDGET = """
 import numpy as np, plotly.graph_objects as go
 from lnl_kit import widgets
@@ -50,7 +59,9 @@ def execute(source, root, tmp_path, **environment):
 
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     with _kernel_of_this_python(root):
-        client = Recorder(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
+        client = Recorder(
+            notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        )
         client.opened = []
         client.execute(env=os.environ | environment)
     return client.opened, notebook
@@ -60,7 +71,9 @@ def test_headless_no_widget_is_opened(tmp_path):
     opened, notebook = execute(EVERY_WIDGET, tmp_path / "runs", tmp_path)
     assert opened == []
     kinds = {kind for output in notebook.cells[0].outputs for kind in output.get("data", {})}
-    assert "application/vnd.plotly.v1+json" in kinds and "application/vnd.jupyter.widget-view+json" not in kinds
+    assert (
+        "application/vnd.plotly.v1+json" in kinds and "application/vnd.jupyter.widget-view+json" not in kinds
+    )
 
 
 def test_live_no_output_widget_is_opened(tmp_path):
@@ -77,10 +90,26 @@ def test_the_cells_with_widgets_run_twenty_times_without_a_hang(path, tmp_path):
     notebook, cells = nbformat.read(path, 4), []
     for cell in notebook.cells:
         again = 19 if cell.cell_type == "code" and any(call in cell.source for call in CALLS) else 0
-        cells += [cell] + [nbformat.from_dict(copy.deepcopy(cell) | {"id": f"{cell['id']}-{k}"}) for k in range(again)]
+        cells += [cell] + [
+            nbformat.from_dict(copy.deepcopy(cell) | {"id": f"{cell['id']}-{k}"}) for k in range(again)
+        ]
     notebook.cells = cells
     nbformat.write(notebook, tmp_path / path.name)
     with _kernel_of_this_python(tmp_path / "runs"):
-        papermill.execute_notebook(tmp_path / path.name, tmp_path / "done.ipynb", {"epochs": 1}, kernel_name="python3", cwd=path.parent,
-                                   progress_bar=False, execution_timeout=300)
-    assert sum(c.execution_count is not None for c in nbformat.read(tmp_path / "done.ipynb", 4).cells if c.cell_type == "code" and any(call in c.source for call in CALLS)) >= 20
+        papermill.execute_notebook(
+            tmp_path / path.name,
+            tmp_path / "done.ipynb",
+            {"epochs": 1},
+            kernel_name="python3",
+            cwd=path.parent,
+            progress_bar=False,
+            execution_timeout=300,
+        )
+    assert (
+        sum(
+            c.execution_count is not None
+            for c in nbformat.read(tmp_path / "done.ipynb", 4).cells
+            if c.cell_type == "code" and any(call in c.source for call in CALLS)
+        )
+        >= 20
+    )

@@ -29,10 +29,16 @@ def test_labels_are_means_of_what_was_predicted():
 def test_labels_stay_given_until_the_start_and_sum_to_one(tmp_path, monkeypatch):
     given, after = [], []  # whether the labels of the first step's epochs are one-hot when each ends
     divergence = jo.divergence
-    monkeypatch.setattr(jo, "divergence", lambda target, logits: given.append(bool((target.amax(1) == 1).all())) or divergence(target, logits))
-    run = lnl_kit.train("joint_optimization", out=tmp_path, epochs=4, train_size=256, rate=0.5, start=0.5, progress=False)
+    monkeypatch.setattr(
+        jo,
+        "divergence",
+        lambda target, logits: given.append(bool((target.amax(1) == 1).all())) or divergence(target, logits),
+    )
+    run = lnl_kit.train(
+        "joint_optimization", out=tmp_path, epochs=4, train_size=256, rate=0.5, start=0.5, progress=False
+    )
     for epoch in range(4):
-        steps = given[2 * epoch:2 * epoch + 2]  # 256 images, two batches an epoch
+        steps = given[2 * epoch : 2 * epoch + 2]  # 256 images, two batches an epoch
         after.append(all(steps))
     assert after == [True, True, True, False] and len(given) == 8  # replaced at the end of epoch 2 (from 0)
     assert abs(run.arrays["new_labels"].sum(1) - 1).max() < 1e-5

@@ -24,26 +24,43 @@ def draw(rate=0.3):
 print("live:", live())
 explore(draw, rate=(0, 0.9, 0.1))
 """
-TRAINING = ("from lnl_kit import widgets\ntraining = widgets.train('ce', epochs=2000)\ntraining",
-            "run = training.result()\nprint('kept', len(run.metrics) < 2000, run.predict(run.dataset().test_x[:2]).shape)")
+TRAINING = (
+    "from lnl_kit import widgets\ntraining = widgets.train('ce', epochs=2000)\ntraining",
+    "run = training.result()\nprint('kept', len(run.metrics) < 2000, run.predict(run.dataset().test_x[:2]).shape)",
+)
 
 
 def write(folder, *cells):
     """A notebook of code cells."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells], metadata={
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(c) for c in cells],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
     nbformat.write(notebook, folder / "one.ipynb")
 
 
 @pytest.fixture
 def lab(tmp_path):
     """The address of a JupyterLab that serves tmp_path; its kernels write their runs there."""
-    environment = {k: v for k, v in os.environ.items() if k != "LNL_HEADLESS"} | {"LNL_RUNS": str(tmp_path / "runs")}
+    environment = {k: v for k, v in os.environ.items() if k != "LNL_HEADLESS"} | {
+        "LNL_RUNS": str(tmp_path / "runs")
+    }
     log = tmp_path / "server.log"
     with open(log, "w") as file:
-        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
-                                   "--IdentityProvider.token=test", f"--ServerApp.root_dir={tmp_path}"],
-                                  stderr=file, env=environment)
+        server = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "jupyterlab",
+                "--no-browser",
+                "--allow-root",
+                "--port=0",
+                "--IdentityProvider.token=test",
+                f"--ServerApp.root_dir={tmp_path}",
+            ],
+            stderr=file,
+            env=environment,
+        )
     end = time.monotonic() + 60
     while not (found := re.search(r"(http://127\.0\.0\.1:\d+)/lab", log.read_text())):
         assert server.poll() is None and time.monotonic() < end, log.read_text()
@@ -136,10 +153,17 @@ def test_the_noise_lab_answers_its_sliders(lab, browser, tmp_path):
     page.wait_for_selector("text=10 networks in", timeout=300_000)
     time.sleep(2)
     shot(page, "noise_lab_models")
-    first, second = page.locator(".widget-slider .noUi-handle").first, page.locator(".widget-slider .noUi-handle").nth(2)
+    first, second = (
+        page.locator(".widget-slider .noUi-handle").first,
+        page.locator(".widget-slider .noUi-handle").nth(2),
+    )
     press(page, second)  # the models' slider: at once and without training
     page.wait_for_selector("text=/symmetric noise at 60%: 5\\d.\\d% of the labels are wrong/", timeout=10_000)
-    page.wait_for_selector("text=test images, percent of each true class; symmetric noise at 60%", state="attached", timeout=10_000)
+    page.wait_for_selector(
+        "text=test images, percent of each true class; symmetric noise at 60%",
+        state="attached",
+        timeout=10_000,
+    )
     before = page.locator("text=/^\\d+.\\d% of the labels are wrong$/").first.text_content()
     seconds = []
     for k in range(20):  # forth and back
@@ -148,15 +172,33 @@ def test_the_noise_lab_answers_its_sliders(lab, browser, tmp_path):
         press(page, first, "Shift")  # in view and focused before the clock starts
         started = time.monotonic()
         page.keyboard.press(key)
-        page.wait_for_function("(text) => [...document.querySelectorAll('.js-plotly-plot .g-gtitle')].some(t => t.textContent.includes(text))", arg=f"noise at {percent}%, seed 0", timeout=10_000)
+        page.wait_for_function(
+            "(text) => [...document.querySelectorAll('.js-plotly-plot .g-gtitle')].some(t => t.textContent.includes(text))",
+            arg=f"noise at {percent}%, seed 0",
+            timeout=10_000,
+        )
         seconds.append(time.monotonic() - started)
-    print(f"median of 20 moves: {1000 * statistics.median(seconds):.0f} ms, longest {1000 * max(seconds):.0f} ms")
+    print(
+        f"median of 20 moves: {1000 * statistics.median(seconds):.0f} ms, longest {1000 * max(seconds):.0f} ms"
+    )
     press(page, first)
-    page.wait_for_selector("text=symmetric noise at 60%, seed 0: percent of each true class, as drawn", state="attached", timeout=10_000)
-    assert page.locator("text=/^\\d+.\\d% of the labels are wrong$/").first.text_content() != before  # the rate really made
+    page.wait_for_selector(
+        "text=symmetric noise at 60%, seed 0: percent of each true class, as drawn",
+        state="attached",
+        timeout=10_000,
+    )
+    assert (
+        page.locator("text=/^\\d+.\\d% of the labels are wrong$/").first.text_content() != before
+    )  # the rate really made
     shot(page, "noise_lab_labels")
     assert statistics.median(seconds) < 1, seconds
-    assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'] >> text=Error").count() == 0 and not page.problems
+    assert (
+        page.locator(
+            ".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'] >> text=Error"
+        ).count()
+        == 0
+        and not page.problems
+    )
 
 
 @pytest.mark.slow
@@ -186,13 +228,20 @@ def errors_saved(page, path):
     """What went wrong in the cells of the open notebook, which is saved for it."""
     page.keyboard.press("Control+s")
     page.wait_for_timeout(500)
-    return [o.evalue for c in nbformat.read(path, 4).cells for o in c.get("outputs", ()) if o.output_type == "error"]
+    return [
+        o.evalue
+        for c in nbformat.read(path, 4).cells
+        for o in c.get("outputs", ())
+        if o.output_type == "error"
+    ]
 
 
-REVIEW = ("import lnl_kit\nfrom lnl_kit import errors, widgets\n"
-          "table = lnl_kit.find_errors('digits', noise='symmetric', rate=0.4, epochs=8)\nfindings = errors.open_findings(table.attrs['folder'])",
-          "review = widgets.review(findings)\nreview",
-          "print('stands:', len(review.made), sorted({a for a, _ in review.made.values()}))")
+REVIEW = (
+    "import lnl_kit\nfrom lnl_kit import errors, widgets\n"
+    "table = lnl_kit.find_errors('digits', noise='symmetric', rate=0.4, epochs=8)\nfindings = errors.open_findings(table.attrs['folder'])",
+    "review = widgets.review(findings)\nreview",
+    "print('stands:', len(review.made), sorted({a for a, _ in review.made.values()}))",
+)
 
 
 @pytest.mark.slow
@@ -216,18 +265,28 @@ def test_thirty_images_are_reviewed_by_keyboard_and_a_killed_kernel_loses_none(l
     page.wait_for_selector("text=/^only \\d → \\d$/", timeout=10_000)
     only = page.locator(".lnl-review .bar span", has_text="only").text_content().split()
     cards = page.locator(".lnl-review .card")
-    assert {(c.locator(".given").text_content().split()[-1], c.locator(".suggested").text_content()) for c in cards.all()} == {(only[1], only[3])}
+    assert {
+        (c.locator(".given").text_content().split()[-1], c.locator(".suggested").text_content())
+        for c in cards.all()
+    } == {(only[1], only[3])}
     shot(page, "review_filtered")
     page.keyboard.press("a")
     decided(30)
     before = (next((tmp_path / "runs").rglob("decisions.csv"))).read_text()
     assert len(before.splitlines()) == 1 + 30 + 1 + 1  # heading, thirty, the undo, one more
-    kernels = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and b"ipykernel_launcher" in (p / "cmdline").read_bytes()
-               and str(tmp_path).encode() in (p / "environ").read_bytes()]
+    kernels = [
+        int(p.name)
+        for p in Path("/proc").iterdir()
+        if p.name.isdigit()
+        and b"ipykernel_launcher" in (p / "cmdline").read_bytes()
+        and str(tmp_path).encode() in (p / "environ").read_bytes()
+    ]
     for process in kernels:
         os.kill(process, signal.SIGKILL)
     page.close()
     page = run_all(browser, lab)
-    page.wait_for_selector("text=/stands: 30 \\['accept', 'class', 'drop', 'keep', 'unsure'\\]/", timeout=300_000)
+    page.wait_for_selector(
+        "text=/stands: 30 \\['accept', 'class', 'drop', 'keep', 'unsure'\\]/", timeout=300_000
+    )
     decided(30)
     assert next((tmp_path / "runs").rglob("decisions.csv")).read_text() == before and not page.problems

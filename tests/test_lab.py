@@ -14,9 +14,13 @@ def test_a_member_is_the_run_at_its_rate(tmp_path, method):
     """Same start, order, crops and labels; only the order of sums differs, so that few predictions do after two epochs."""
     found = noise_lab.train_rates(method, out=tmp_path, **SMALL)
     for rate in SMALL["rates"]:
-        run = lnl_kit.train(method, rate=rate, out=tmp_path, epochs=2, view="none", batch_size=64, progress=False)
+        run = lnl_kit.train(
+            method, rate=rate, out=tmp_path, epochs=2, view="none", batch_size=64, progress=False
+        )
         r = found.at(rate)
-        assert np.array_equal(found.given[r], run.labels["given"]) and np.array_equal(found.true, run.labels["true"])
+        assert np.array_equal(found.given[r], run.labels["given"]) and np.array_equal(
+            found.true, run.labels["true"]
+        )
         assert np.abs(found.test_probs[r] - run.arrays["test_probs"]).mean() < 0.01
         assert found.test_accuracy[-1, r] == pytest.approx(run.metrics[-1]["test_accuracy"], abs=0.03)
         if rate:
@@ -57,7 +61,12 @@ def test_a_lab_answers_by_rate(tmp_path):
 
 
 def test_bad_input_is_refused_in_a_sentence(tmp_path):
-    for ask, words in (({"method": "dividemix"}, "change the loss alone: ce"), ({"rates": ()}, "no noise rates"), ({"noise": "odd"}, "odd"), ({"rates": (1.5,)}, "1.5")):
+    for ask, words in (
+        ({"method": "dividemix"}, "change the loss alone: ce"),
+        ({"rates": ()}, "no noise rates"),
+        ({"noise": "odd"}, "odd"),
+        ({"rates": (1.5,)}, "1.5"),
+    ):
         with pytest.raises(ValueError, match=words):
             noise_lab.train_rates(out=tmp_path, **ask)
 
@@ -65,6 +74,7 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path):
 @pytest.mark.slow
 def test_ten_rates_at_once_are_faster_than_ten_runs(tmp_path):
     import time
+
     together = noise_lab.train_rates(out=tmp_path, epochs=3)
     started = time.perf_counter()
     for rate in noise_lab.RATES:

@@ -32,12 +32,16 @@ def test_confident_loss_is_the_batch_form_of_equation_8():
     g = torch.Generator().manual_seed(0)
     logits, c = torch.randn(5, 4, generator=g), torch.rand(5, generator=g)
     target = torch.rand(5, 4, generator=g).softmax(1)
-    ce = [-sum(t * v for t, v in zip(target[i].tolist(), logits[i].log_softmax(0).tolist())) for i in range(5)]
+    ce = [
+        -sum(t * v for t, v in zip(target[i].tolist(), logits[i].log_softmax(0).tolist())) for i in range(5)
+    ]
     s = make(lci.LabelConfidence, alpha=0.6)
     expected = 0.6 * sum(a * b for a, b in zip(c.tolist(), ce)) / sum(1 - v for v in c.tolist())
     assert lci.confident_loss(logits, target, c, s).item() == pytest.approx(expected, abs=1e-5)
     plain = make(lci.LabelConfidence, normalize_confidence=False)
-    assert lci.confident_loss(logits, target, c, plain).item() == pytest.approx(np.mean([a * b for a, b in zip(c.tolist(), ce)]), abs=1e-5)
+    assert lci.confident_loss(logits, target, c, plain).item() == pytest.approx(
+        np.mean([a * b for a, b in zip(c.tolist(), ce)]), abs=1e-5
+    )
 
 
 def test_corrected_labels_consistency_and_distance():
@@ -46,7 +50,9 @@ def test_corrected_labels_consistency_and_distance():
     z = torch.tensor([[2.0, 0.0]]), torch.tensor([[-1.0, 0.0]])
     p, q = (v.double().softmax(1).numpy()[0] for v in z)
     m = (p + q) / 2
-    assert lci.consistency(*z).item() == pytest.approx((p * np.log(p / m)).sum() / 2 + (q * np.log(q / m)).sum() / 2, abs=1e-6)
+    assert lci.consistency(*z).item() == pytest.approx(
+        (p * np.log(p / m)).sum() / 2 + (q * np.log(q / m)).sum() / 2, abs=1e-6
+    )
     a = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
     b = copy.deepcopy(a)
     b[1].running_mean.add_(5)  # statistics do not count
@@ -66,18 +72,28 @@ def gradients(settings):
     loss = lci.robust_loss(settings, logits, y)
     c = lci.label_confidence(loss.detach(), torch.tensor(0.5), settings)
     target = lci.corrected(torch.nn.functional.one_hot(y, 4).float(), logits.detach().softmax(1))
-    terms = {"robust": loss.mean(), "confident": lci.confident_loss(free_logits, target, c, settings), "penalty": lci.distance(robust, free)}
+    terms = {
+        "robust": loss.mean(),
+        "confident": lci.confident_loss(free_logits, target, c, settings),
+        "penalty": lci.distance(robust, free),
+    }
     reached = {}
     for name, term in terms.items():
         for net in (robust, free):
             net.zero_grad()
         term.backward(retain_graph=True)
-        reached[name] = tuple(net.weight.grad is not None and bool(net.weight.grad.abs().sum() > 0) for net in (robust, free))
+        reached[name] = tuple(
+            net.weight.grad is not None and bool(net.weight.grad.abs().sum() > 0) for net in (robust, free)
+        )
     return reached
 
 
 def test_the_robust_loss_reaches_one_network_the_penalty_both():
-    assert gradients(make(lci.LabelConfidence)) == {"robust": (True, False), "confident": (False, True), "penalty": (True, True)}
+    assert gradients(make(lci.LabelConfidence)) == {
+        "robust": (True, False),
+        "confident": (False, True),
+        "penalty": (True, True),
+    }
 
 
 def test_training_gives_each_network_only_its_own_gradient(tmp_path, monkeypatch):
@@ -114,7 +130,9 @@ def test_theorem_1_inside_and_outside_its_condition(name, g):
         tau = admissible(alpha)
         for _ in range(200):
             p = np.clip(rng.beta(*rng.uniform(0.2, 5, 2), 500), 1e-6, 1 - 1e-9)
-            h = np.where(p > tau, rng.uniform(0.1, 3) * (p - tau).clip(0), 0).clip(0, 1)  # decreasing in the loss, zero above
+            h = np.where(p > tau, rng.uniform(0.1, 3) * (p - tau).clip(0), 0).clip(
+                0, 1
+            )  # decreasing in the loss, zero above
             assert theorem_holds(g, alpha, tau, p, h) >= -1e-9
     p, h = np.array([0.2, 0.99, 0.995]), np.array([0.9, 0.9, 0.9])  # no threshold, alpha outside
     assert theorem_holds(g, 2.0, 0.0, p, h) < 0
@@ -123,23 +141,52 @@ def test_theorem_1_inside_and_outside_its_condition(name, g):
 @pytest.mark.parametrize("loss", losses.ROBUST)
 def test_any_robust_loss_will_do(tmp_path, loss):
     run = lnl_kit.train("label_confidence", out=tmp_path, robust_loss=loss, **TINY)
-    assert np.isfinite(run.arrays["clean_score"][~np.isnan(run.arrays["clean_score"])]).all() and run.metrics[-1]["loss"] > 0
+    assert (
+        np.isfinite(run.arrays["clean_score"][~np.isnan(run.arrays["clean_score"])]).all()
+        and run.metrics[-1]["loss"] > 0
+    )
 
 
-@pytest.mark.parametrize("variant", [{"variant": "two_models"}, {"variant": "single_model"}, {"threshold": 0.3}, {"consistency": 0.0},
-                                     {"normalize_confidence": False}, {"margin": 2.0}, {"slope": 5.0}])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"variant": "two_models"},
+        {"variant": "single_model"},
+        {"threshold": 0.3},
+        {"consistency": 0.0},
+        {"normalize_confidence": False},
+        {"margin": 2.0},
+        {"slope": 5.0},
+    ],
+)
 def test_every_variant_trains_and_differs(tmp_path, variant):
-    plain, other = (lnl_kit.train("label_confidence", out=tmp_path, **TINY, **changes) for changes in ({}, variant))
+    plain, other = (
+        lnl_kit.train("label_confidence", out=tmp_path, **TINY, **changes) for changes in ({}, variant)
+    )
     assert np.abs(other.arrays["train_probs"] - plain.arrays["train_probs"]).max() > 1e-6
 
 
 def test_both_networks_start_from_the_same_weights_and_both_are_measured(tmp_path):
     run = lnl_kit.train("label_confidence", out=tmp_path, **TINY)
-    assert {"robust_test_accuracy", "robust_train_accuracy_clean", "robust_train_accuracy_wrong", "train_accuracy_clean"} <= set(run.metrics[-1])
+    assert {
+        "robust_test_accuracy",
+        "robust_train_accuracy_clean",
+        "robust_train_accuracy_wrong",
+        "train_accuracy_clean",
+    } <= set(run.metrics[-1])
 
 
 def test_settings_refuse_impossible_values():
-    for values in ({"robust_loss": "x"}, {"variant": "x"}, {"q": 0}, {"alpha": 0}, {"slope": 0}, {"consistency": -1}, {"threshold": 1},
-                   {"mean_decay": 1}, {"correct_after": 2}):
+    for values in (
+        {"robust_loss": "x"},
+        {"variant": "x"},
+        {"q": 0},
+        {"alpha": 0},
+        {"slope": 0},
+        {"consistency": -1},
+        {"threshold": 1},
+        {"mean_decay": 1},
+        {"correct_after": 2},
+    ):
         with pytest.raises(ValueError, match=next(iter(values))):
             make(lci.LabelConfidence, **values)

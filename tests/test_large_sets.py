@@ -33,13 +33,19 @@ def tiny(root):
     folder = root / "tiny-imagenet-200"
     wnids = ["n03", "n01", "n02"]
     write(folder / "wnids.txt", wnids)
-    write(folder / "words.txt", ["n01\tcrane, wading bird", "n02\tcrane", "n03\tgoldfish, Carassius auratus", "n04\tx"])
+    write(
+        folder / "words.txt",
+        ["n01\tcrane, wading bird", "n02\tcrane", "n03\tgoldfish, Carassius auratus", "n04\tx"],
+    )
     for c, wnid in enumerate(wnids):
         for i in range(4):
             save(folder / f"train/{wnid}/images/{wnid}_{i}.JPEG", 10 * c + i, (8, 8))
         write(folder / f"train/{wnid}/{wnid}_boxes.txt", ["not an image"])
         save(folder / f"val/images/val_{c}.JPEG", 10 * c + 9, (8, 8))
-    write(folder / "val/val_annotations.txt", [f"val_{2 - i}.JPEG\t{wnids[2 - i]}\t0\t0\t7\t7" for i in range(3)])
+    write(
+        folder / "val/val_annotations.txt",
+        [f"val_{2 - i}.JPEG\t{wnids[2 - i]}\t0\t0\t7\t7" for i in range(3)],
+    )
     return folder
 
 
@@ -80,6 +86,7 @@ def web(root):
 
 # ---------------------------------------------------------------- layouts
 
+
 def test_tiny_imagenet(tiny):
     d = data.load("tiny_imagenet")
     assert d.classes == ("goldfish", "crane (n01)", "crane (n02)") and d.like == d.slug == "tiny_imagenet"
@@ -101,7 +108,9 @@ def test_tiny_imagenet_from_its_archive(tiny, root):
     shutil.rmtree(tiny)
     archive = root / "tiny-imagenet-200.zip"
     archive.write_bytes(archive.read_bytes()[:500])
-    with pytest.raises(FileNotFoundError, match="tiny-imagenet-200.zip is not the whole archive .*: fetch it again"):
+    with pytest.raises(
+        FileNotFoundError, match="tiny-imagenet-200.zip is not the whole archive .*: fetch it again"
+    ):
         data.load("tiny_imagenet")
     assert not tiny.exists()  # no half of it is left to be taken for the whole
 
@@ -140,9 +149,14 @@ def test_webvision(web):
     assert without.second_test is None and without.fingerprint != d.fingerprint
 
 
-@pytest.mark.parametrize("name, file", [
-    ("tiny_imagenet", "tiny-imagenet-200/wnids.txt"), ("clothing1m", "clothing1m/category_names_eng.txt"),
-    ("webvision", "webvision/info/synsets.txt")])
+@pytest.mark.parametrize(
+    "name, file",
+    [
+        ("tiny_imagenet", "tiny-imagenet-200/wnids.txt"),
+        ("clothing1m", "clothing1m/category_names_eng.txt"),
+        ("webvision", "webvision/info/synsets.txt"),
+    ],
+)
 def test_an_absent_set_says_what_to_put_where(name, file, root):
     with pytest.raises(FileNotFoundError) as error:
         data.load(name)
@@ -151,10 +165,15 @@ def test_an_absent_set_says_what_to_put_where(name, file, root):
     assert re.search(r"https?://", message)
 
 
-@pytest.mark.parametrize("gone, said", [
-    ("clean_label_kv.txt", "clothing1m needs .*clean_label_kv.txt"),
-    ("../webvision/imagenet/val/n05", "second test set"),
-    ("../webvision/info/val_filelist.txt", "info.tar"), ("../tiny-imagenet-200/train/n01/images", "put tiny-imagenet")])
+@pytest.mark.parametrize(
+    "gone, said",
+    [
+        ("clean_label_kv.txt", "clothing1m needs .*clean_label_kv.txt"),
+        ("../webvision/imagenet/val/n05", "second test set"),
+        ("../webvision/info/val_filelist.txt", "info.tar"),
+        ("../tiny-imagenet-200/train/n01/images", "put tiny-imagenet"),
+    ],
+)
 def test_half_a_set_says_what_is_missing(gone, said, tiny, clothing, web):
     path = (clothing / gone).resolve()
     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -182,12 +201,16 @@ def test_the_fingerprint_is_over_names_sizes_and_labels(web, monkeypatch):
     first = data.load("webvision").fingerprint
     assert data.load("webvision").fingerprint == first != data.load("webvision", image_size=24).fingerprint
     prints = {first}
-    for change in (lambda: (web / "google/q0001/0.jpg").open("ab").write(b"x"),
-                   lambda: (web / "imagenet/val/n00/ILSVRC2012_val_00000000.JPEG").open("ab").write(b"x"),
-                   lambda: (web / "info/val_filelist.txt").write_text("val000001.jpg 0\nval000000.jpg 1\n"),
-                   lambda: (web / "imagenet/val/n01").rename(web / "imagenet/val/n0x")
-                   and (web / "imagenet/val/n02").rename(web / "imagenet/val/n01")
-                   and (web / "imagenet/val/n0x").rename(web / "imagenet/val/n02")):
+    for change in (
+        lambda: (web / "google/q0001/0.jpg").open("ab").write(b"x"),
+        lambda: (web / "imagenet/val/n00/ILSVRC2012_val_00000000.JPEG").open("ab").write(b"x"),
+        lambda: (web / "info/val_filelist.txt").write_text("val000001.jpg 0\nval000000.jpg 1\n"),
+        lambda: (
+            (web / "imagenet/val/n01").rename(web / "imagenet/val/n0x")
+            and (web / "imagenet/val/n02").rename(web / "imagenet/val/n01")
+            and (web / "imagenet/val/n0x").rename(web / "imagenet/val/n02")
+        ),
+    ):
         change()
         prints.add(data.load("webvision").fingerprint)
     assert len(prints) == 5
@@ -210,9 +233,22 @@ def test_subset_leaves_a_stream_undecoded(web):
 
 # ---------------------------------------------------------------- runs
 
+
 def train(method="ce", **options):
-    return lnl_kit.train(method, **({"dataset": "webvision", "model": "small_cnn", "image_size": 32, "epochs": 2,
-                                     "batch_size": 20, "progress": False} | options))
+    return lnl_kit.train(
+        method,
+        **(
+            {
+                "dataset": "webvision",
+                "model": "small_cnn",
+                "image_size": 32,
+                "epochs": 2,
+                "batch_size": 20,
+                "progress": False,
+            }
+            | options
+        ),
+    )
 
 
 def test_a_second_test_set_has_its_columns(web, tmp_path):
@@ -249,7 +285,9 @@ def test_a_streamed_run_equals_a_resident_one(web, tmp_path, monkeypatch):
     images = streamed.train_images()
     assert isinstance(images, Stream) and len(images) == 90
     assert np.array_equal(streamed.predict(images), streamed.arrays["train_probs"])
-    for one, other in zip(streamed.views(images, "crop", 2), streamed.views(images[:], "crop", 2), strict=True):
+    for one, other in zip(
+        streamed.views(images, "crop", 2), streamed.views(images[:], "crop", 2), strict=True
+    ):
         assert torch.equal(one, other)
 
 
@@ -257,6 +295,7 @@ def streams_only(make):
     def check(x, *args, **options):
         assert isinstance(x, Stream)
         return make(x, *args, **options)
+
     return check
 
 
@@ -266,5 +305,7 @@ def test_noise_of_its_own_is_not_added_to(web, tmp_path):
 
 
 def test_tiny_imagenet_takes_synthetic_noise(tiny, tmp_path):
-    run = train(dataset="tiny_imagenet", image_size=8, batch_size=4, out=tmp_path, noise="symmetric_exclusive")
+    run = train(
+        dataset="tiny_imagenet", image_size=8, batch_size=4, out=tmp_path, noise="symmetric_exclusive"
+    )
     assert run.summary["actual_rate"] == 0.5 and run.folder.parts[-3] == "tiny_imagenet"

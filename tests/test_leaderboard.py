@@ -9,17 +9,39 @@ from lnl_kit.results import leaderboard
 
 
 def row(method, seed, last, best, seconds, noise="symmetric", rate=0.5, **more):
-    return {"method": method, "dataset": "digits", "noise": noise, "rate": rate, "seed": seed, "preset": "quick", "test_accuracy_last": last,
-            "test_accuracy_best": best, "memorized_last": 0.1, "test_ece_last": 0.05, "selection_auc_last": 0.9, "seconds": seconds, "seconds_per_epoch": seconds / 10, "device": "a, 1 threads",
-            "stage_seconds": None, "uses": [], "asked": f"{method}{seed}{noise}{rate}"} | more
+    return {
+        "method": method,
+        "dataset": "digits",
+        "noise": noise,
+        "rate": rate,
+        "seed": seed,
+        "preset": "quick",
+        "test_accuracy_last": last,
+        "test_accuracy_best": best,
+        "memorized_last": 0.1,
+        "test_ece_last": 0.05,
+        "selection_auc_last": 0.9,
+        "seconds": seconds,
+        "seconds_per_epoch": seconds / 10,
+        "device": "a, 1 threads",
+        "stage_seconds": None,
+        "uses": [],
+        "asked": f"{method}{seed}{noise}{rate}",
+    } | more
 
 
 @pytest.fixture
 def found(tmp_path):
     file = str(tmp_path / "some.csv")
-    for r in (row("ce", 0, 0.8, 0.9, 10), row("ce", 1, 0.9, 0.92, 14), row("elr", 0, 0.95, 0.96, 12), row("dividemix", 0, 0.94, 0.97, 60),
-              row("forward", 0, 0.97, 0.97, 20, stage_seconds=20.0, uses=["true T"]), row("ce", 0, 0.5, 0.7, 10, rate=0.8),
-              row("ce", 0, 0.6, 0.6, 10, noise="labels-worst", rate=0.0)):
+    for r in (
+        row("ce", 0, 0.8, 0.9, 10),
+        row("ce", 1, 0.9, 0.92, 14),
+        row("elr", 0, 0.95, 0.96, 12),
+        row("dividemix", 0, 0.94, 0.97, 60),
+        row("forward", 0, 0.97, 0.97, 20, stage_seconds=20.0, uses=["true T"]),
+        row("ce", 0, 0.5, 0.7, 10, rate=0.8),
+        row("ce", 0, 0.6, 0.6, 10, noise="labels-worst", rate=0.0),
+    ):
         measured.add(file, r)
     return leaderboard.rows(file)
 
@@ -27,15 +49,30 @@ def found(tmp_path):
 def test_the_board_averages_seeds_and_counts_stages(found):
     board = leaderboard.board(found, "symmetric 0.5")
     assert list(board.index) == ["forward", "elr", "dividemix", "ce"]
-    assert board["last"]["ce"] == pytest.approx(0.85) and board.spread["ce"] == pytest.approx(0.0707, abs=1e-4) and board.seeds["ce"] == 2
-    assert board.cost["forward"] == 40 and board.cost["ce"] == 12 and board.uses["forward"] == "true T" and board.uses["ce"] == ""
-    assert leaderboard.front(board) == ["elr", "forward"]  # as cheap as ce and better; dividemix costs more than forward
+    assert (
+        board["last"]["ce"] == pytest.approx(0.85)
+        and board.spread["ce"] == pytest.approx(0.0707, abs=1e-4)
+        and board.seeds["ce"] == 2
+    )
+    assert (
+        board.cost["forward"] == 40
+        and board.cost["ce"] == 12
+        and board.uses["forward"] == "true T"
+        and board.uses["ce"] == ""
+    )
+    assert leaderboard.front(board) == [
+        "elr",
+        "forward",
+    ]  # as cheap as ce and better; dividemix costs more than forward
     assert set(leaderboard.unmeasured(found, "symmetric 0.5")) == set(METHODS) - set(board.index)
 
 
 def test_settings_by_how_many_methods_and_human_labels_by_name(found):
     assert leaderboard.settings_of(found) == ["symmetric 0.5", "human, worst", "symmetric 0.8"]
-    with pytest.raises(ValueError, match="nothing was measured on digits under demo at symmetric 0.5: there is .*digits quick symmetric 0.8"):
+    with pytest.raises(
+        ValueError,
+        match="nothing was measured on digits under demo at symmetric 0.5: there is .*digits quick symmetric 0.8",
+    ):
         leaderboard.board(found, "symmetric 0.5", preset="demo")
 
 
@@ -50,7 +87,9 @@ def test_the_figures_show_every_method(found):
     assert sorted(y for trace in ranking.data if trace.type == "bar" for y in trace.y) == sorted(board.index)
     assert list(ranking.layout.yaxis.categoryarray)[-1] == "forward"
     for fig in (figures.last_against_best(board), figures.cost(board)):
-        assert sorted(t for trace in fig.data for t in (trace.text if trace.text is not None else ())) == sorted(board.index)
+        assert sorted(
+            t for trace in fig.data for t in (trace.text if trace.text is not None else ())
+        ) == sorted(board.index)
     fig = figures.by_rate(found)
     assert {a.text for a in fig.layout.annotations} >= {"ce", "elr", "dividemix", "forward"}
 

@@ -49,21 +49,39 @@ def blend(beta, t, other):
 CASES = {  # name: (loss with its parameters, the same for one image as a function of p and t)
     "cross_entropy": (losses.cross_entropy, slow_ce),
     "mae": (losses.mae, lambda p, t: sum(t[k] * (1 - p[k]) for k in range(K))),
-    "label_smoothing": (lambda z, t: losses.label_smoothing(z, t, 0.3),
-                        lambda p, t: slow_ce(p, blend(0.3, t, [1 / K] * K))),
-    "bootstrap_soft": (lambda z, t: losses.bootstrap_soft(z, t, 0.7),
-                       lambda p, t: slow_ce(p, blend(0.7, t, p))),
-    "bootstrap_hard": (lambda z, t: losses.bootstrap_hard(z, t, 0.7),
-                       lambda p, t: slow_ce(p, blend(0.7, t, onehot(p.index(max(p)))))),
-    "cores": (lambda z, t: losses.cores(z, t, torch.tensor([0.1, 0.2, 0.3, 0.2, 0.2]), 0.5),
-              lambda p, t: slow_ce(p, t) + 0.5 * sum(w * math.log(q + 1e-8) for w, q in zip((0.1, 0.2, 0.3, 0.2, 0.2), p))),
-    "imae": (lambda z, t: losses.imae(z, t, 8.0),
-             lambda p, t: slow_ce(p, t) * math.exp(8 * (q := sum(a * b for a, b in zip(p, t))) * (1 - q)) / (2 * (1 - q))),
+    "label_smoothing": (
+        lambda z, t: losses.label_smoothing(z, t, 0.3),
+        lambda p, t: slow_ce(p, blend(0.3, t, [1 / K] * K)),
+    ),
+    "bootstrap_soft": (
+        lambda z, t: losses.bootstrap_soft(z, t, 0.7),
+        lambda p, t: slow_ce(p, blend(0.7, t, p)),
+    ),
+    "bootstrap_hard": (
+        lambda z, t: losses.bootstrap_hard(z, t, 0.7),
+        lambda p, t: slow_ce(p, blend(0.7, t, onehot(p.index(max(p))))),
+    ),
+    "cores": (
+        lambda z, t: losses.cores(z, t, torch.tensor([0.1, 0.2, 0.3, 0.2, 0.2]), 0.5),
+        lambda p, t: (
+            slow_ce(p, t) + 0.5 * sum(w * math.log(q + 1e-8) for w, q in zip((0.1, 0.2, 0.3, 0.2, 0.2), p))
+        ),
+    ),
+    "imae": (
+        lambda z, t: losses.imae(z, t, 8.0),
+        lambda p, t: (
+            slow_ce(p, t) * math.exp(8 * (q := sum(a * b for a, b in zip(p, t))) * (1 - q)) / (2 * (1 - q))
+        ),
+    ),
     "sce": (lambda z, t: losses.sce(z, t, 0.2, 0.5), lambda p, t: 0.2 * slow_ce(p, t) + 0.5 * slow_rce(p, t)),
-    "gce": (lambda z, t: losses.gce(z, t, 0.7),
-            lambda p, t: sum(t[k] * (1 - p[k] ** 0.7) / 0.7 for k in range(K))),
-    "nce_rce": (lambda z, t: losses.nce_rce(z, t, 10, 0.1),
-                lambda p, t: 10 * slow_ce(p, t) / -sum(map(math.log, p)) + 0.1 * slow_rce(p, t)),
+    "gce": (
+        lambda z, t: losses.gce(z, t, 0.7),
+        lambda p, t: sum(t[k] * (1 - p[k] ** 0.7) / 0.7 for k in range(K)),
+    ),
+    "nce_rce": (
+        lambda z, t: losses.nce_rce(z, t, 10, 0.1),
+        lambda p, t: 10 * slow_ce(p, t) / -sum(map(math.log, p)) + 0.1 * slow_rce(p, t),
+    ),
     "js": (lambda z, t: losses.js(z, t, 0.3), lambda p, t: slow_js(p, t, 0.3)),
     "js unscaled": (lambda z, t: losses.js(z, t, 0.3, scale=False), lambda p, t: slow_js(p, t, 0.3, False)),
 }
@@ -89,7 +107,9 @@ def test_against_a_slow_loop(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", [name for name in CASES if name != "imae"])  # whose gradient is not that of its value: see its own test
+@pytest.mark.parametrize(
+    "name", [name for name in CASES if name != "imae"]
+)  # whose gradient is not that of its value: see its own test
 def test_gradient_against_finite_differences_of_the_slow_loop(name, dtype):
     loss, slow = CASES[name]
     logits, y, _ = batch(dtype)
@@ -110,6 +130,7 @@ def test_gradient_against_finite_differences_of_the_slow_loop(name, dtype):
 @pytest.mark.parametrize("name", [*CASES, "gjs"])
 def test_finite_at_extreme_logits(name, dtype):
     """+-80 for one class against the rest, for all alike, and scattered; the label on either side."""
+
     def gjs(z, t):
         return losses.gjs((z, -z), t, 0.3)
 
@@ -186,12 +207,16 @@ def test_gjs(scale):
     close(losses.gjs((other, z), y, 0.3, scale), both)
     factor = -0.7 * math.log(0.7) if scale else 1
     for target, rows in ((y, [onehot(c) for c in y.tolist()]), (soft, soft.double().tolist())):
-        expected = [slow_jsd((0.3, 0.35, 0.35), t, softmax(a), softmax(b)) / factor
-                    for t, a, b in zip(rows, z.double().tolist(), other.double().tolist())]
+        expected = [
+            slow_jsd((0.3, 0.35, 0.35), t, softmax(a), softmax(b)) / factor
+            for t, a, b in zip(rows, z.double().tolist(), other.double().tolist())
+        ]
         close(losses.gjs((z, other), target, 0.3, scale), expected)
     # three views
-    expected = [slow_jsd((0.4, 0.2, 0.2, 0.2), onehot(c), softmax(a), softmax(b), softmax(a))
-                for c, a, b in zip(y.tolist(), z.double().tolist(), other.double().tolist())]
+    expected = [
+        slow_jsd((0.4, 0.2, 0.2, 0.2), onehot(c), softmax(a), softmax(b), softmax(a))
+        for c, a, b in zip(y.tolist(), z.double().tolist(), other.double().tolist())
+    ]
     close(losses.gjs((z, other, z), y, 0.4, scale=False), expected)
 
 
@@ -199,8 +224,10 @@ def test_gjs_is_js_of_the_mean_prediction_plus_consistency():
     z, y, _ = batch()
     p, q = z.softmax(1), batch(seed=1)[0].softmax(1)
     label = torch.eye(K)[y]
-    close(losses.jsd((0.3, 0.35, 0.35), label, p, q),
-          losses.jsd((0.3, 0.7), label, (p + q) / 2) + 0.7 * losses.jsd((0.5, 0.5), p, q))
+    close(
+        losses.jsd((0.3, 0.35, 0.35), label, p, q),
+        losses.jsd((0.3, 0.7), label, (p + q) / 2) + 0.7 * losses.jsd((0.5, 0.5), p, q),
+    )
 
 
 def test_gjs_sends_gradient_to_every_view():
@@ -281,12 +308,16 @@ def test_imae_weighs_uncertain_images_more_and_temperature_0_all_alike():
     for temperature in (0.0, 8.0):
         z.grad = None
         losses.imae(z, y, temperature).sum().backward()
-        assert z.grad.abs().sum(1).tolist() == pytest.approx([math.exp(temperature * q * (1 - q)) for q in p], rel=1e-5)
+        assert z.grad.abs().sum(1).tolist() == pytest.approx(
+            [math.exp(temperature * q * (1 - q)) for q in p], rel=1e-5
+        )
         assert (z.grad[:, 0] < 0).all()  # towards the given label
 
 
 def test_evenness_is_the_divergence_of_the_mean_prediction_from_the_uniform():
     torch.manual_seed(0)
     probs = torch.randn(6, 4).softmax(1)
-    assert losses.evenness(probs).item() == pytest.approx(sum(0.25 * math.log(0.25 / p) for p in probs.mean(0).tolist()), abs=1e-5)
+    assert losses.evenness(probs).item() == pytest.approx(
+        sum(0.25 * math.log(0.25 / p) for p in probs.mean(0).tolist()), abs=1e-5
+    )
     assert losses.evenness(torch.eye(4)).item() == pytest.approx(0, abs=1e-6)

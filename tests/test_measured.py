@@ -13,14 +13,28 @@ from lnl_kit.toolbox import metrics
 def test_rows_are_added_replaced_and_read_back(tmp_path, monkeypatch):
     monkeypatch.setattr(results_measured, "FOLDER", tmp_path)
     assert measured.read("t") == []
-    row = {"method": "ce", "dataset": "digits", "noise": "symmetric", "rate": 0.5, "seed": 0, "uses": ["true T"],
-           "test_accuracy_last": 0.5, "top5": None, "ece_last": float("nan")}
+    row = {
+        "method": "ce",
+        "dataset": "digits",
+        "noise": "symmetric",
+        "rate": 0.5,
+        "seed": 0,
+        "uses": ["true T"],
+        "test_accuracy_last": 0.5,
+        "top5": None,
+        "ece_last": float("nan"),
+    }
     measured.add("t", row)
     measured.add("t", row | {"seed": 1})
     measured.add("t", row | {"test_accuracy_last": 0.75})
     rows = measured.read("t")
     assert [(r["seed"], r["test_accuracy_last"]) for r in rows] == [(1, 0.5), (0, 0.75)]
-    assert np.isnan(rows[0]["ece_last"]) and rows[0]["uses"] == ["true T"] and rows[0]["top5"] is None and rows[0]["method"] == "ce"
+    assert (
+        np.isnan(rows[0]["ece_last"])
+        and rows[0]["uses"] == ["true T"]
+        and rows[0]["top5"] is None
+        and rows[0]["method"] == "ce"
+    )
 
 
 def test_a_sweep_computes_what_is_missing_and_nothing_twice(tmp_path, monkeypatch):
@@ -58,7 +72,9 @@ def test_most_corrected_picks_memorised_images_of_different_classes():
 @pytest.mark.parametrize("rate", [0.2, 0.5])
 def test_a_memorised_network_knows_better_on_unseen_views(tmp_path, rate):
     """Fits at least 99 % of the given labels; the ensemble lifts the mislabeled images by 0.25 and is calibrated better."""
-    run = lnl_kit.train("ce", out=tmp_path, rate=rate, view="none", weight_decay=0.0, epochs=120, progress=False)
+    run = lnl_kit.train(
+        "ce", out=tmp_path, rate=rate, view="none", weight_decay=0.0, epochs=120, progress=False
+    )
     given, true = run.labels["given"], run.labels["true"]
     single, many = run.predict(run.train_images()), vicinal.vicinal_ensemble(run, "small_crop")
     assert (single.argmax(1) == given).mean() >= 0.99
@@ -71,9 +87,16 @@ def test_a_memorised_network_knows_better_on_unseen_views(tmp_path, rate):
 @pytest.mark.parametrize("rate", [0.5, 0.8])
 def test_nrd_withstands_what_cross_entropy_memorises(tmp_path, rate):
     """Means of the last epoch over seeds 0-2."""
+
     def last(method):
-        return np.mean([lnl_kit.train(method, out=tmp_path, progress=False, rate=rate, seed=s)
-                        .summary["test_accuracy_last"] for s in range(3)])
+        return np.mean(
+            [
+                lnl_kit.train(method, out=tmp_path, progress=False, rate=rate, seed=s).summary[
+                    "test_accuracy_last"
+                ]
+                for s in range(3)
+            ]
+        )
 
     nrd, ce = last("nrd"), last("ce")
     assert nrd >= ce + 0.08 and (rate > 0.5 or nrd >= 0.94), (nrd, ce)

@@ -58,17 +58,30 @@ def test_settings_are_documented_and_named_in_one_line(method):
 
 
 def test_settings_refuse_impossible_values_in_a_sentence():
-    for values in ({"pi": (0.5, 0.5)}, {"pi": (0.5, 0.4, 0.2)}, {"decay": 1.0}, {"learning_rate": 0},
-                   {"milestones": (1.5,)}, {"batch_size": 1}, {"momentum": 1.0}):
+    for values in (
+        {"pi": (0.5, 0.5)},
+        {"pi": (0.5, 0.4, 0.2)},
+        {"decay": 1.0},
+        {"learning_rate": 0},
+        {"milestones": (1.5,)},
+        {"batch_size": 1},
+        {"momentum": 1.0},
+    ):
         with pytest.raises(ValueError, match=next(iter(values))):
             make(nrd.NRD, **values)
-    for cls, values in ((loss_only.GCE, {"q": 0}), (loss_only.JS, {"pi1": 1}), (loss_only.SCE, {"alpha": -1}),
-                        (loss_only.LabelSmoothing, {"epsilon": 2}), (loss_only.BootstrapSoft, {"beta": -0.1})):
+    for cls, values in (
+        (loss_only.GCE, {"q": 0}),
+        (loss_only.JS, {"pi1": 1}),
+        (loss_only.SCE, {"alpha": -1}),
+        (loss_only.LabelSmoothing, {"epsilon": 2}),
+        (loss_only.BootstrapSoft, {"beta": -0.1}),
+    ):
         with pytest.raises(ValueError, match=next(iter(values))):
             make(cls, **values)
 
 
 # ---- NRD ---------------------------------------------------------------------------------------------------
+
 
 def test_nrd_loss_is_equation_25():
     g = torch.Generator().manual_seed(0)
@@ -79,11 +92,18 @@ def test_nrd_loss_is_equation_25():
     for i in range(6):
         p = [torch.eye(10, dtype=torch.float64)[y[i]], y_s[i].double(), y_t[i].double()]
         m = sum(w * q for w, q in zip(pi, p))
-        expected.append(sum(w * sum(float(a) * np.log(float(a / b)) for a, b in zip(q, m) if a > 0)
-                            for w, q in zip(pi, p)))
-    assert torch.allclose(nrd.nrd_loss(pi, y, y_s, y_t), torch.tensor(expected, dtype=torch.float32), atol=1e-6)
+        expected.append(
+            sum(
+                w * sum(float(a) * np.log(float(a / b)) for a, b in zip(q, m) if a > 0) for w, q in zip(pi, p)
+            )
+        )
+    assert torch.allclose(
+        nrd.nrd_loss(pi, y, y_s, y_t), torch.tensor(expected, dtype=torch.float32), atol=1e-6
+    )
     scaled = nrd.nrd_loss(pi, y, y_s, y_t, scale=True)
-    assert torch.allclose(scaled * -(0.8 * np.log(0.8)), torch.tensor(expected, dtype=torch.float32), atol=1e-6)
+    assert torch.allclose(
+        scaled * -(0.8 * np.log(0.8)), torch.tensor(expected, dtype=torch.float32), atol=1e-6
+    )
 
 
 def test_nrd_gradient_at_initialisation():
@@ -126,8 +146,16 @@ def test_no_gradient_reaches_the_teacher(tmp_path, monkeypatch):
     assert all(p.grad is None and not p.requires_grad for p in seen[0].parameters())
 
 
-@pytest.mark.parametrize("variant", [{"scale_jsd": True}, {"teacher_batch_statistics": False}, {"decay": 0.0},
-                                     {"teacher_view": "crop"}, {"stop_gradient": False}])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"scale_jsd": True},
+        {"teacher_batch_statistics": False},
+        {"decay": 0.0},
+        {"teacher_view": "crop"},
+        {"stop_gradient": False},
+    ],
+)
 def test_every_variant_of_nrd_trains_and_differs(tmp_path, variant):
     plain = lnl_kit.train("nrd", out=tmp_path, **TINY)
     other = lnl_kit.train("nrd", out=tmp_path, **TINY, **variant)
@@ -145,6 +173,7 @@ def test_every_method_learns_at_quick(tmp_path, method):
 
 def test_methods_see_no_true_labels():
     from lnl_kit.data.batches import NoisyData
+
     d = data.load("digits")
     noisy = NoisyData(d.x, d.true_labels, d.classes, mean=d.mean, std=d.std, like=d.like)
     assert not any("true" in name for name in vars(noisy))
@@ -157,7 +186,9 @@ def test_mixup_mixes_images_and_labels_with_the_same_share():
     mixed, target = settings.mix(x, y, 6)
     torch.manual_seed(0)
     share, other = torch.distributions.Beta(1.0, 1.0).sample(), torch.randperm(6)
-    assert torch.allclose(mixed, share * x + (1 - share) * x[other]) and torch.allclose(target, mixed.flatten(1))
+    assert torch.allclose(mixed, share * x + (1 - share) * x[other]) and torch.allclose(
+        target, mixed.flatten(1)
+    )
     assert loss_only.CrossEntropy().mix(x, y, 6) == (x, y)
 
 

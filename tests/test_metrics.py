@@ -99,7 +99,10 @@ def test_selection_precision_recall(rng):
 
 
 def test_accepted_precision_and_share():
-    assert metrics.accepted_precision_share(np.array([0, -1, 2, 1]), np.array([0, 1, 2, 2])) == (pytest.approx(2 / 3), 0.75)
+    assert metrics.accepted_precision_share(np.array([0, -1, 2, 1]), np.array([0, 1, 2, 2])) == (
+        pytest.approx(2 / 3),
+        0.75,
+    )
     assert metrics.accepted_precision_share(np.array([-1, -1]), np.array([0, 1])) == (None, 0.0)
 
 
@@ -151,7 +154,10 @@ def test_train_metrics():
 def test_what_cannot_be_measured_is_none():
     probs, true = np.eye(3), np.arange(3)
     assert metrics.train_metrics(probs, true, true) == {
-        "train_accuracy_clean": 1, "train_accuracy_wrong": None, "memorized": None}
+        "train_accuracy_clean": 1,
+        "train_accuracy_wrong": None,
+        "memorized": None,
+    }
     assert set(metrics.train_metrics(probs, true, None).values()) == {None}
     nothing = np.zeros((0, 3)), np.zeros(0, int)
     assert metrics.accuracy(*nothing) is None and metrics.ece(*nothing) is None
@@ -160,8 +166,12 @@ def test_what_cannot_be_measured_is_none():
 
 def test_results_are_plain_floats(probs, labels):
     """JSON and CSV writers get Python numbers, not numpy's."""
-    values = [metrics.accuracy(probs, labels), metrics.ece(probs, labels), metrics.top_k(probs, labels, 2),
-              metrics.selection_auc(probs[:, 0], labels == 0),
-              *metrics.train_metrics(probs, labels, labels).values(),
-              metrics.transition_error(np.eye(K), labels, labels)]
+    values = [
+        metrics.accuracy(probs, labels),
+        metrics.ece(probs, labels),
+        metrics.top_k(probs, labels, 2),
+        metrics.selection_auc(probs[:, 0], labels == 0),
+        *metrics.train_metrics(probs, labels, labels).values(),
+        metrics.transition_error(np.eye(K), labels, labels),
+    ]
     assert {type(value) for value in values} == {float, type(None)}

@@ -9,7 +9,9 @@ def test_images_and_targets_are_mixed_alike():
     torch.manual_seed(0)
     mix = mixup.draw(6, 1.0, "cpu")
     x, target = torch.eye(6).view(6, 1, 2, 3), torch.eye(6)
-    assert torch.allclose(mix(x).flatten(1), mix(target)) and torch.allclose(mix(target).sum(1), torch.ones(6))
+    assert torch.allclose(mix(x).flatten(1), mix(target)) and torch.allclose(
+        mix(target).sum(1), torch.ones(6)
+    )
     expected = torch.zeros(6, 6)
     for i, j in enumerate(mix.partner.tolist()):
         expected[i, i] += mix.share

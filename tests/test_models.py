@@ -22,8 +22,13 @@ PARAMETERS = {  # 10 classes, 3 channels
 }
 SMALLEST = {"inception_resnet_v2": 75}  # pixels a side
 without_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
-every_network = pytest.mark.parametrize("name", [
-    pytest.param(name, marks=without_timm) if name == "inception_resnet_v2" else name for name in models.NAMES])
+every_network = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=without_timm) if name == "inception_resnet_v2" else name
+        for name in models.NAMES
+    ],
+)
 
 
 def count(net):
@@ -60,9 +65,14 @@ def test_parameter_counts_by_hand():
     assert PARAMETERS["preact_resnet34_cifar"] == convolutions + norms + 2 * 128 + 128 * 10 + 10
 
 
-@pytest.mark.parametrize("name, reference", [("resnet18", torchvision.models.resnet18),
-                                             ("resnet34", torchvision.models.resnet34),
-                                             ("resnet50", torchvision.models.resnet50)])
+@pytest.mark.parametrize(
+    "name, reference",
+    [
+        ("resnet18", torchvision.models.resnet18),
+        ("resnet34", torchvision.models.resnet34),
+        ("resnet50", torchvision.models.resnet50),
+    ],
+)
 def test_counts_against_torchvision(name, reference):
     stem = 0 if name == "resnet50" else 64 * 3 * (7 * 7 - 3 * 3)
     with torch.device("meta"):
@@ -80,9 +90,18 @@ def test_resnet50_is_torchvisions():
 
 
 # name -> (width, how much smaller than the image the feature map is)
-GRID = {"small_cnn": (64, 4), "preact_resnet18": (512, 8), "preact_resnet34": (512, 8),
-        "preact_resnet34_cifar": (128, 4), "resnet18": (512, 8), "resnet34": (512, 8), "resnet50": (2048, 32),
-        "resnet18_imagenet": (512, 32), "resnet50_imagenet": (2048, 32), "inception_resnet_v2": (1536, 75)}
+GRID = {
+    "small_cnn": (64, 4),
+    "preact_resnet18": (512, 8),
+    "preact_resnet34": (512, 8),
+    "preact_resnet34_cifar": (128, 4),
+    "resnet18": (512, 8),
+    "resnet34": (512, 8),
+    "resnet50": (2048, 32),
+    "resnet18_imagenet": (512, 32),
+    "resnet50_imagenet": (2048, 32),
+    "inception_resnet_v2": (1536, 75),
+}
 
 
 @pytest.mark.parametrize("channels, size", [(1, 16), (3, 32)])
@@ -179,6 +198,7 @@ def test_cuda_agrees_with_cpu(name):
 
 # ---------------------------------------------------------------- ImageNet's weights, timm
 
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_imagenet_weights_are_loaded_but_for_the_head(monkeypatch, name):
     theirs = getattr(torchvision.models, name)().state_dict()
@@ -186,8 +206,13 @@ def test_imagenet_weights_are_loaded_but_for_the_head(monkeypatch, name):
     torch.manual_seed(0)
     net = models.make(f"{name}_imagenet", 14)
     assert net.head.out_features == 14 and all(
-        torch.equal(value, theirs[key]) for key, value in net.state_dict().items() if not key.startswith("fc."))
-    assert name == "resnet18" or torch.equal(net.head.weight, build(name, 14).head.weight)  # the head follows the seed
+        torch.equal(value, theirs[key])
+        for key, value in net.state_dict().items()
+        if not key.startswith("fc.")
+    )
+    assert name == "resnet18" or torch.equal(
+        net.head.weight, build(name, 14).head.weight
+    )  # the head follows the seed
     assert not torch.equal(build(f"{name}_imagenet", 14).conv1.weight, theirs["conv1.weight"])
     with pytest.raises(ValueError, match="images of 3 channels, not 1"):
         models.make(f"{name}_imagenet", 14, 1)
@@ -224,7 +249,9 @@ def test_inception_is_timms_and_refuses_small_images():
     ours = build("inception_resnet_v2").eval()
     with torch.device("meta"):
         theirs = timm.create_model("inception_resnet_v2", num_classes=10).eval()
-    weights = {key.removeprefix("body.").replace("head.", "classif."): v for key, v in ours.state_dict().items()}
+    weights = {
+        key.removeprefix("body.").replace("head.", "classif."): v for key, v in ours.state_dict().items()
+    }
     theirs.load_state_dict(weights, assign=True)
     x = torch.randn(2, 3, 80, 80)
     torch.testing.assert_close(ours(x), theirs(x))

@@ -28,11 +28,18 @@ def matrix_file(tmp_path):
     return f"matrix:{tmp_path / 'T.csv'}", matrix
 
 
-CASES = [("symmetric", 0.5, 10, ""), ("symmetric", 0.8, 4, ""), ("symmetric_exclusive", 0.6, 10, ""),
-         ("symmetric_exclusive", 1.0, 2, ""), ("asymmetric", 0.4, 10, "cifar10"),
-         ("asymmetric", 0.3, 10, "digits"), ("asymmetric", 0.4, 100, "cifar100"),
-         ("asymmetric_inplace", 0.4, 10, "cifar10"),
-         ("pair_flip", 0.45, 10, ""), ("none", None, 10, "")]
+CASES = [
+    ("symmetric", 0.5, 10, ""),
+    ("symmetric", 0.8, 4, ""),
+    ("symmetric_exclusive", 0.6, 10, ""),
+    ("symmetric_exclusive", 1.0, 2, ""),
+    ("asymmetric", 0.4, 10, "cifar10"),
+    ("asymmetric", 0.3, 10, "digits"),
+    ("asymmetric", 0.4, 100, "cifar100"),
+    ("asymmetric_inplace", 0.4, 10, "cifar10"),
+    ("pair_flip", 0.45, 10, ""),
+    ("none", None, 10, ""),
+]
 
 
 @pytest.mark.parametrize("name, rate, k, like", CASES)
@@ -67,6 +74,7 @@ def test_matrix_noise_at_its_limits(tmp_path):
 
 # exact counts
 
+
 def test_symmetric_redraws_an_exact_share_over_all_classes():
     true, given = draw("symmetric", 0.5)
     # the same permutation names the images that are redrawn; the others keep their label
@@ -95,7 +103,7 @@ def test_asymmetric_counts():
 
 
 def test_pairs_by_name():
-    cifar10 = "airplane automobile bird cat deer dog frog horse ship truck".split()
+    cifar10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     names = {cifar10[a]: cifar10[b] for a, b in noise.PAIRS["cifar10"].items()}
     assert names == {"truck": "automobile", "bird": "airplane", "cat": "dog", "dog": "cat", "deer": "horse"}
     assert noise.PAIRS["digits"] == {7: 1, 2: 7, 5: 6, 6: 5, 3: 8}
@@ -103,11 +111,110 @@ def test_pairs_by_name():
 
 def test_cifar100_moves_within_the_superclass():
     # superclass of each of the 100 classes, as numbered in the data set's own files
-    coarse = np.array([
-        4, 1, 14, 8, 0, 6, 7, 7, 18, 3, 3, 14, 9, 18, 7, 11, 3, 9, 7, 11, 6, 11, 5, 10, 7, 6, 13,
-        15, 3, 15, 0, 11, 1, 10, 12, 14, 16, 9, 11, 5, 5, 19, 8, 8, 15, 13, 14, 17, 18, 10, 16, 4,
-        17, 4, 2, 0, 17, 4, 18, 17, 10, 3, 2, 12, 12, 16, 12, 1, 9, 19, 2, 10, 0, 1, 16, 12, 9, 13,
-        15, 13, 16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17, 8, 14, 13])
+    coarse = np.array(
+        [
+            4,
+            1,
+            14,
+            8,
+            0,
+            6,
+            7,
+            7,
+            18,
+            3,
+            3,
+            14,
+            9,
+            18,
+            7,
+            11,
+            3,
+            9,
+            7,
+            11,
+            6,
+            11,
+            5,
+            10,
+            7,
+            6,
+            13,
+            15,
+            3,
+            15,
+            0,
+            11,
+            1,
+            10,
+            12,
+            14,
+            16,
+            9,
+            11,
+            5,
+            5,
+            19,
+            8,
+            8,
+            15,
+            13,
+            14,
+            17,
+            18,
+            10,
+            16,
+            4,
+            17,
+            4,
+            2,
+            0,
+            17,
+            4,
+            18,
+            17,
+            10,
+            3,
+            2,
+            12,
+            12,
+            16,
+            12,
+            1,
+            9,
+            19,
+            2,
+            10,
+            0,
+            1,
+            16,
+            12,
+            9,
+            13,
+            15,
+            13,
+            16,
+            19,
+            2,
+            4,
+            6,
+            19,
+            5,
+            5,
+            8,
+            19,
+            18,
+            1,
+            2,
+            15,
+            6,
+            0,
+            17,
+            8,
+            14,
+            13,
+        ]
+    )
     target = noise.transition_matrix("asymmetric", 1.0, 100, "cifar100").argmax(1)
     for c in range(100):
         members = np.flatnonzero(coarse == coarse[c])
@@ -126,6 +233,7 @@ def test_in_place_quirk_lets_cats_come_back():
 
 
 # instance noise
+
 
 def test_instance_noise_rate_and_dependence():
     k, n = 5, 20_000
@@ -226,19 +334,28 @@ def test_no_noise(name):
 
 # requests that make no sense
 
-@pytest.mark.parametrize("name, rate, like, message", [
-    ("symetric", 0.5, "", "unknown noise 'symetric'; choose one of none, symmetric, symmetric_exclusive"),
-    ("symmetric:x", 0.5, "", "unknown noise"),
-    ("matrix", None, "", "unknown noise 'matrix'; .*matrix:FILE.csv"),
-    ("symmetric", 1.2, "", r"noise rate 1.2 is outside \[0, 1\]"),
-    ("symmetric", -0.1, "", r"noise rate -0.1 is outside \[0, 1\]"),
-    ("symmetric", float("nan"), "", r"noise rate nan is outside"),
-    ("symmetric", None, "", "needs a rate"),
-    ("none", 0.5, "", "'none' takes no rate, but 0.5 was given"),
-    ("matrix:T.csv", 0.5, "", "'matrix:T.csv' takes no rate, but 0.5 was given"),
-    ("asymmetric", 0.4, "", "defined for cifar10, digits, cifar100, not for other data; .*--like cifar10"),
-    ("asymmetric_inplace", 0.4, "digits", "cifar10 alone, not for data like 'digits'"),
-])
+
+@pytest.mark.parametrize(
+    "name, rate, like, message",
+    [
+        ("symetric", 0.5, "", "unknown noise 'symetric'; choose one of none, symmetric, symmetric_exclusive"),
+        ("symmetric:x", 0.5, "", "unknown noise"),
+        ("matrix", None, "", "unknown noise 'matrix'; .*matrix:FILE.csv"),
+        ("symmetric", 1.2, "", r"noise rate 1.2 is outside \[0, 1\]"),
+        ("symmetric", -0.1, "", r"noise rate -0.1 is outside \[0, 1\]"),
+        ("symmetric", float("nan"), "", r"noise rate nan is outside"),
+        ("symmetric", None, "", "needs a rate"),
+        ("none", 0.5, "", "'none' takes no rate, but 0.5 was given"),
+        ("matrix:T.csv", 0.5, "", "'matrix:T.csv' takes no rate, but 0.5 was given"),
+        (
+            "asymmetric",
+            0.4,
+            "",
+            "defined for cifar10, digits, cifar100, not for other data; .*--like cifar10",
+        ),
+        ("asymmetric_inplace", 0.4, "digits", "cifar10 alone, not for data like 'digits'"),
+    ],
+)
 def test_check_refuses(name, rate, like, message):
     with pytest.raises(ValueError, match=message):
         noise.check(name, rate, like)
@@ -247,9 +364,15 @@ def test_check_refuses(name, rate, like, message):
 
 
 def test_check_accepts(matrix_file):
-    for name, rate, like in [("none", None, ""), ("none", 0, ""), ("human", None, ""), ("symmetric", 0, ""),
-                             ("symmetric", 1, ""), ("asymmetric", 0.4, "cifar100"),
-                             (matrix_file[0], None, "")]:
+    for name, rate, like in [
+        ("none", None, ""),
+        ("none", 0, ""),
+        ("human", None, ""),
+        ("symmetric", 0, ""),
+        ("symmetric", 1, ""),
+        ("asymmetric", 0.4, "cifar100"),
+        (matrix_file[0], None, ""),
+    ]:
         noise.check(name, rate, like)
 
 
@@ -271,15 +394,18 @@ def test_wrong_data():
             noise.transition_matrix(name, None if name == "human" else 0.4, 10)
 
 
-@pytest.mark.parametrize("text, message", [
-    ("0.5,0.5\n0.2,0.7\n", r"row 2 is not \(sum 0.9\)"),
-    ("1.5,-0.5\n0,1\n", "row 1 is not"),
-    ("nan,0.5\n0,1\n", "row 1 is not"),
-    ("0.5,0.25,0.25\n0,1,0\n", r"as many columns as rows, K of each; its shape is \(2, 3\)"),
-    ("a,b\n0,1\n", "no table of numbers"),
-    ("0.5,0.5\n1\n", "no table of numbers with rows of equal length"),
-    ("", "as many columns as rows"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("0.5,0.5\n0.2,0.7\n", r"row 2 is not \(sum 0.9\)"),
+        ("1.5,-0.5\n0,1\n", "row 1 is not"),
+        ("nan,0.5\n0,1\n", "row 1 is not"),
+        ("0.5,0.25,0.25\n0,1,0\n", r"as many columns as rows, K of each; its shape is \(2, 3\)"),
+        ("a,b\n0,1\n", "no table of numbers"),
+        ("0.5,0.5\n1\n", "no table of numbers with rows of equal length"),
+        ("", "as many columns as rows"),
+    ],
+)
 def test_wrong_matrix_files(tmp_path, text, message):
     (tmp_path / "T.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
@@ -294,6 +420,7 @@ def test_matrix_file_missing_or_of_another_size(tmp_path, matrix_file):
 
 
 # files
+
 
 @pytest.mark.parametrize("classes", [None, ["ant", "bee, the", 'cat "x"', "dé"]])
 def test_save_and_load(tmp_path, classes):
@@ -319,14 +446,17 @@ def test_save_without_truth(tmp_path):
     assert back["true"] is None and back["given"].tolist() == [2, 0, 1] and back["path"] == ["", "", ""]
 
 
-@pytest.mark.parametrize("text, message", [
-    ("index,given\n0,1\n", "no column path, true"),
-    ("index,path,given,true\n0,,ant,\n2,,bee,\n", "indices must be 0 to 1, each once"),
-    ("index,path,given,true\nx,,ant,\n", "indices must be 0 to 0"),
-    ("index,path,given,true\n0,,wasp,\n", "label 'wasp', which is no class; use ant, bee"),
-    ("index,path,given,true\n0\n", "label '', which is no class"),
-    ("index,path,given,true\n0,,ant,bee\n1,,ant,\n", "true label is missing in 1 of 2 rows"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("index,given\n0,1\n", "no column path, true"),
+        ("index,path,given,true\n0,,ant,\n2,,bee,\n", "indices must be 0 to 1, each once"),
+        ("index,path,given,true\nx,,ant,\n", "indices must be 0 to 0"),
+        ("index,path,given,true\n0,,wasp,\n", "label 'wasp', which is no class; use ant, bee"),
+        ("index,path,given,true\n0\n", "label '', which is no class"),
+        ("index,path,given,true\n0,,ant,bee\n1,,ant,\n", "true label is missing in 1 of 2 rows"),
+    ],
+)
 def test_wrong_label_files(tmp_path, text, message):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(ValueError, match=message):

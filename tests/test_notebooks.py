@@ -19,7 +19,9 @@ def test_committed_clean_with_documented_parameters(path):
     assert not any(c.outputs or c.execution_count for c in code)
     assert "parameters" in code[0].metadata.tags
     lines = code[0].source.splitlines()
-    assert all("=" in line and "  # " in line for line in lines), "one assignment a line, each with its comment"
+    assert all("=" in line and "  # " in line for line in lines), (
+        "one assignment a line, each with its comment"
+    )
     assert all(line.count("=") == 1 for line in lines), "papermill cannot read a second equals sign"
     assert {line.split(" = ")[0] for line in lines} >= set(SHARED)
     assert max(len(c.source.splitlines()) for c in code) <= 18

@@ -26,22 +26,34 @@ def test_conda_has_the_same_python_and_repeats_nothing():
 
 def test_the_version_is_the_package_s():
     import lnl_kit
+
     assert PROJECT["project"]["version"] == lnl_kit.__version__
 
 
 def imported(file) -> set[str]:
     """The top-level modules that a file imports, anywhere in it."""
     nodes = list(ast.walk(ast.parse(file.read_text())))
-    return {a.name.split(".")[0] for n in nodes if isinstance(n, ast.Import) for a in n.names} | \
-           {n.module.split(".")[0] for n in nodes if isinstance(n, ast.ImportFrom) and n.level == 0}
+    return {a.name.split(".")[0] for n in nodes if isinstance(n, ast.Import) for a in n.names} | {
+        n.module.split(".")[0] for n in nodes if isinstance(n, ast.ImportFrom) and n.level == 0
+    }
 
 
 def test_every_module_imported_by_the_package_is_a_dependency_or_comes_with_one():
     optional = PROJECT["project"]["optional-dependencies"]
     assert set(optional["large"]) < set(optional["test"])
-    named = {re.split(r"[<>=\[]", d)[0] for d in PROJECT["project"]["dependencies"] + optional["large"] + optional["bench"]}
-    comes_with = {"nbformat": "papermill", "nbclient": "papermill", "IPython": "ipywidgets",
-                  "mistune": "jupyterlab", "pygments": "jupyterlab", "ipykernel": "jupyterlab", "traitlets": "ipywidgets"}
+    named = {
+        re.split(r"[<>=\[]", d)[0]
+        for d in PROJECT["project"]["dependencies"] + optional["large"] + optional["bench"]
+    }
+    comes_with = {
+        "nbformat": "papermill",
+        "nbclient": "papermill",
+        "IPython": "ipywidgets",
+        "mistune": "jupyterlab",
+        "pygments": "jupyterlab",
+        "ipykernel": "jupyterlab",
+        "traitlets": "ipywidgets",
+    }
     called = {"sklearn": "scikit-learn", "PIL": "Pillow"} | comes_with
     for file in (ROOT / "lnl_kit").rglob("*.py"):
         modules = imported(file) - sys.stdlib_module_names - {"lnl_kit"}
@@ -62,8 +74,10 @@ def test_make_installs_first_and_again_when_pyproject_changes(tmp_path, target):
         shutil.copy(ROOT / name, tmp_path)
 
     def plan():
-        return subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True,
-                              check=True).stdout
+        return subprocess.run(
+            ["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
     assert "pip install" in plan()
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / ".installed").touch()
@@ -86,12 +100,22 @@ def test_make_refuses_an_old_python_in_one_sentence(tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
-@pytest.mark.parametrize("path, ignored", [
-    ("runs/nrd/digits/x/summary.json", True), (".venv/bin/python", True), ("data/cifar10-jpeg/a.jpg", True),
-    ("lnl_kit/__pycache__/x.pyc", True), ("notebooks/.ipynb_checkpoints/x.ipynb", True),
-    ("lnl_kit.egg-info/x", True),
-    ("data/README.md", False), ("data/published/results.csv", False), ("data/measured/digits.csv", False),
-    ("notebooks/00_start_here.ipynb", False), ("lnl_kit/data.py", False)])
+@pytest.mark.parametrize(
+    "path, ignored",
+    [
+        ("runs/nrd/digits/x/summary.json", True),
+        (".venv/bin/python", True),
+        ("data/cifar10-jpeg/a.jpg", True),
+        ("lnl_kit/__pycache__/x.pyc", True),
+        ("notebooks/.ipynb_checkpoints/x.ipynb", True),
+        ("lnl_kit.egg-info/x", True),
+        ("data/README.md", False),
+        ("data/published/results.csv", False),
+        ("data/measured/digits.csv", False),
+        ("notebooks/00_start_here.ipynb", False),
+        ("lnl_kit/data.py", False),
+    ],
+)
 def test_git_ignores_downloads_and_results_only(tmp_path, path, ignored):
     if not shutil.which("git"):
         pytest.skip("git is not installed")

@@ -13,7 +13,11 @@ from lnl_kit.settings import make
 
 def test_the_terms_by_a_slow_loop():
     torch.manual_seed(0)
-    logits, z, y = torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 1, 0])
+    logits, z, y = (
+        torch.randn(5, 3, dtype=torch.float64),
+        torch.randn(5, 3, dtype=torch.float64),
+        torch.tensor([0, 1, 2, 1, 0]),
+    )
     kl, kept = pencil.divergence(logits, z), pencil.compatibility(z, y)
     for i in range(5):
         p, label = logits[i].softmax(0).tolist(), z[i].softmax(0).tolist()
@@ -31,7 +35,10 @@ def test_one_step_moves_labels_along_their_gradient():
     network, x, y, idx = torch.nn.Linear(4, 3), torch.randn(2, 4), torch.tensor([0, 2]), torch.tensor([3, 1])
     z = torch.randn(5, 3)
     before, expected = z.clone(), z[idx].clone().requires_grad_()
-    (pencil.divergence(network(x).detach(), expected).mean() + 0.1 * pencil.compatibility(expected, y).mean()).backward()
+    (
+        pencil.divergence(network(x).detach(), expected).mean()
+        + 0.1 * pencil.compatibility(expected, y).mean()
+    ).backward()
     pencil.learn_labels(network, torch.optim.SGD(network.parameters(), 0.1), z, [(x, y, idx)], settings, Run)
     assert torch.allclose(z[idx], before[idx] - 2.0 * expected.grad, atol=1e-6)
     assert torch.equal(z[[0, 2, 4]], before[[0, 2, 4]])
@@ -39,7 +46,9 @@ def test_one_step_moves_labels_along_their_gradient():
 
 def test_labels_stand_in_the_first_and_the_last_part(tmp_path):
     ask = dict(epochs=4, train_size=256, rate=0.5, certainty=1.0, progress=False, out=tmp_path)
-    score = lambda **more: lnl_kit.train("pencil", **ask, **more).history["clean_score"]  # the label's own share, by epoch
+    score = lambda **more: lnl_kit.train("pencil", **ask, **more).history[
+        "clean_score"
+    ]  # the label's own share, by epoch
     whole = score(start=0.25, stop=0.75)
     assert (whole[0] == whole[0][0]).all() and not (whole[1] == whole[0]).all()
     assert (whole[3] == whole[2]).all()

@@ -16,23 +16,52 @@ def cell(method, dataset="cifar10", noise="symmetric", rate=0.4, preset="paper")
 def test_nrds_cell_is_its_row():
     plan, s = cell("nrd")
     assert plan.model == "preact_resnet34" and plan.train_size is None
-    assert (s.learning_rate, s.weight_decay, s.pi, s.epochs, s.batch_size) == (0.1, 5e-4, (0.2, 0.6, 0.2), 400, 128)
-    assert (s.milestones, s.gamma, s.momentum, s.view, s.teacher_view) == ((0.5, 0.75), 0.1, 0.9, "randaugment", "augmix")
+    assert (s.learning_rate, s.weight_decay, s.pi, s.epochs, s.batch_size) == (
+        0.1,
+        5e-4,
+        (0.2, 0.6, 0.2),
+        400,
+        128,
+    )
+    assert (s.milestones, s.gamma, s.momentum, s.view, s.teacher_view) == (
+        (0.5, 0.75),
+        0.1,
+        0.9,
+        "randaugment",
+        "augmix",
+    )
     assert s.decay == 0.99 and not s.scale_jsd and not s.nesterov
     assert "nesterov" in plan.not_given and "jsd_scaling" in plan.not_given
 
 
-@pytest.mark.parametrize("noise, rate, pi", [
-    ("symmetric", 0.2, (0.2, 0.6, 0.2)), ("symmetric", 0.6, (0.25, 0.5, 0.25)), ("symmetric", 0.8, (0.25, 0.5, 0.25)),
-    ("asymmetric", 0.2, (0.1, 0.8, 0.1)), ("asymmetric", 0.4, (0.15, 0.7, 0.15)), ("none", 0.0, (0.2, 0.6, 0.2))])
+@pytest.mark.parametrize(
+    "noise, rate, pi",
+    [
+        ("symmetric", 0.2, (0.2, 0.6, 0.2)),
+        ("symmetric", 0.6, (0.25, 0.5, 0.25)),
+        ("symmetric", 0.8, (0.25, 0.5, 0.25)),
+        ("asymmetric", 0.2, (0.1, 0.8, 0.1)),
+        ("asymmetric", 0.4, (0.15, 0.7, 0.15)),
+        ("none", 0.0, (0.2, 0.6, 0.2)),
+    ],
+)
 def test_nrds_weights_by_cell(noise, rate, pi):
     assert cell("nrd", noise=noise, rate=rate)[1].pi == pi
 
 
-@pytest.mark.parametrize("method, expected", [
-    ("ce", {"learning_rate": 0.05, "weight_decay": 1e-3}), ("gce", {"q": 0.7, "learning_rate": 0.01}),
-    ("gjs", {"pi1": 0.9, "learning_rate": 0.1}), ("js", {"pi1": 0.7}), ("sce", {"alpha": 0.1, "beta": 0.1}),
-    ("nce_rce", {"alpha": 10, "beta": 0.1}), ("bootstrap_soft", {"beta": 0.7}), ("label_smoothing", {"epsilon": 0.9})])
+@pytest.mark.parametrize(
+    "method, expected",
+    [
+        ("ce", {"learning_rate": 0.05, "weight_decay": 1e-3}),
+        ("gce", {"q": 0.7, "learning_rate": 0.01}),
+        ("gjs", {"pi1": 0.9, "learning_rate": 0.1}),
+        ("js", {"pi1": 0.7}),
+        ("sce", {"alpha": 0.1, "beta": 0.1}),
+        ("nce_rce", {"alpha": 10, "beta": 0.1}),
+        ("bootstrap_soft", {"beta": 0.7}),
+        ("label_smoothing", {"epsilon": 0.9}),
+    ],
+)
 def test_the_baselines_cells(method, expected):
     settings = cell(method)[1]
     assert {k: getattr(settings, k) for k in expected} == expected and settings.epochs == 400
@@ -45,16 +74,24 @@ def test_a_cell_that_does_not_exist_is_refused_with_those_that_do():
         cell("mae")
 
 
-@pytest.mark.parametrize("paper, dataset, model, size", [
-    ("nrd", "webvision", "resnet50", 224), ("flywheel", "webvision", "inception_resnet_v2", 224),
-    ("flywheel", "clothing1m", "resnet50_imagenet", 224), ("pu_distill", "clothing1m", "resnet50_imagenet", 224)])
+@pytest.mark.parametrize(
+    "paper, dataset, model, size",
+    [
+        ("nrd", "webvision", "resnet50", 224),
+        ("flywheel", "webvision", "inception_resnet_v2", 224),
+        ("flywheel", "clothing1m", "resnet50_imagenet", 224),
+        ("pu_distill", "clothing1m", "resnet50_imagenet", 224),
+    ],
+)
 def test_networks_and_image_sizes_of_the_large_sets(paper, dataset, model, size):
     plan = resolve(f"paper:{paper}", paper, Settings, dataset=dataset, noise="none", rate=0.0)
     assert plan.model == model and plan.image_size == size and model in models.NAMES
 
 
 def test_tiny_imagenet_keeps_its_size():
-    plan = resolve("paper:flywheel", "flywheel", Settings, dataset="tiny_imagenet", noise="symmetric", rate=0.2)
+    plan = resolve(
+        "paper:flywheel", "flywheel", Settings, dataset="tiny_imagenet", noise="symmetric", rate=0.2
+    )
     assert plan.image_size == 64
 
 
@@ -67,39 +104,118 @@ def test_quick_and_demo_share_the_recipe(preset):
     assert len(recipes) == 1
 
 
-@pytest.mark.parametrize("dataset, noise, rate, model, expected", [
-    ("cifar10", "symmetric", 0.9, "preact_resnet18", {"epochs": 300, "warmup": 10, "learning_rate": 0.02, "batch_size": 128,
-                                                     "weight_decay": 5e-4, "schedule": "cosine"}),
-    ("cifar100", "asymmetric", 0.1, "preact_resnet18", {"epochs": 300, "warmup": 10}),
-    ("cifar100", "instance", 0.6, "preact_resnet18", {"learning_rate": 0.02}),
-    ("tiny_imagenet", "symmetric", 0.5, "preact_resnet18", {"epochs": 200, "batch_size": 32, "learning_rate": 0.01, "gamma": 0.5,
-                                                           "milestones": (0.5, 0.625, 0.75, 0.875), "schedule": "steps"}),
-    ("clothing1m", "none", 0.0, "resnet50_imagenet", {"epochs": 80, "batches_per_epoch": 1000, "weight_decay": 1e-3,
-                                                     "milestones": (0.5,), "gamma": 0.1, "mixup": 0.5}),
-    ("webvision", "none", 0.0, "inception_resnet_v2", {"epochs": 100, "gamma": 0.5, "milestones": (0.5, 0.75), "mixup": 0.5})])
+@pytest.mark.parametrize(
+    "dataset, noise, rate, model, expected",
+    [
+        (
+            "cifar10",
+            "symmetric",
+            0.9,
+            "preact_resnet18",
+            {
+                "epochs": 300,
+                "warmup": 10,
+                "learning_rate": 0.02,
+                "batch_size": 128,
+                "weight_decay": 5e-4,
+                "schedule": "cosine",
+            },
+        ),
+        ("cifar100", "asymmetric", 0.1, "preact_resnet18", {"epochs": 300, "warmup": 10}),
+        ("cifar100", "instance", 0.6, "preact_resnet18", {"learning_rate": 0.02}),
+        (
+            "tiny_imagenet",
+            "symmetric",
+            0.5,
+            "preact_resnet18",
+            {
+                "epochs": 200,
+                "batch_size": 32,
+                "learning_rate": 0.01,
+                "gamma": 0.5,
+                "milestones": (0.5, 0.625, 0.75, 0.875),
+                "schedule": "steps",
+            },
+        ),
+        (
+            "clothing1m",
+            "none",
+            0.0,
+            "resnet50_imagenet",
+            {
+                "epochs": 80,
+                "batches_per_epoch": 1000,
+                "weight_decay": 1e-3,
+                "milestones": (0.5,),
+                "gamma": 0.1,
+                "mixup": 0.5,
+            },
+        ),
+        (
+            "webvision",
+            "none",
+            0.0,
+            "inception_resnet_v2",
+            {"epochs": 100, "gamma": 0.5, "milestones": (0.5, 0.75), "mixup": 0.5},
+        ),
+    ],
+)
 def test_the_flywheels_cells(dataset, noise, rate, model, expected):
     plan, s = cell("flywheel", dataset, noise, rate)
     assert plan.model == model and {k: getattr(s, k) for k in expected} == expected
     assert (s.confidence_regularizer, s.contrastive, s.cycle, s.view) == (3, 0.025, 1, "crop")
 
 
-@pytest.mark.parametrize("dataset, noise, rate, expected", [
-    ("cifar10", "symmetric", 0.2, {"unsupervised": 0, "threshold": 0.5, "average_losses": 1}),
-    ("cifar10", "symmetric", 0.9, {"unsupervised": 50, "threshold": 0.6, "average_losses": 5}),
-    ("cifar10", "asymmetric", 0.4, {"unsupervised": 0, "warmup_entropy": True}),
-    ("cifar100", "symmetric", 0.8, {"unsupervised": 150, "warmup": 30})])
+@pytest.mark.parametrize(
+    "dataset, noise, rate, expected",
+    [
+        ("cifar10", "symmetric", 0.2, {"unsupervised": 0, "threshold": 0.5, "average_losses": 1}),
+        ("cifar10", "symmetric", 0.9, {"unsupervised": 50, "threshold": 0.6, "average_losses": 5}),
+        ("cifar10", "asymmetric", 0.4, {"unsupervised": 0, "warmup_entropy": True}),
+        ("cifar100", "symmetric", 0.8, {"unsupervised": 150, "warmup": 30}),
+    ],
+)
 def test_dividemixs_cells(dataset, noise, rate, expected):
     plan, s = cell("dividemix", dataset, noise, rate)
     assert {k: getattr(s, k) for k in expected} == expected
     assert (plan.model, s.epochs, s.milestones, s.batch_size) == ("preact_resnet18", 300, (0.5,), 128)
 
 
-@pytest.mark.parametrize("dataset, noise, rate, model, expected", [
-    ("cifar10", "symmetric", 0.8, "preact_resnet34_cifar", {"epochs": 400, "learning_rate": 0.01, "weight_decay": 5e-4, "q": 0.9,
-                                                           "milestones": (0.5, 0.75), "nesterov": True, "view": "randaugment"}),
-    ("cifar100", "asymmetric", 0.4, "preact_resnet34_cifar", {"learning_rate": 0.2, "weight_decay": 1e-4, "q": 0.7}),
-    ("webvision", "none", 0.0, "resnet50", {"epochs": 300, "learning_rate": 0.1, "view": "imagenet"}),
-    ("clothing1m", "none", 0.0, "resnet50_imagenet", {"epochs": 15, "batches_per_epoch": 2000, "batch_size": 64})])
+@pytest.mark.parametrize(
+    "dataset, noise, rate, model, expected",
+    [
+        (
+            "cifar10",
+            "symmetric",
+            0.8,
+            "preact_resnet34_cifar",
+            {
+                "epochs": 400,
+                "learning_rate": 0.01,
+                "weight_decay": 5e-4,
+                "q": 0.9,
+                "milestones": (0.5, 0.75),
+                "nesterov": True,
+                "view": "randaugment",
+            },
+        ),
+        (
+            "cifar100",
+            "asymmetric",
+            0.4,
+            "preact_resnet34_cifar",
+            {"learning_rate": 0.2, "weight_decay": 1e-4, "q": 0.7},
+        ),
+        ("webvision", "none", 0.0, "resnet50", {"epochs": 300, "learning_rate": 0.1, "view": "imagenet"}),
+        (
+            "clothing1m",
+            "none",
+            0.0,
+            "resnet50_imagenet",
+            {"epochs": 15, "batches_per_epoch": 2000, "batch_size": 64},
+        ),
+    ],
+)
 def test_label_confidences_cells(dataset, noise, rate, model, expected):
     plan, s = cell("label_confidence", dataset, noise, rate)
     assert plan.model == model and {k: getattr(s, k) for k in expected} == expected
@@ -107,15 +223,31 @@ def test_label_confidences_cells(dataset, noise, rate, model, expected):
     assert {"alpha", "penalty", "consistency", "margin"} <= set(plan.not_given)
 
 
-@pytest.mark.parametrize("dataset, noise, rate, model, expected", [
-    ("cifar10", "symmetric_exclusive", 0.6, "resnet18", {"epochs": 300, "batch_size": 128}),
-    ("cifar10", "pair_flip", 0.4, "resnet18", {"epochs": 300}),
-    ("cifar100", "symmetric_exclusive", 0.8, "resnet18", {"epochs": 300}),
-    ("clothing1m", "none", 0.0, "resnet18_imagenet", {"epochs": 50, "batch_size": 32, "view": "imagenet"})])
+@pytest.mark.parametrize(
+    "dataset, noise, rate, model, expected",
+    [
+        ("cifar10", "symmetric_exclusive", 0.6, "resnet18", {"epochs": 300, "batch_size": 128}),
+        ("cifar10", "pair_flip", 0.4, "resnet18", {"epochs": 300}),
+        ("cifar100", "symmetric_exclusive", 0.8, "resnet18", {"epochs": 300}),
+        (
+            "clothing1m",
+            "none",
+            0.0,
+            "resnet18_imagenet",
+            {"epochs": 50, "batch_size": 32, "view": "imagenet"},
+        ),
+    ],
+)
 def test_robust_features_cells(dataset, noise, rate, model, expected):
     plan, s = cell("robust_features", dataset, noise, rate)
     assert plan.model == model and {k: getattr(s, k) for k in expected} == expected
-    assert (s.restoration, s.clustering, s.learning_rate, s.milestones, s.classify) == (1, 1, 0.1, (0.5, 0.75), "augmented")
+    assert (s.restoration, s.clustering, s.learning_rate, s.milestones, s.classify) == (
+        1,
+        1,
+        0.1,
+        (0.5, 0.75),
+        "augmented",
+    )
     assert {"cluster_lambda", "randaugment_m", "alpha_schedule"} <= set(plan.not_given)
 
 
@@ -125,15 +257,63 @@ def test_lcis_alpha_is_that_chosen_for_the_kind_of_image():
         assert cell("label_confidence", "cifar10", "symmetric", 0.8, preset=preset)[1].alpha == 0.9
 
 
-@pytest.mark.parametrize("dataset, noise, rate, model, expected", [
-    ("cifar10", "asymmetric", 0.9, "preact_resnet18", {"teacher_weight": 0.9, "threshold": 0.5, "filters": 20, "votes": 19, "sure": 0.9,
-                                                       "iterations": 10, "filter_epochs": 30, "filter_learning_rate": 0.01,
-                                                       "filter_milestones": (2 / 3,), "filter_batch_size": 128}),
-    ("cifar10", "symmetric", 0.5, "preact_resnet18", {"teacher_weight": 0.5, "threshold": 0.6, "epochs": 100, "learning_rate": 0.05,
-                                                      "milestones": (0.3, 0.5, 0.8), "teachers": 5, "teacher_epochs": 100,
-                                                      "teacher_milestones": (0.3, 0.5, 0.8), "mixup": 2.0, "teacher_mixup": 2.0}),
-    ("clothing1m", "none", 0.0, "resnet50_imagenet", {"filters": 10, "votes": 10, "sure": 0.95, "epochs": 5, "milestones": (0.6,),
-                                                      "filter_milestones": (0.5, 0.75), "batch_size": 32, "view": "imagenet"})])
+@pytest.mark.parametrize(
+    "dataset, noise, rate, model, expected",
+    [
+        (
+            "cifar10",
+            "asymmetric",
+            0.9,
+            "preact_resnet18",
+            {
+                "teacher_weight": 0.9,
+                "threshold": 0.5,
+                "filters": 20,
+                "votes": 19,
+                "sure": 0.9,
+                "iterations": 10,
+                "filter_epochs": 30,
+                "filter_learning_rate": 0.01,
+                "filter_milestones": (2 / 3,),
+                "filter_batch_size": 128,
+            },
+        ),
+        (
+            "cifar10",
+            "symmetric",
+            0.5,
+            "preact_resnet18",
+            {
+                "teacher_weight": 0.5,
+                "threshold": 0.6,
+                "epochs": 100,
+                "learning_rate": 0.05,
+                "milestones": (0.3, 0.5, 0.8),
+                "teachers": 5,
+                "teacher_epochs": 100,
+                "teacher_milestones": (0.3, 0.5, 0.8),
+                "mixup": 2.0,
+                "teacher_mixup": 2.0,
+            },
+        ),
+        (
+            "clothing1m",
+            "none",
+            0.0,
+            "resnet50_imagenet",
+            {
+                "filters": 10,
+                "votes": 10,
+                "sure": 0.95,
+                "epochs": 5,
+                "milestones": (0.6,),
+                "filter_milestones": (0.5, 0.75),
+                "batch_size": 32,
+                "view": "imagenet",
+            },
+        ),
+    ],
+)
 def test_pu_distills_cells(dataset, noise, rate, model, expected):
     plan, s = cell("pu_distill", dataset, noise, rate)
     assert plan.model == model and {k: getattr(s, k) for k in expected} == expected

@@ -29,8 +29,16 @@ def some_data(n=60, classes=3, clean=12):
     y = torch.arange(n) % classes
     known = torch.zeros(n, dtype=torch.bool)
     known[:clean] = True
-    return NoisyData(torch.randint(0, 256, (n, 1, 16, 16), dtype=torch.uint8), y, tuple("abc"[:classes]), mean=(0.5,), std=(0.25,),
-                     like="digits", clean=known, batch_size=16)
+    return NoisyData(
+        torch.randint(0, 256, (n, 1, 16, 16), dtype=torch.uint8),
+        y,
+        tuple("abc"[:classes]),
+        mean=(0.5,),
+        std=(0.25,),
+        like="digits",
+        clean=known,
+        batch_size=16,
+    )
 
 
 def test_a_filter_draws_by_algorithm_1():
@@ -41,14 +49,20 @@ def test_a_filter_draws_by_algorithm_1():
     for accepted, m in ((torch.zeros_like(positives), 0), (positives, 4)):  # 4 clean images of class a
         half = (m + 4) // 2
         idx, target = pu.draw_members(data, 0, data.clean, accepted, s, generator(0))
-        assert idx.shape == target.shape == (7, 4 + m + 2 * half) and target.sum(1).unique().tolist() == [4 + m]
+        assert idx.shape == target.shape == (7, 4 + m + 2 * half) and target.sum(1).unique().tolist() == [
+            4 + m
+        ]
         for member, label in zip(idx, target):
             assert len(set(member.tolist())) == len(member)  # without replacement
             yes, no = member[label == 1], member[label == 0]
             assert data.clean[yes].sum() == 4 and (data.y[yes[data.clean[yes]]] == 0).all()
             assert accepted[yes[~data.clean[yes]]].all()
             unlabelled, others = no[~data.clean[no]], no[data.clean[no]]
-            assert len(unlabelled) == len(others) == half and not accepted[unlabelled].any() and (data.y[others] != 0).all()
+            assert (
+                len(unlabelled) == len(others) == half
+                and not accepted[unlabelled].any()
+                and (data.y[others] != 0).all()
+            )
     assert len({tuple(sorted(m.tolist())) for m in idx}) > 1  # each filter has its own draw
 
 
@@ -62,14 +76,29 @@ def test_images_that_several_classes_accept_go_to_most_votes_then_highest_mean()
 def test_pseudo_labels_are_equations_4_to_6_by_hand():
     data = some_data(n=6, clean=1)  # labels a b c a b c, the first known to be right
     known = torch.tensor([0, 2, -1, -1, -1, -1])  # the second was accepted as c
-    teacher = torch.tensor([[0.1, 0.8, 0.1], [0.6, 0.2, 0.2], [0.3, 0.6, 0.1], [0.4, 0.35, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]])
+    teacher = torch.tensor(
+        [
+            [0.1, 0.8, 0.1],
+            [0.6, 0.2, 0.2],
+            [0.3, 0.6, 0.1],
+            [0.4, 0.35, 0.25],
+            [0.1, 0.8, 0.1],
+            [0.2, 0.2, 0.6],
+        ]
+    )
     soft = pu.student_targets(data, known, teacher, settings(teacher_weight=0.7, threshold=0.5))
     assert soft[0].tolist() == [1, 0, 0]  # clean
     assert torch.allclose(soft[1], torch.tensor([0.42, 0.14, 0.44]))  # .7 teacher + .3 c, its new label
     assert torch.allclose(soft[2], torch.tensor([0.21, 0.42, 0.37]))
     assert soft[3].tolist() == [1, 0, 0]  # the teachers are not sure enough
-    hard_bootstrap = pu.student_targets(data, known, teacher, settings(pseudo_label="hard_bootstrap", teacher_weight=0.7, threshold=0.5))
-    assert torch.allclose(hard_bootstrap[2], torch.tensor([0, 0.7, 0.3])) and hard_bootstrap[3].tolist() == [1, 0, 0]
+    hard_bootstrap = pu.student_targets(
+        data, known, teacher, settings(pseudo_label="hard_bootstrap", teacher_weight=0.7, threshold=0.5)
+    )
+    assert torch.allclose(hard_bootstrap[2], torch.tensor([0, 0.7, 0.3])) and hard_bootstrap[3].tolist() == [
+        1,
+        0,
+        0,
+    ]
     hard = pu.student_targets(data, known, teacher, settings(pseudo_label="hard", threshold=0.5))
     assert hard.argmax(1).tolist() == [0, 0, 1, 0, 1, 2] and set(hard.flatten().tolist()) == {0, 1}
 
@@ -85,6 +114,7 @@ def test_teachers_see_balanced_subsets_redrawn_each_epoch():
 
 def test_mixup_and_entropy_are_what_the_paper_prints():
     from lnl_kit.toolbox import losses
+
     p = torch.tensor([[0.5, 0.3, 0.2], [1 / 3] * 3])
     expected = -sum(v * np.log(v) for v in p.flatten().tolist()) / 2
     assert losses.entropy(p).mean().item() == pytest.approx(expected, abs=1e-6)
@@ -122,7 +152,11 @@ def test_mixup_and_entropy_are_what_the_paper_prints():
 def test_stacked_filters_are_what_their_members_are_alone(tmp_path):
     """A bag against its members trained one after the other on the same draws: the same votes, probabilities within 1e-3."""
     from lnl_kit.toolbox import losses
-    s = settings(**{k: v for k, v in SHORT_STAGES["pu_distill"].items() if k != "clean_share"} | {"filters": 3, "view": "none", "filter_epochs": 5})
+
+    s = settings(
+        **{k: v for k, v in SHORT_STAGES["pu_distill"].items() if k != "clean_share"}
+        | {"filters": 3, "view": "none", "filter_epochs": 5}
+    )
     data, stage = some_data(), None
 
     class Stage:  # what train_bag needs of a run
@@ -134,13 +168,21 @@ def test_stacked_filters_are_what_their_members_are_alone(tmp_path):
 
         def network(self):
             from lnl_kit.toolbox import models
+
             torch.manual_seed(len(self.made))
             self.made.append(models.make("small_cnn", 2, 1))
             return self.made[-1]
 
         def sgd(self, network, recipe):
-            optimizer = torch.optim.SGD(network.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-            return optimizer, torch.optim.lr_scheduler.MultiStepLR(optimizer, [round(m * recipe.epochs) for m in recipe.milestones], gamma=recipe.gamma)
+            optimizer = torch.optim.SGD(
+                network.parameters(),
+                lr=recipe.learning_rate,
+                momentum=recipe.momentum,
+                weight_decay=recipe.weight_decay,
+            )
+            return optimizer, torch.optim.lr_scheduler.MultiStepLR(
+                optimizer, [round(m * recipe.epochs) for m in recipe.milestones], gamma=recipe.gamma
+            )
 
         def compiled(self, network):
             return network
@@ -151,22 +193,32 @@ def test_stacked_filters_are_what_their_members_are_alone(tmp_path):
     stage = Stage()
     bag = pu.train_bag(stage, 1, data.clean, torch.zeros(60, dtype=torch.bool), None, s, torch.arange(5))
     data = some_data()
-    idx, target = pu.draw_members(data, 1, data.clean, torch.zeros(60, dtype=torch.bool), s, generator(0, "draw"))
+    idx, target = pu.draw_members(
+        data, 1, data.clean, torch.zeros(60, dtype=torch.bool), s, generator(0, "draw")
+    )
     n = idx.shape[1]
     steps = max(1, round(n / s.filter_batch_size))
     size, probs = n // steps, []
     from lnl_kit.toolbox import models
+
     nets = []
     for member in range(3):
         torch.manual_seed(member)
         nets.append(models.make("small_cnn", 2, 1))
     for member, net in enumerate(nets):
-        optimizer, schedule = stage.sgd(net, make(pu.PUDistill, epochs=5, learning_rate=s.filter_learning_rate, milestones=s.filter_milestones))
+        optimizer, schedule = stage.sgd(
+            net,
+            make(
+                pu.PUDistill, epochs=5, learning_rate=s.filter_learning_rate, milestones=s.filter_milestones
+            ),
+        )
         for epoch in range(5):
             order = torch.rand(idx.shape, generator=generator(0, "order", epoch)).argsort(1)[member]
-            for part in order[:steps * size].split(size):
+            for part in order[: steps * size].split(size):
                 optimizer.zero_grad()
-                losses.cross_entropy(net(data.normalise(data.x[idx[member][part]])), target[member][part]).mean().backward()
+                losses.cross_entropy(
+                    net(data.normalise(data.x[idx[member][part]])), target[member][part]
+                ).mean().backward()
                 optimizer.step()
             schedule.step()
         with torch.no_grad():
@@ -179,28 +231,50 @@ def test_stacked_filters_are_what_their_members_are_alone(tmp_path):
 
 def test_a_second_noise_costs_no_filter_and_no_teacher(tmp_path):
     """On all images, whose choice does not depend on the labels."""
-    short = {k: v for k, v in SHORT.items() if k != "train_size"} | {"teachers": 1, "teacher_epochs": 1, "epochs": 1, "clean_share": 0.1, "filter_epochs": 8}
+    short = {k: v for k, v in SHORT.items() if k != "train_size"} | {
+        "teachers": 1,
+        "teacher_epochs": 1,
+        "epochs": 1,
+        "clean_share": 0.1,
+        "filter_epochs": 8,
+    }
     first = lnl_kit.train("pu_distill", out=tmp_path, noise="symmetric", rate=0.4, **short)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "stages").glob("*/result.pt")}
     second = lnl_kit.train("pu_distill", out=tmp_path, noise="asymmetric", rate=0.9, **short)
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "stages").glob("*/result.pt")} == before and len(before) == 11
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "stages").glob("*/result.pt")} == before and len(
+        before
+    ) == 11
     assert np.array_equal(first.arrays["teacher_probs"], second.arrays["teacher_probs"])
     assert not np.array_equal(first.labels["given"], second.labels["given"])
     assert second.metrics[-1]["filter_seconds"] + second.metrics[-1]["teacher_seconds"] < 2
 
 
-@pytest.mark.parametrize("values, message", [
-    ({"votes": 21}, "votes 21 of 20 filters are not possible"), ({"sure": 1.0}, "sure"), ({"pseudo_label": "soft"}, "pseudo_label 'soft' does not exist"),
-    ({"teacher_weight": 1.5}, "teacher_weight"), ({"filters": 0, "votes": 0}, "at least 1"), ({"filter_milestones": (2.0,)}, "filter_milestones"),
-    ({"teacher_sampling": "random"}, "teacher_sampling"), ({"mixup": -1.0}, "mixup")])
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"votes": 21}, "votes 21 of 20 filters are not possible"),
+        ({"sure": 1.0}, "sure"),
+        ({"pseudo_label": "soft"}, "pseudo_label 'soft' does not exist"),
+        ({"teacher_weight": 1.5}, "teacher_weight"),
+        ({"filters": 0, "votes": 0}, "at least 1"),
+        ({"filter_milestones": (2.0,)}, "filter_milestones"),
+        ({"teacher_sampling": "random"}, "teacher_sampling"),
+        ({"mixup": -1.0}, "mixup"),
+    ],
+)
 def test_impossible_settings_are_refused_in_a_sentence(values, message):
     with pytest.raises(ValueError, match=message):
         settings(**values)
 
 
-def test_where_the_filters_accept_nothing_the_clean_images_stand_alone_and_without_them_it_is_refused(tmp_path, capsys):
+def test_where_the_filters_accept_nothing_the_clean_images_stand_alone_and_without_them_it_is_refused(
+    tmp_path, capsys
+):
     run = lnl_kit.train("pu_distill", out=tmp_path, **SHORT | {"sure": 0.999999})
-    assert "the filters accepted no image of 0, " in capsys.readouterr().err and not (run.arrays["accepted"] == 0).any()
+    assert (
+        "the filters accepted no image of 0, " in capsys.readouterr().err
+        and not (run.arrays["accepted"] == 0).any()
+    )
     assert run.summary["test_accuracy_last"] > 0
     with pytest.raises(ValueError, match="--clean-share above 0"):
         lnl_kit.train("pu_distill", out=tmp_path, **SHORT | {"clean_share": 0.0})
@@ -211,8 +285,21 @@ def test_killed_in_every_stage_it_ends_with_the_same_student(tmp_path):
     ask = [f"--{k.replace('_', '-')}={v}" for k, v in SHORT.items() if k != "progress"]
 
     def start():
-        return subprocess.Popen([sys.executable, "-m", "lnl_kit.cli", "train", "pu_distill", "--out", str(tmp_path / "killed"), *ask],
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "lnl_kit.cli",
+                "train",
+                "pu_distill",
+                "--out",
+                str(tmp_path / "killed"),
+                *ask,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     for stage in ("stages/bag-4-*/result.pt", "stages/teacher-1-*/state.pt", "pu_distill/*/*/*/state.pt"):
         child = start()
@@ -225,7 +312,10 @@ def test_killed_in_every_stage_it_ends_with_the_same_student(tmp_path):
     child = start()
     out, _ = child.communicate(timeout=300)
     assert child.returncode == 0
-    alone, resumed = lnl_kit.train("pu_distill", out=tmp_path / "alone", **SHORT), lnl_kit.open_run(out.splitlines()[-1])
+    alone, resumed = (
+        lnl_kit.train("pu_distill", out=tmp_path / "alone", **SHORT),
+        lnl_kit.open_run(out.splitlines()[-1]),
+    )
     assert resumed.settings["settings"] == alone.settings["settings"]
     for name in ("train_probs", "accepted", "teacher_probs"):
         assert np.array_equal(resumed.arrays[name], alone.arrays[name]), name

@@ -17,9 +17,20 @@ def raw(file):
 
 
 def run(seed=0, **changes):
-    fields = dict(method="nrd", dataset="cifar10", noise="symmetric", rate=0.4, seed=seed, preset="paper",
-                  epochs=400, model="preact_resnet34", device="cpu", seconds=600.0, test_accuracy_last=0.94,
-                  test_accuracy_best=0.95)
+    fields = dict(
+        method="nrd",
+        dataset="cifar10",
+        noise="symmetric",
+        rate=0.4,
+        seed=seed,
+        preset="paper",
+        epochs=400,
+        model="preact_resnet34",
+        device="cpu",
+        seconds=600.0,
+        test_accuracy_last=0.94,
+        test_accuracy_best=0.95,
+    )
     return {**fields, **changes}
 
 
@@ -38,14 +49,18 @@ def test_every_printed_number_is_there_once_and_in_its_unit():
     for ours, printed in zip(rows, raw("results.csv")):
         value = float(printed["value"])
         whole = printed["metric"] in (
-    "size",
-    "pool_size",
-    "seconds_per_epoch",
-    "inference_seconds",
-     "precision")
+            "size",
+            "pool_size",
+            "seconds_per_epoch",
+            "inference_seconds",
+            "precision",
+        )
         assert ours["published"] == pytest.approx(value if whole else value / 100)
-    assert all(0 <= r["published"] <= 1 for r in rows if r["metric"] in {*PERCENT, "precision"}
-               and r["metric"] != "accuracy_gain_points")
+    assert all(
+        0 <= r["published"] <= 1
+        for r in rows
+        if r["metric"] in {*PERCENT, "precision"} and r["metric"] != "accuracy_gain_points"
+    )
 
 
 def test_each_papers_noise_convention():
@@ -74,8 +89,16 @@ def test_beside_averages_seeds():
     assert row.minutes == pytest.approx(15)
 
 
-@pytest.mark.parametrize("change", [{"noise": "symmetric_exclusive"}, {"noise": "pair_flip"}, {"rate": 0.5},
-                                    {"dataset": "digits"}, {"method": "elr"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"noise": "symmetric_exclusive"},
+        {"noise": "pair_flip"},
+        {"rate": 0.5},
+        {"dataset": "digits"},
+        {"method": "elr"},
+    ],
+)
 def test_beside_joins_only_where_all_agree(change):
     assert len(comparison.beside([run(**change)], "nrd", "Table 2")) == 0
 
@@ -89,8 +112,9 @@ def test_beside_robust_features_takes_exclusive_noise_only():
 
 
 def test_beside_names_the_data_set_that_was_measured():
-    b = comparison.beside([run(dataset="digits", preset="quick")], "nrd",
-                         "Table 2", dataset_map={"digits": "cifar10"})
+    b = comparison.beside(
+        [run(dataset="digits", preset="quick")], "nrd", "Table 2", dataset_map={"digits": "cifar10"}
+    )
     assert b[["dataset", "measured_on", "preset"]].values.tolist() == [["cifar10", "digits", "quick"]]
 
 
@@ -102,21 +126,23 @@ def test_beside_keeps_presets_apart_and_refuses_the_same_seed_twice():
 
 def test_beside_takes_run_objects_and_leaves_unfinished_ones_out():
     done = SimpleNamespace(
-    summary={
-        k: v for k, v in run().items() if k != "model"}, settings={
-            "model": "small_cnn"})
+        summary={k: v for k, v in run().items() if k != "model"}, settings={"model": "small_cnn"}
+    )
     running = SimpleNamespace(summary=None, settings={"model": "small_cnn"})
     b = comparison.beside([done, running], "nrd", "Table 2")
     assert b.model.tolist() == ["small_cnn"]
 
 
 def test_beside_real_labels_and_missing_cells():
-    b = comparison.beside([run(dataset="webvision", noise="none", rate=0, test_top5_last=0.9)], "nrd",
-                         "Table 3", missing=True)
+    b = comparison.beside(
+        [run(dataset="webvision", noise="none", rate=0, test_top5_last=0.9)], "nrd", "Table 3", missing=True
+    )
     measured = b[b["last"].notna()]
     assert measured.metric.tolist() == ["accuracy", "top5"] and measured["last"].tolist() == [0.94, 0.9]
     assert len(b) == len(table("nrd", "Table 3"))
-    both = comparison.beside([run(dataset="webvision", noise="none", rate=0, imagenet_accuracy_last=0.7)], "nrd", "Table 3")
+    both = comparison.beside(
+        [run(dataset="webvision", noise="none", rate=0, imagenet_accuracy_last=0.7)], "nrd", "Table 3"
+    )
     both = both[both.metric == "accuracy"]
     assert dict(zip(both.dataset, both["last"])) == {"webvision": 0.94, "imagenet": 0.7}
 
@@ -127,17 +153,29 @@ def test_beside_wrong_given_labels_are_not_the_clean_cell():
 
 
 def test_beside_another_split_is_named_by_the_row():
-    b = comparison.beside([run(method="ce_vicinal_ensemble", rate=0.2,
-                         split="train_mislabeled")], "nrd", "Table 1")
+    b = comparison.beside(
+        [run(method="ce_vicinal_ensemble", rate=0.2, split="train_mislabeled")], "nrd", "Table 1"
+    )
     assert b[["split", "published"]].values.tolist() == [["train_mislabeled", 0.5472]]
     assert len(comparison.beside([run(method="ce_vicinal_ensemble", rate=0.2)], "nrd", "Table 1")) == 0
 
 
 def test_paper_settings_of_nrd():
     values, not_given = paper_settings("nrd", "cifar10", "symmetric", 0.4)
-    expected = dict(learning_rate=0.1, weight_decay=5e-4, pi1=0.2, pi2=0.6, pi3=0.2, epochs=400,
-                    batch_size=128, momentum=0.9, milestones=(0.5, 0.75), gamma=0.1, ema_beta=0.99,
-                    architecture="preactresnet34")
+    expected = dict(
+        learning_rate=0.1,
+        weight_decay=5e-4,
+        pi1=0.2,
+        pi2=0.6,
+        pi3=0.2,
+        epochs=400,
+        batch_size=128,
+        momentum=0.9,
+        milestones=(0.5, 0.75),
+        gamma=0.1,
+        ema_beta=0.99,
+        architecture="preactresnet34",
+    )
     assert {k: values[k] for k in expected} == expected
     assert {"nesterov", "jsd_scaling"} <= set(not_given) and "learning_rate" not in not_given
     assert not set(not_given) & set(values)
@@ -146,12 +184,14 @@ def test_paper_settings_of_nrd():
 
 
 def test_every_value_of_table_5_reaches_its_cell():
-    rows = [r for r in raw("hyperparameters.csv") if r["source"].startswith(
-        "Table 5") and r["value"] != "not given"]
+    rows = [
+        r
+        for r in raw("hyperparameters.csv")
+        if r["source"].startswith("Table 5") and r["value"] != "not given"
+    ]
     assert len(rows) > 300
     for r in rows:
-        values, _ = paper_settings(name(r["method"]), r["dataset"], r["noise_type"],
-                                             float(r["noise_rate"]))
+        values, _ = paper_settings(name(r["method"]), r["dataset"], r["noise_type"], float(r["noise_rate"]))
         assert values[r["name"]] == float(r["value"]), r
 
 
@@ -173,9 +213,14 @@ def test_cells():
     assert len([c for c in cells("nrd") if c[0] == "cifar10"]) == 7
     assert ("cifar10", "symmetric_exclusive", 0.2) in cells("robust_features", "robust_features")
     assert ("clothing1m", "none", 0.0) in cells("flywheel", "flywheel")
-    for method, paper in (("nrd", "nrd"), ("label_confidence", "label_confidence"),
-                          ("pu_distill", "pu_distill"),
-                          ("flywheel", "flywheel"), ("robust_features", "robust_features"), ("ce", "nrd")):
+    for method, paper in (
+        ("nrd", "nrd"),
+        ("label_confidence", "label_confidence"),
+        ("pu_distill", "pu_distill"),
+        ("flywheel", "flywheel"),
+        ("robust_features", "robust_features"),
+        ("ce", "nrd"),
+    ):
         assert cells(method, paper)
         for cell in cells(method, paper):
             paper_settings(method, *cell, paper=paper)
@@ -198,9 +243,11 @@ def test_missing_data_is_one_sentence(tmp_path, monkeypatch):
 
 
 def test_no_pandas_is_needed_for_settings():
-    code = ("import sys; sys.modules['pandas'] = sys.modules['torch'] = None\n"
-            "from lnl_kit.papers.cells import paper_settings\n"
-            "print(paper_settings('nrd', 'cifar10', 'symmetric', .4)[0]['epochs'])")
+    code = (
+        "import sys; sys.modules['pandas'] = sys.modules['torch'] = None\n"
+        "from lnl_kit.papers.cells import paper_settings\n"
+        "print(paper_settings('nrd', 'cifar10', 'symmetric', .4)[0]['epochs'])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "400"
 
@@ -222,6 +269,13 @@ def test_every_number_of_a_method_of_the_kit_has_a_preset_or_is_marked_not_given
                 else:
                     seen["trained"] += 1
                     rate = 0.0 if row["rate"] != row["rate"] else row["rate"]
-                    plan = resolve(row["preset"], row["method"], METHODS[row["method"]][1], dataset=row["dataset"], noise=row["noise"], rate=rate)
+                    plan = resolve(
+                        row["preset"],
+                        row["method"],
+                        METHODS[row["method"]][1],
+                        dataset=row["dataset"],
+                        noise=row["noise"],
+                        rate=rate,
+                    )
                     assert plan.settings["epochs"] > 1
     assert min(seen.values()) > 100

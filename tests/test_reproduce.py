@@ -31,12 +31,16 @@ GOOD = [
     "go.Figure(go.Scatter(y=[1, 3, 2]), frames=frames).show()",
     "### A table",
     "from IPython.display import HTML, display\n"
-    "display(HTML('<table><tr><td>94.8 %</td></tr></table><script src=\"https://example.com/a.js\"></script>"
-    "<link rel=stylesheet href=//example.com/a.css><img alt=\"far\" src=https://example.com/a.png>'))",
+    'display(HTML(\'<table><tr><td>94.8 %</td></tr></table><script src="https://example.com/a.js"></script>'
+    '<link rel=stylesheet href=//example.com/a.css><img alt="far" src=https://example.com/a.png>\'))',
     "print('seen at', rate)",
 ]
-FAILS = ["# What breaks?\n\nThis one.", ["rate = 0.5  # share of wrong labels"],
-         "# the claim\nassert rate > 0.9, f'the rate {rate} is low'", "print('never printed')"]
+FAILS = [
+    "# What breaks?\n\nThis one.",
+    ["rate = 0.5  # share of wrong labels"],
+    "# the claim\nassert rate > 0.9, f'the rate {rate} is low'",
+    "print('never printed')",
+]
 
 
 def write(folder: Path, name: str, cells: list) -> Path:
@@ -47,7 +51,11 @@ def write(folder: Path, name: str, cells: list) -> Path:
             made.append(new_code_cell(text[0], metadata={"tags": ["parameters"]}))
         else:
             markdown = text.lstrip("#").startswith(" ") and "assert" not in text
-            made.append((new_markdown_cell if markdown else new_code_cell)(text, metadata={"tags": ["headline"]} if "seen at" in text else {}))
+            made.append(
+                (new_markdown_cell if markdown else new_code_cell)(
+                    text, metadata={"tags": ["headline"]} if "seen at" in text else {}
+                )
+            )
     nbformat.write(new_notebook(cells=made), folder / f"{name}.ipynb")
     return folder / f"{name}.ipynb"
 
@@ -70,8 +78,11 @@ def done(tmp_path_factory):
     decoy.mkdir(parents=True)
     (decoy / "kernel.json").write_text('{"argv": ["/bin/false"], "display_name": "x", "language": "python"}')
     out, err = io.StringIO(), io.StringIO()
-    with (pytest.MonkeyPatch.context() as patch,
-          contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         patch.chdir(project / "notebooks")
         patch.setenv("JUPYTER_PATH", str(project / "jupyter"))
         patch.setattr(figures, "save_pngs", lambda drawn: False)
@@ -97,8 +108,10 @@ def again(done, monkeypatch):
         def run(notebook, parameters, name, *_):
             ran.append(name)
             return {"notebook": name, "of": notebook.stem, "status": "finished", "seconds": 1, "error": None}
+
         monkeypatch.setattr(module, "_run", run)
         return reproduce(names, parameters, out=project / "results", **options), ran
+
     return ask
 
 
@@ -108,8 +121,10 @@ def test_a_failing_notebook_is_named_and_the_others_run(done):
     assert out.splitlines()[-1] == str(project / "results" / "reproduce" / "index.html")
     lines = err.splitlines()
     assert [line.split()[:2] for line in lines[:2]] == [["20_good", "finished"], ["30_fails", "FAILED"]]
-    assert "30_fails: cell [3] failed (assert rate > 0.9, f'the rate {rate} is low'): " \
-           "AssertionError: the rate 0.25 is low" in lines
+    assert (
+        "30_fails: cell [3] failed (assert rate > 0.9, f'the rate {rate} is low'): "
+        "AssertionError: the rate 0.25 is low" in lines
+    )
     assert sum("PNG" in line and "skipped" in line for line in lines) == 1
 
 
@@ -127,8 +142,15 @@ def test_the_kernel_is_this_python_headless_in_the_notebooks_folder(done):
 def test_copies_are_in_place_and_nothing_is_left_over(done):
     folder = done[0] / "results" / "reproduce"
     assert sorted(p.name for p in folder.iterdir()) == [
-        "20_good.html", "20_good.ipynb", "20_good.json", "30_fails.html", "30_fails.ipynb", "30_fails.json",
-        "index.html", "plotly.min.js"]
+        "20_good.html",
+        "20_good.ipynb",
+        "20_good.json",
+        "30_fails.html",
+        "30_fails.ipynb",
+        "30_fails.json",
+        "index.html",
+        "plotly.min.js",
+    ]
     source = nbformat.read(done[0] / "notebooks" / "20_good.ipynb", as_version=4)
     assert not any(c.get("outputs") for c in source.cells)
     record = json.loads((folder / "30_fails.json").read_text())
@@ -146,7 +168,7 @@ class _Links(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         for name, value in attrs:
-            if name in ("src", "srcset", "data", "poster") or name == "href" and tag != "a":
+            if name in ("src", "srcset", "data", "poster") or (name == "href" and tag != "a"):
                 self.loads.append(value)
             elif name == "href":
                 self.links.append(value)
@@ -154,6 +176,7 @@ class _Links(HTMLParser):
 
 def test_pages_load_plotly_from_the_folder_and_nothing_else(done):
     import plotly
+
     folder = done[0] / "results" / "reproduce"
     for page in folder.glob("*.html"):
         loads = _Links(page.read_text()).loads
@@ -197,9 +220,12 @@ def test_a_finished_notebook_is_skipped(again, done, capsys):
 @pytest.mark.parametrize("what", ["source", "package", "tables", "copy"])
 def test_a_change_of_what_it_was_made_from_runs_it_again(again, done, what):
     project = done[0]
-    changed = {"source": project / "notebooks" / "20_good.ipynb", "package": project / "package" / "x.py",
-               "tables": project / "data" / "measured" / "digits.csv",
-               "copy": project / "results" / "reproduce" / "20_good.ipynb"}[what]
+    changed = {
+        "source": project / "notebooks" / "20_good.ipynb",
+        "package": project / "package" / "x.py",
+        "tables": project / "data" / "measured" / "digits.csv",
+        "copy": project / "results" / "reproduce" / "20_good.ipynb",
+    }[what]
     changed.parent.mkdir(parents=True, exist_ok=True)
     before = changed.read_bytes() if changed.exists() else None
     try:
@@ -223,6 +249,7 @@ def test_ctrl_c_keeps_what_is_finished(done, monkeypatch, capsys):
     def interrupt(source, target, *_, **__):
         Path(target).write_text("{}")
         raise KeyboardInterrupt
+
     monkeypatch.setattr(papermill, "execute_notebook", interrupt)
     folder = project / "results" / "reproduce"
     before = {p: p.read_bytes() for p in folder.glob("*.ipynb")}
@@ -259,10 +286,24 @@ def test_two_presets_are_refused(tmp_path, monkeypatch):
         reproduce(None, {"preset": "quick"}, preset="demo")
 
 
-@pytest.mark.parametrize("text, value", [
-    ("0.5", 0.5), ("3", 3), ("1e-3", 1e-3), ("true", True), ("False", False), ("none", None),
-    ("[1, 2]", [1, 2]), ("'7'", "7"), ("paper:nrd", "paper:nrd"), ("007", "007"), ("", ""),
-    (0.5, 0.5), ("a b", "a b")])
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("0.5", 0.5),
+        ("3", 3),
+        ("1e-3", 1e-3),
+        ("true", True),
+        ("False", False),
+        ("none", None),
+        ("[1, 2]", [1, 2]),
+        ("'7'", "7"),
+        ("paper:nrd", "paper:nrd"),
+        ("007", "007"),
+        ("", ""),
+        (0.5, 0.5),
+        ("a b", "a b"),
+    ],
+)
 def test_values_are_read_as_literals(text, value):
     read = module._literal(text)
     assert read == value and type(read) is type(value)
@@ -288,8 +329,10 @@ def test_the_index_draws_every_figure_with_the_network_off(done, browser):
 def test_a_click_on_a_heading_sorts_a_table(tmp_path, browser):
     from lnl_kit.reproduce import pages
 
-    table = ("<table><thead><tr><th></th><th>last</th></tr></thead><tbody><tr><th>ce</th><td>0.5</td></tr><tr><th>odd</th><td>–</td></tr>"
-             "<tr><th>elr</th><td>0.98</td></tr><tr><th>nrd</th><td>0.9</td></tr></tbody></table>")
+    table = (
+        "<table><thead><tr><th></th><th>last</th></tr></thead><tbody><tr><th>ce</th><td>0.5</td></tr><tr><th>odd</th><td>–</td></tr>"
+        "<tr><th>elr</th><td>0.98</td></tr><tr><th>nrd</th><td>0.9</td></tr></tbody></table>"
+    )
     page = browser.new_context(offline=True).new_page()
     page.goto(pages._write(tmp_path / "page.html", "t", table).as_uri())
 
@@ -297,7 +340,12 @@ def test_a_click_on_a_heading_sorts_a_table(tmp_path, browser):
         page.locator("thead th").nth(column).click()
         return page.locator("tbody th").all_inner_texts()
 
-    assert order(1) == ["elr", "nrd", "ce", "odd"] and order(1) == ["ce", "nrd", "elr", "odd"]  # the missing one stays last
+    assert order(1) == ["elr", "nrd", "ce", "odd"] and order(1) == [
+        "ce",
+        "nrd",
+        "elr",
+        "odd",
+    ]  # the missing one stays last
     assert order(0) == ["odd", "nrd", "elr", "ce"]
 
 
@@ -306,6 +354,7 @@ def test_figures_as_png(done, chromium, tmp_path, capsys):
     import shutil
 
     from PIL import Image
+
     shutil.copytree(done[0] / "results" / "reproduce", tmp_path / "reproduce")
     figure = {"id": "20_good-01", "plotly": {"data": [{"y": [1, 3, 2]}], "layout": {}, "config": {}}}
     stale = tmp_path / "reproduce" / "png" / "20_good-07.png"
@@ -330,10 +379,19 @@ def test_a_cell_that_hangs_and_a_process_that_dies(tmp_path, monkeypatch, capsys
     assert "60_dies: cell [1] failed (import os): the notebook's process was killed" in err
 
 
-@pytest.mark.parametrize("text, values", [
-    ("0.2,0.5", [0.2, 0.5]), ("a,b", ["a", "b"]), ("[1, 2],[3]", [[1, 2], [3]]), ("'a,b',c", ["a,b", "c"]), ("(1, 2)", [(1, 2)]),
-    ("0.5", [0.5]), ("", [""]), ("folder:a", ["folder:a"]),
-])
+@pytest.mark.parametrize(
+    "text, values",
+    [
+        ("0.2,0.5", [0.2, 0.5]),
+        ("a,b", ["a", "b"]),
+        ("[1, 2],[3]", [[1, 2], [3]]),
+        ("'a,b',c", ["a,b", "c"]),
+        ("(1, 2)", [(1, 2)]),
+        ("0.5", [0.5]),
+        ("", [""]),
+        ("folder:a", ["folder:a"]),
+    ],
+)
 def test_commas_outside_brackets_and_quotes_separate_values(text, values):
     assert module._values(text) == values
 
@@ -350,8 +408,12 @@ def test_a_grid_runs_every_combination_goes_on_after_failures_and_resumes(tmp_pa
     assert [status[n]["status"] for n in names] == ["finished", "finished", "failed", "finished"]
     assert status[names[1]]["parameters"] == {"rate": 0.95} and status[names[1]]["of"] == "20_good"
     table = [line.split() for line in err.splitlines() if line.startswith(("20  ", "30  "))]
-    assert [row[:3] for row in table] == [["20", "rate=0.25", "finished"], ["20", "rate=0.95", "finished"],
-                                          ["30", "rate=0.25", "failed"], ["30", "rate=0.95", "finished"]]
+    assert [row[:3] for row in table] == [
+        ["20", "rate=0.25", "finished"],
+        ["20", "rate=0.95", "finished"],
+        ["30", "rate=0.25", "failed"],
+        ["30", "rate=0.95", "finished"],
+    ]
     index = (folder / "index.html").read_text()
     assert all(f'href="{name}.html"' in index for name in names) and 'class="thumb"' in index
     assert "seen at 0.95" in index and "seen at 0.95" in err  # the headline

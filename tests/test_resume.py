@@ -35,7 +35,11 @@ def assert_same_run(a, b):
 def assert_equal(a, b):
     assert type(a) is type(b)
     if isinstance(a, torch.Tensor):
-        assert a.shape == b.shape and (torch.allclose(a, b, rtol=0, atol=0, equal_nan=True) if a.is_floating_point() else torch.equal(a, b))
+        assert a.shape == b.shape and (
+            torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
+            if a.is_floating_point()
+            else torch.equal(a, b)
+        )
     elif isinstance(a, dict):
         assert a.keys() == b.keys()
         for k in a:
@@ -49,9 +53,13 @@ def assert_equal(a, b):
 
 
 def start(method, out, *extra):
-    return subprocess.Popen([sys.executable, "-m", "lnl_kit.cli", "train", method, *ASK, *extra, "--out", str(out)],
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a background shell ignores it
+    return subprocess.Popen(
+        [sys.executable, "-m", "lnl_kit.cli", "train", method, *ASK, *extra, "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # a background shell ignores it
 
 
 def whole(method, out, *extra):
@@ -120,14 +128,18 @@ def struck(*a, **k):
             os.kill(os.getpid(), signal.SIGKILL)
     return original(*a, **k)
 setattr(owner, name, struck)
-lnl_kit.train('nrd', epochs=4, train_size=512, keep=['weights'], out={str(tmp_path / 'killed')!r}, progress=False)
+lnl_kit.train('nrd', epochs=4, train_size=512, keep=['weights'], out={str(tmp_path / "killed")!r}, progress=False)
 """
     child = subprocess.run([sys.executable, "-c", code], timeout=300)
     assert child.returncode == -signal.SIGKILL
     folder = next((tmp_path / "killed").glob("*/*/*/*"))
     assert not (folder / "summary.json").exists()
-    resumed = lnl_kit.train("nrd", epochs=4, train_size=512, keep=["weights"], out=tmp_path / "killed", progress=False)
-    alone = lnl_kit.train("nrd", epochs=4, train_size=512, keep=["weights"], out=tmp_path / "alone", progress=False)
+    resumed = lnl_kit.train(
+        "nrd", epochs=4, train_size=512, keep=["weights"], out=tmp_path / "killed", progress=False
+    )
+    alone = lnl_kit.train(
+        "nrd", epochs=4, train_size=512, keep=["weights"], out=tmp_path / "alone", progress=False
+    )
     assert_same_run(alone.folder, resumed.folder)
 
 
@@ -135,6 +147,7 @@ lnl_kit.train('nrd', epochs=4, train_size=512, keep=['weights'], out={str(tmp_pa
 def test_every_method_resumes_exactly(tmp_path, method, monkeypatch):
     """Stopped after its first epoch, by the exception that Ctrl-C raises."""
     from lnl_kit.run.loop import Run
+
     ask = {"epochs": 3, "train_size": 256, "progress": False} | SHORT_STAGES.get(method, {})
     alone = lnl_kit.train(method, out=tmp_path / "alone", **ask)
     commit = Run._commit

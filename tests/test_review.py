@@ -18,7 +18,18 @@ from lnl_kit.label_errors.findings import open_findings
 def findings(tmp_path_factory):
     """Findings on digits with wrong labels, after hardly any training."""
     place = tmp_path_factory.mktemp("found")
-    lnl_kit.find_errors("digits", noise="symmetric", rate=0.4, epochs=12, views=1, progress=False, report=False, train_size=300, to=place, out=place / "runs")
+    lnl_kit.find_errors(
+        "digits",
+        noise="symmetric",
+        rate=0.4,
+        epochs=12,
+        views=1,
+        progress=False,
+        report=False,
+        train_size=300,
+        to=place,
+        out=place / "runs",
+    )
     return open_findings(place)
 
 
@@ -34,9 +45,13 @@ def send(wall, do, **message):
 
 
 def test_the_most_suspicious_come_first_and_nothing_is_decided(wall, findings):
-    assert [c["image"] for c in wall.cards] == list(findings.table["image"][:review.PAGE]) and wall.cursor == wall.page == 0
+    assert [c["image"] for c in wall.cards] == list(
+        findings.table["image"][: review.PAGE]
+    ) and wall.cursor == wall.page == 0
     assert wall.pages == -(-300 // review.PAGE) and wall.made == {} and not wall.undoable
-    assert wall.status.startswith("0 decided, 0 relabelled; about ") and wall.cards[0]["src"].startswith("data:image/png")
+    assert wall.status.startswith("0 decided, 0 relabelled; about ") and wall.cards[0]["src"].startswith(
+        "data:image/png"
+    )
 
 
 def test_a_decision_is_on_disk_before_the_page_shows_the_next(wall, findings):
@@ -45,8 +60,8 @@ def test_a_decision_is_on_disk_before_the_page_shows_the_next(wall, findings):
     for n in range(review.PAGE + 2):
         send(wall, "decide", image=wall.cards[wall.cursor]["image"], action="accept")
     assert seen == list(range(1, review.PAGE + 3)) and wall.page == 1 and wall.cursor == 2
-    assert list(wall.made) == list(findings.table["image"][:review.PAGE + 2])
-    assert [label for _, label in wall.made.values()] == list(findings.table["suggested"][:review.PAGE + 2])
+    assert list(wall.made) == list(findings.table["image"][: review.PAGE + 2])
+    assert [label for _, label in wall.made.values()] == list(findings.table["suggested"][: review.PAGE + 2])
     again = review.Review(findings)  # tomorrow, or after a crash
     assert again.made == wall.made and (again.page, again.cursor) == (1, 2)
 
@@ -85,7 +100,11 @@ def test_what_cannot_be_written_is_said_and_not_decided(wall, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     before = (wall.page, wall.cursor)
     send(wall, "decide", image=wall.cards[0]["image"], action="drop")
-    assert "not saved: [Errno 28] No space left on device" in wall.status and wall.made == {} and (wall.page, wall.cursor) == before
+    assert (
+        "not saved: [Errno 28] No space left on device" in wall.status
+        and wall.made == {}
+        and (wall.page, wall.cursor) == before
+    )
     monkeypatch.undo()
     send(wall, "decide", image=wall.cards[0]["image"], action="drop")
     assert "not saved" not in wall.status and len(wall.made) == 1
@@ -105,7 +124,10 @@ window.ready = true;
 def show(browser, **values):
     """The widget's page with these values and no Python behind it; `answer` stands for Python's answer."""
     values = {"status": "", "page": 0, "pages": 2, "filter": [], "undoable": True, "cursor": 0} | values
-    script = "data:text/javascript;base64," + base64.b64encode(Path(review.__file__).with_name("review.js").read_bytes()).decode()
+    script = (
+        "data:text/javascript;base64,"
+        + base64.b64encode(Path(review.__file__).with_name("review.js").read_bytes()).decode()
+    )
     page = browser.new_page()
     page.set_content(PAGE % (script, json.dumps(values).replace("<", "\\u003c")))
     page.wait_for_function("window.ready")
@@ -124,30 +146,59 @@ def show(browser, **values):
 
 def card(image, given, suggested, **other):
     """What Python sends about an image."""
-    return {"image": image, "src": "data:,", "given": given, "suggested": suggested, "suspicion": 0.5, "because": "", "decision": ""} | other
+    return {
+        "image": image,
+        "src": "data:,",
+        "given": given,
+        "suggested": suggested,
+        "suspicion": 0.5,
+        "because": "",
+        "decision": "",
+    } | other
 
 
 @pytest.mark.browser
 def test_names_with_markup_are_text_on_the_page_and_keys_are_sent(browser):
     cards = [card(f"{NASTY}/{n}", NASTY, "b", because=NASTY, decision=NASTY) for n in range(3)]
-    page, press = show(browser, cards=cards, classes=[NASTY, "b"], counts=[[0, 2], [1, 0]], status=NASTY, filter=[0, 1])
-    assert page.evaluate("window.hurt === undefined") and page.locator("#here img").count() == 3  # the pictures and no other
-    assert page.locator(".status").text_content() == NASTY and page.locator(".given").first.text_content() == NASTY
+    page, press = show(
+        browser, cards=cards, classes=[NASTY, "b"], counts=[[0, 2], [1, 0]], status=NASTY, filter=[0, 1]
+    )
+    assert (
+        page.evaluate("window.hurt === undefined") and page.locator("#here img").count() == 3
+    )  # the pictures and no other
+    assert (
+        page.locator(".status").text_content() == NASTY
+        and page.locator(".given").first.text_content() == NASTY
+    )
     first, second = ({"do": "decide", "image": c["image"], "label": ""} for c in cards[:2])
     assert press("a") == [first | {"action": "accept"}]
     assert press("ArrowRight", "k", cursor=1) == [second | {"action": "keep"}]
     assert press("1", cursor=1) == [second | {"action": "class", "label": "b"}]
-    assert press("u", cursor=1) == [second | {"action": "unsure"}] and press("d", cursor=1) == [second | {"action": "drop"}]
-    assert press("z") == [{"do": "undo"}] and press("PageDown") == [{"do": "page", "page": 1}] and press("Tab", "9", "ArrowLeft") == []
+    assert press("u", cursor=1) == [second | {"action": "unsure"}] and press("d", cursor=1) == [
+        second | {"action": "drop"}
+    ]
+    assert (
+        press("z") == [{"do": "undo"}]
+        and press("PageDown") == [{"do": "page", "page": 1}]
+        and press("Tab", "9", "ArrowLeft") == []
+    )
     page.locator(".heat button").nth(1).click()
     press()
     page.locator("button", has_text="Show all").click()
-    assert page.evaluate("window.sent.slice(-2)") == [{"do": "filter", "filter": [1, 0]}, {"do": "filter", "filter": []}]
+    assert page.evaluate("window.sent.slice(-2)") == [
+        {"do": "filter", "filter": [1, 0]},
+        {"do": "filter", "filter": []},
+    ]
 
 
 @pytest.mark.browser
 def test_what_is_pressed_before_the_answer_is_there_decides_nothing(browser):
-    _, press = show(browser, cards=[card("one", "a", "b"), card("two", "a", "b")], classes=["a", "b"], counts=[[0, 2], [0, 0]])
+    _, press = show(
+        browser,
+        cards=[card("one", "a", "b"), card("two", "a", "b")],
+        classes=["a", "b"],
+        counts=[[0, 2], [0, 0]],
+    )
     assert [(m["image"], m["action"]) for m in press("a", "k", "z", cursor=1)] == [("one", "accept")]
     assert [(m["image"], m["action"]) for m in press("k")] == [("two", "keep")]
 
@@ -158,14 +209,22 @@ def test_a_digit_is_the_class_of_that_name(browser):
     assert press("1")[0]["label"] == "1" and press("3")[0]["label"] == "3" and press("0") == []
     assert page.locator("option").all_text_contents() == ["another class", "1", "2", "3"]
     page, press = show(browser, cards=[card("x", "cat", "dog")], classes=["cat", "dog"], counts=[[0] * 2] * 2)
-    assert press("1")[0]["label"] == "dog" and page.locator("option").all_text_contents() == ["another class", "0  cat", "1  dog"]
+    assert press("1")[0]["label"] == "dog" and page.locator("option").all_text_contents() == [
+        "another class",
+        "0  cat",
+        "1  dog",
+    ]
 
 
 @pytest.mark.browser
 def test_in_the_menu_only_enter_decides_and_escape_leaves(browser):
-    page, press = show(browser, cards=[card("x", "cat", "dog")], classes=["cat", "dog", "eel"], counts=[[0] * 3] * 3)
+    page, press = show(
+        browser, cards=[card("x", "cat", "dog")], classes=["cat", "dog", "eel"], counts=[[0] * 3] * 3
+    )
     assert press("c", "ArrowDown", "ArrowDown", "k", "Escape") == []
-    assert press("c", "ArrowDown", "ArrowDown", "Enter") == [{"do": "decide", "image": "x", "action": "class", "label": "dog"}]
+    assert press("c", "ArrowDown", "ArrowDown", "Enter") == [
+        {"do": "decide", "image": "x", "action": "class", "label": "dog"}
+    ]
     assert press("k")[0]["action"] == "keep"  # the keys are the wall's again
     page.locator("select").select_option("2  eel")
     assert page.evaluate("window.sent.at(-1).label") == "eel"  # by mouse at once
@@ -175,4 +234,8 @@ def test_the_file_of_decisions_is_a_plain_table(wall, findings):
     send(wall, "decide", image=wall.cards[0]["image"], action="accept")
     with open(findings.folder / "decisions.csv", newline="") as file:
         row = next(csv.DictReader(file))
-    assert row["action"] == "accept" and row["label"] == findings.table["suggested"][0] and row["when"].endswith("Z")
+    assert (
+        row["action"] == "accept"
+        and row["label"] == findings.table["suggested"][0]
+        and row["when"].endswith("Z")
+    )

@@ -27,7 +27,9 @@ def test_cluster_loss_is_equations_5_to_11_by_a_slow_loop():
     marginal = -sum(m * math.log(m / (1 / 4)) for m in mean)  # (10): minus the divergence from the uniform
     conditional = -sum(p[i][k] * math.log(p[i][k]) for i in range(7) for k in range(4)) / 7
     expected = consistency - 3.0 * (marginal - conditional)
-    assert rfl.cluster_loss(weak, strong, settings(information=3.0)).item() == pytest.approx(expected, abs=1e-6)
+    assert rfl.cluster_loss(weak, strong, settings(information=3.0)).item() == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_mutual_information_is_zero_for_one_cluster_and_largest_for_sure_even_assignments():
@@ -53,7 +55,12 @@ def test_a_constant_assignment_satisfies_the_consistency_alone():
 def test_alpha_falls_from_one_to_nearly_zero(schedule):
     s = settings(epochs=50, schedule_alpha=schedule)
     values = [rfl.alpha(e, s) for e in range(50)]
-    assert values[0] == 1 and values[25] == pytest.approx(0.5) and values == sorted(values, reverse=True) and values[-1] < 0.03
+    assert (
+        values[0] == 1
+        and values[25] == pytest.approx(0.5)
+        and values == sorted(values, reverse=True)
+        and values[-1] < 0.03
+    )
     assert rfl.alpha(49, settings(epochs=50, bootstrapping=False)) == 1
 
 
@@ -66,7 +73,9 @@ def test_bootstrapping_is_equation_13_and_its_own_label_has_no_gradient():
     expected = [-a * log_p[i, y[i]] - (1 - a) * log_p[i, log_p[i].argmax()] for i in range(5)]
     assert torch.allclose(loss.double(), torch.stack(expected), atol=1e-6)
     loss.sum().backward()
-    target = a * F.one_hot(y, 4) + (1 - a) * F.one_hot(logits.argmax(1), 4)  # fixed: the gradient of cross-entropy to it
+    target = a * F.one_hot(y, 4) + (1 - a) * F.one_hot(
+        logits.argmax(1), 4
+    )  # fixed: the gradient of cross-entropy to it
     assert torch.allclose(logits.grad, (logits.softmax(1) - target).detach(), atol=1e-6)
 
 
@@ -90,8 +99,17 @@ def reached(model, loss) -> set[str]:
     """Which of the four parts the gradient of a loss reaches."""
     model.zero_grad()
     loss.backward()
-    parts = {"body": model.network.body, "head": model.network.head, "assign": model.assign, "decoder": model.decoder}
-    return {name for name, part in parts.items() if any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())}
+    parts = {
+        "body": model.network.body,
+        "head": model.network.head,
+        "assign": model.assign,
+        "decoder": model.decoder,
+    }
+    return {
+        name
+        for name, part in parts.items()
+        if any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
+    }
 
 
 def test_each_term_reaches_the_body_and_its_own_head():
@@ -122,10 +140,14 @@ def test_the_extras_are_at_most_15_percent_of_resnet18():
 
 def test_the_augmented_view_is_the_same_crop_distorted():
     x = torch.randint(0, 256, (6, 1, 16, 16), dtype=torch.uint8)
-    data = NoisyData(x, torch.arange(6) % 2, ("a", "b"), mean=(0.5,), std=(0.25,), like="digits", batch_size=6)
+    data = NoisyData(
+        x, torch.arange(6) % 2, ("a", "b"), mean=(0.5,), std=(0.25,), like="digits", batch_size=6
+    )
     same = next(data.batches(0, views=("crop", augment.OnTop(augment.Compose(())))))[0]
     assert torch.equal(*same)
-    weak, other = next(data.batches(0, views=("crop", augment.OnTop(rfl.distortion(data, settings(magnitude=0))))))[0]
+    weak, other = next(
+        data.batches(0, views=("crop", augment.OnTop(rfl.distortion(data, settings(magnitude=0)))))
+    )[0]
     erased = (weak != other).flatten(1).float().mean(1)
     assert torch.equal(weak, same[0]) and (erased <= 0.5).all()  # Cutout, and operations at their weakest
 
@@ -138,8 +160,14 @@ def test_all_eight_combinations_of_the_parts_train_and_differ(tmp_path):
     for boot in (True, False):
         for restoration in (0.0, 0.3):
             for clustering in (0.0, 0.1):
-                run = lnl_kit.train("robust_features", out=tmp_path, bootstrapping=boot, restoration=restoration,
-                                    clustering=clustering, **SHORT)
+                run = lnl_kit.train(
+                    "robust_features",
+                    out=tmp_path,
+                    bootstrapping=boot,
+                    restoration=restoration,
+                    clustering=clustering,
+                    **SHORT,
+                )
                 found.add(run.arrays["test_probs"].tobytes())
     assert len(found) == 8
 
@@ -149,7 +177,13 @@ def test_heads_are_loaded_as_they_were_trained(tmp_path):
     model = rfl.load_heads(run)
     images = run.train_images()[:32]
     with torch.no_grad():
-        x = NoisyData(images, torch.zeros(32, dtype=torch.int64), run.classes, mean=run.settings["mean"], std=run.settings["std"])
+        x = NoisyData(
+            images,
+            torch.zeros(32, dtype=torch.int64),
+            run.classes,
+            mean=run.settings["mean"],
+            std=run.settings["std"],
+        )
         x = x.normalise(images)
         logits, restored, clusters, _ = model(x, x)
     assert np.allclose(logits[:32].softmax(1).numpy(), run.predict(images), atol=1e-5)
@@ -163,13 +197,22 @@ def test_what_the_heads_make_of_images_follows_the_strength(tmp_path):
     x, augmented, restored, clusters = rfl.with_heads(run, images)
     assert x.shape == augmented.shape == restored.shape == (64, 1, 16, 16) and clusters.shape == (64,)
     again = rfl.with_heads(run, images, magnitude=run.settings["settings"]["magnitude"])
-    assert torch.equal(augmented, again[1]) and torch.equal(restored, again[2])  # as trained, and the same draw
+    assert torch.equal(augmented, again[1]) and torch.equal(
+        restored, again[2]
+    )  # as trained, and the same draw
     far = [F.mse_loss(rfl.with_heads(run, images, magnitude=m)[1], x).item() for m in (0, 30)]
     assert far[0] < far[1]
 
 
 def test_settings_refuse_impossible_values():
-    for wrong in (dict(restoration=-1.0), dict(schedule_alpha="steps"), dict(clusters=1), dict(operations=0),
-                  dict(magnitude=31), dict(classify="weak"), dict(information=-1.0)):
+    for wrong in (
+        dict(restoration=-1.0),
+        dict(schedule_alpha="steps"),
+        dict(clusters=1),
+        dict(operations=0),
+        dict(magnitude=31),
+        dict(classify="weak"),
+        dict(information=-1.0),
+    ):
         with pytest.raises(ValueError, match=r"not allowed|does not exist|outside|0 or more"):
             settings(**wrong)

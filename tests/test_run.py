@@ -22,12 +22,38 @@ def test_run_folder_holds_what_the_design_promises(tmp_path):
     run = lnl_kit.train("ce", out=tmp_path, **TINY)
     assert run.folder.parts[-4:-1] == ("ce", "digits", "symmetric-0.5")
     assert {p.name for p in run.folder.iterdir()} >= {
-        "settings.json", "metrics.csv", "summary.json", "labels.csv", "arrays.npz", "history.npz", "state.pt"}
-    assert (run.folder / "metrics.csv").read_text().splitlines()[0].split(",")[:len(COLUMNS)] == list(COLUMNS)
+        "settings.json",
+        "metrics.csv",
+        "summary.json",
+        "labels.csv",
+        "arrays.npz",
+        "history.npz",
+        "state.pt",
+    }
+    assert (run.folder / "metrics.csv").read_text().splitlines()[0].split(",")[: len(COLUMNS)] == list(
+        COLUMNS
+    )
     s = run.summary
-    for key in ("method", "dataset", "noise", "rate", "actual_rate", "seed", "preset", "epochs", "seconds",
-                "seconds_per_epoch", "images_per_second", "inference_seconds", "device", "versions", "uses",
-                "test_accuracy_last", "test_accuracy_best", "test_accuracy_mean_last10"):
+    for key in (
+        "method",
+        "dataset",
+        "noise",
+        "rate",
+        "actual_rate",
+        "seed",
+        "preset",
+        "epochs",
+        "seconds",
+        "seconds_per_epoch",
+        "images_per_second",
+        "inference_seconds",
+        "device",
+        "versions",
+        "uses",
+        "test_accuracy_last",
+        "test_accuracy_best",
+        "test_accuracy_mean_last10",
+    ):
         assert s[key] is not None, key
     assert s["transition_error_last"] is None  # not logged by CE: missing, never zero
     assert run.arrays["train_probs"].shape == (256, 10) and run.arrays["test_probs"].shape == (360, 10)
@@ -44,12 +70,24 @@ def test_a_finished_run_is_loaded_and_fresh_starts_over(tmp_path):
     assert again.folder == first.folder and (again.folder / "state.pt").stat().st_mtime_ns == stamp
     (first.folder / "leftover").write_text("x")
     fresh = lnl_kit.train("ce", out=tmp_path, fresh=True, **TINY)
-    assert (fresh.folder / "state.pt").stat().st_mtime_ns != stamp and not (fresh.folder / "leftover").exists()
+    assert (fresh.folder / "state.pt").stat().st_mtime_ns != stamp and not (
+        fresh.folder / "leftover"
+    ).exists()
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"rate": 0.2}, {"noise": "pair_flip"}, {"epochs": 3},
-                                    {"learning_rate": 0.2}, {"precision": "fp32"}, {"noisy_val": 0.1},
-                                    {"train_size": 250}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"rate": 0.2},
+        {"noise": "pair_flip"},
+        {"epochs": 3},
+        {"learning_rate": 0.2},
+        {"precision": "fp32"},
+        {"noisy_val": 0.1},
+        {"train_size": 250},
+    ],
+)
 def test_what_decides_the_result_decides_the_folder(tmp_path, change):
     asked = []
     for extra in ({}, change, change):
@@ -125,8 +163,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_epoch(tmp_pat
                 run.total(fine=loss, fire=loss * (float("nan") if epoch == 1 and i == 1 else 0)).backward()
                 optimizer.step()
 
-    with pytest.raises(RunError, match=r"epoch 2: the loss term 'fire' is nan first in batch 2 of 2; this epoch was "
-                                       r"not saved, the last good checkpoint is epoch 1"):
+    with pytest.raises(
+        RunError,
+        match=r"epoch 2: the loss term 'fire' is nan first in batch 2 of 2; this epoch was "
+        r"not saved, the last good checkpoint is epoch 1",
+    ):
         lnl_kit.train(burning, out=tmp_path, **TINY)
     folder = next(tmp_path.glob("burning/*/*/*"))
     assert torch.load(folder / "state.pt", weights_only=True)["done"] == 1
@@ -168,10 +209,18 @@ def test_a_finished_stage_is_skipped_shared_and_a_private_one_is_not(tmp_path):
     first = lnl_kit.train(staged, **ask)
     assert len(calls) == 2
     second = lnl_kit.train(staged, seed=1, **ask)
-    assert len(calls) == 3 and calls[2] not in calls[:2]  # the shared one was loaded, the private one made anew
-    cost = [json.loads(next(folder.glob("shared-*/seconds.json")).read_text()) for folder in [tmp_path / "stages"]]
-    cost += [json.loads((run.folder / "stages" / "own" / "seconds.json").read_text()) for run in (first, second)]
-    assert first.summary["stage_seconds"] == pytest.approx(cost[0] + cost[1])  # a loaded stage counts what it once cost
+    assert (
+        len(calls) == 3 and calls[2] not in calls[:2]
+    )  # the shared one was loaded, the private one made anew
+    cost = [
+        json.loads(next(folder.glob("shared-*/seconds.json")).read_text()) for folder in [tmp_path / "stages"]
+    ]
+    cost += [
+        json.loads((run.folder / "stages" / "own" / "seconds.json").read_text()) for run in (first, second)
+    ]
+    assert first.summary["stage_seconds"] == pytest.approx(
+        cost[0] + cost[1]
+    )  # a loaded stage counts what it once cost
     assert second.summary["stage_seconds"] == pytest.approx(cost[0] + cost[2]) and min(cost) > 0
     lnl_kit.train(staged, **ask, train_size=256)
     assert len(calls) == 5  # other images
@@ -182,6 +231,7 @@ def test_a_subset_has_the_noise_of_the_whole_set(noise):
     """The draw of a subset, and of a validation share, must not share the noise's random stream."""
     from lnl_kit import data
     from lnl_kit.data.labelling import choose, draw_labels, hold_out
+
     source = data.load("digits")
     given, true = draw_labels(source, noise, 0.4, 0, None)
     wrong = given != true
@@ -214,16 +264,19 @@ def test_an_own_method_is_retrained_when_what_it_refers_to_changes():
 
 def test_a_run_opens_from_anywhere_and_notices_changed_data(tmp_path, monkeypatch):
     from PIL import Image
+
     rng = np.random.RandomState(0)
     for part, n in (("train", 12), ("test", 4)):
         for k in ("cat", "dog"):
             (tmp_path / "photos" / part / k).mkdir(parents=True)
             for i in range(n):
                 Image.fromarray(rng.randint(0, 255, (16, 16, 3), dtype=np.uint8)).save(
-                    tmp_path / "photos" / part / k / f"{i}.png")
+                    tmp_path / "photos" / part / k / f"{i}.png"
+                )
     monkeypatch.chdir(tmp_path)
-    run = lnl_kit.train("ce", "folder:photos", noise="none", out=tmp_path / "runs", epochs=1, batch_size=8,
-                        progress=False)
+    run = lnl_kit.train(
+        "ce", "folder:photos", noise="none", out=tmp_path / "runs", epochs=1, batch_size=8, progress=False
+    )
     assert run.summary["actual_rate"] is None and run.metrics[-1]["memorized"] is None  # the truth is unknown
     monkeypatch.chdir(tmp_path / "photos")
     opened = lnl_kit.open_run(run.folder)
@@ -241,14 +294,28 @@ def test_noisy_val_is_an_honest_stopping_rule(tmp_path):
     assert run.summary["test_accuracy_at_best_noisy_val"] == best["test_accuracy"]
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    ({"rate": 1.2}, "1.2"), ({"noise": "snow"}, "snow"), ({"preset": "fast"}, "fast"), ({"epochs": 0}, "epochs 0"),
-    ({"method": "magic"}, "magic"), ({"no_such": 1}, "no_such"), ({"labels": "x.csv", "noise": "symmetric"}, "labels"),
-    ({"noise": "none", "rate": 0.3}, "none"), ({"noise": "human"}, "label-column"), ({"view": "sepia"}, "sepia"),
-    ({"model": "alexnet"}, "alexnet"), ({"preset": "paper", "method": "mae"}, "mae"),
-    ({"method": "nrd", "pi": (0.5, 0.5, 0.5)}, "pi"), ({"noisy_val": 1.5}, "noisy_val"),
-    ({"device": "tpu"}, "tpu"), ({"train_size": -5}, "train_size -5"), ({"learning_rate": float("nan")}, "learning_rate"),
-])
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        ({"rate": 1.2}, "1.2"),
+        ({"noise": "snow"}, "snow"),
+        ({"preset": "fast"}, "fast"),
+        ({"epochs": 0}, "epochs 0"),
+        ({"method": "magic"}, "magic"),
+        ({"no_such": 1}, "no_such"),
+        ({"labels": "x.csv", "noise": "symmetric"}, "labels"),
+        ({"noise": "none", "rate": 0.3}, "none"),
+        ({"noise": "human"}, "label-column"),
+        ({"view": "sepia"}, "sepia"),
+        ({"model": "alexnet"}, "alexnet"),
+        ({"preset": "paper", "method": "mae"}, "mae"),
+        ({"method": "nrd", "pi": (0.5, 0.5, 0.5)}, "pi"),
+        ({"noisy_val": 1.5}, "noisy_val"),
+        ({"device": "tpu"}, "tpu"),
+        ({"train_size": -5}, "train_size -5"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+    ],
+)
 def test_bad_input_gets_one_sentence(tmp_path, arguments, sentence):
     values = {"method": "ce", "out": tmp_path} | TINY | arguments
     with pytest.raises((ValueError, FileNotFoundError), match=sentence) as error:
@@ -266,7 +333,10 @@ def test_a_failed_write_keeps_the_old_content(tmp_path, monkeypatch):
     path = tmp_path / "state.pt"
     save_atomically(path, b"old")
     import os
-    monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+
+    monkeypatch.setattr(
+        os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(RunError, match="the disk is full"):
         save_atomically(path, b"new")
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
@@ -274,6 +344,7 @@ def test_a_failed_write_keeps_the_old_content(tmp_path, monkeypatch):
 
 def test_a_full_disk_is_reported_before_training(tmp_path, monkeypatch):
     import shutil
+
     monkeypatch.setattr(shutil, "disk_usage", lambda p: type("Usage", (), {"free": 1000})())
     with pytest.raises(RunError, match="free and this run needs about"):
         lnl_kit.train("ce", out=tmp_path, **TINY)
@@ -287,6 +358,7 @@ def test_history_epochs_are_even_and_end_with_the_last():
 
 def test_state_names_what_is_tested():
     from lnl_kit.run.loop import Run
+
     with pytest.raises(ValueError, match="tested='net' is not a network"):
         Run.state(None, tested="net", other=torch.zeros(1))
     assert isinstance(State(a=1), dict)
@@ -312,11 +384,20 @@ def test_finished_runs_finds_them(tmp_path):
 def test_another_process_waits(tmp_path):
     import subprocess
     import sys
+
     with lock(tmp_path):
         child = subprocess.Popen(
-            [sys.executable, "-c", "import sys; from pathlib import Path; from lnl_kit.files import lock\n"
-             "with lock(Path(sys.argv[1])): print('in')", str(tmp_path)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            [
+                sys.executable,
+                "-c",
+                "import sys; from pathlib import Path; from lnl_kit.files import lock\n"
+                "with lock(Path(sys.argv[1])): print('in')",
+                str(tmp_path),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         while "another process" not in (line := child.stderr.readline()):
             assert line or child.poll() is None
         assert child.poll() is None
@@ -327,7 +408,9 @@ def test_command_line_prints_the_folder_last(tmp_path, capfd):
     assert cli.main(["train", "ce", "--epochs", "1", "--train-size", "256", "--out", str(tmp_path)]) == 0
     out = capfd.readouterr().out.splitlines()
     assert (next(tmp_path.glob("ce/*/*/*")) / "summary.json").exists() and out[-1].startswith(str(tmp_path))
-    assert json.loads((next(tmp_path.glob("ce/*/*/*")) / "settings.json").read_text())["settings"]["epochs"] == 1
+    assert (
+        json.loads((next(tmp_path.glob("ce/*/*/*")) / "settings.json").read_text())["settings"]["epochs"] == 1
+    )
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc")
@@ -345,8 +428,14 @@ for i in range(12):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-    faults = {how: int(subprocess.run([sys.executable, "-c", script, how], capture_output=True, text=True, check=True).stdout)
-              for how in ("keep", "default")}
+    faults = {
+        how: int(
+            subprocess.run(
+                [sys.executable, "-c", script, how], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for how in ("keep", "default")
+    }
     assert faults["keep"] < 0.5 * faults["default"] or faults["default"] < 1000, faults
 
 

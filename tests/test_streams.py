@@ -68,7 +68,9 @@ def test_it_stands_where_a_tensor_would(stream, asked, tmp_path):
 
 def test_the_next_chunk_is_asked_for_while_this_one_is_used(stream, monkeypatch):
     events, ask = [], Stream.ask
-    monkeypatch.setattr(Stream, "ask", lambda self, part: (events.append(f"ask {part[0]}"), ask(self, part))[1])
+    monkeypatch.setattr(
+        Stream, "ask", lambda self, part: (events.append(f"ask {part[0]}"), ask(self, part))[1]
+    )
     for part in streams.in_chunks(stream, torch.arange(9).split(3)):
         events.append(f"use {len(part)}")
     assert events == ["ask 0", "ask 3", "use 3", "ask 6", "use 3", "use 3"]
@@ -122,5 +124,7 @@ def test_streamed_batches_are_the_resident_ones_bit_for_bit(stream, monkeypatch)
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_stream_feeds_a_gpu(stream):
-    for (x, y, idx), (x2, y2, idx2) in zip(noisy(stream, device="cuda").batches(0), noisy(stream[:]).batches(0)):
+    for (x, y, idx), (x2, y2, idx2) in zip(
+        noisy(stream, device="cuda").batches(0), noisy(stream[:]).batches(0)
+    ):
         assert x[0].is_cuda and torch.equal(idx.cpu(), idx2) and torch.allclose(x[0].cpu(), x2[0], atol=1e-5)

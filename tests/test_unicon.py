@@ -31,7 +31,9 @@ def test_the_cutoff_is_the_mean_and_less_where_the_mean_is_high():
     assert unicon.kept_share(low, 10, SETTINGS) == pytest.approx(3 / 6)
     high = torch.tensor([0.5, 0.72, 0.74, 0.78, 0.95, 0.99])  # mean 0.78, cut-off 0.78 - 0.28 / 5 = 0.724
     assert unicon.kept_share(high, 10, SETTINGS) == pytest.approx(2 / 6)
-    assert unicon.kept_share(torch.full((6,), 0.5), 10, SETTINGS) == pytest.approx(0.1)  # nobody is nearer than the mean
+    assert unicon.kept_share(torch.full((6,), 0.5), 10, SETTINGS) == pytest.approx(
+        0.1
+    )  # nobody is nearer than the mean
 
 
 def test_the_choice_is_even_over_the_classes_and_takes_the_nearest():
@@ -40,7 +42,9 @@ def test_the_choice_is_even_over_the_classes_and_takes_the_nearest():
             return len(self.y)
 
     data = Data(y=torch.tensor([0] * 8 + [1] * 4), num_classes=2)
-    distance = torch.tensor([0.9, 0.1, 0.8, 0.2, 0.62, 0.6, 0.95, 0.85, 0.5, 0.4, 0.9, 0.8])  # mean 0.635, 6 of 12 below
+    distance = torch.tensor(
+        [0.9, 0.1, 0.8, 0.2, 0.62, 0.6, 0.95, 0.85, 0.5, 0.4, 0.9, 0.8]
+    )  # mean 0.635, 6 of 12 below
     chosen = unicon.select(distance, data, SETTINGS)
     assert chosen[:8].sum() == chosen[8:].sum() == 3
     for part in (slice(0, 8), slice(8, 12)):
@@ -48,15 +52,32 @@ def test_the_choice_is_even_over_the_classes_and_takes_the_nearest():
 
 
 def test_one_view_of_each_kind_and_no_projector_gradient_without_contrast(tmp_path):
-    run = lnl_kit.train("unicon", out=tmp_path, epochs=3, warmup=1, train_size=256, contrastive=0.0, weight_decay=0.0, progress=False)
+    run = lnl_kit.train(
+        "unicon",
+        out=tmp_path,
+        epochs=3,
+        warmup=1,
+        train_size=256,
+        contrastive=0.0,
+        weight_decay=0.0,
+        progress=False,
+    )
     state = torch.load(run.folder / "state.pt", weights_only=True)["state"]
-    fresh = lnl_kit.train("unicon", out=tmp_path, epochs=1, warmup=1, train_size=256, weight_decay=0.0, progress=False)
+    fresh = lnl_kit.train(
+        "unicon", out=tmp_path, epochs=1, warmup=1, train_size=256, weight_decay=0.0, progress=False
+    )
     start = torch.load(fresh.folder / "state.pt", weights_only=True)["state"]
     assert torch.equal(state["projector_1"]["0.weight"], start["projector_1"]["0.weight"])
     assert not torch.equal(state["network_1"]["head.weight"], start["network_1"]["head.weight"])
 
 
 def test_settings_refuse_impossible_values():
-    for wrong in ({"warmup": 0}, {"cutoff": 2.0}, {"cutoff_divisor": 0.5}, {"temperature": 0.0}, {"contrastive": -1.0}):
+    for wrong in (
+        {"warmup": 0},
+        {"cutoff": 2.0},
+        {"cutoff_divisor": 0.5},
+        {"temperature": 0.0},
+        {"contrastive": -1.0},
+    ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             make(unicon.Unicon, **wrong)

@@ -84,6 +84,7 @@ def test_the_hovered_image_appears_beside_the_figure(in_jupyter, monkeypatch):
         shown.data[0]._dispatch_on_hover(Points(point_inds=[point], trace_index=0), None)
         assert text in picture.value
     from lnl_kit.figures.views import png_uri
+
     assert png_uri(images[0], 128) in picture.value
     monkeypatch.setenv("LNL_HEADLESS", "1")
     assert widgets.beside_image(fig, images) is fig
@@ -100,7 +101,9 @@ def test_several_figures_move_together_and_each_takes_its_own_values(in_jupyter,
         drawn.append(("second", rate, noise))
         return go.Figure(go.Bar(y=[rate]), layout_title_text=noise)
 
-    controls, one, two, error = widgets.explore([first, second], rate=(0, 0.9, 0.1), noise=["a", "b"]).children
+    controls, one, two, error = widgets.explore(
+        [first, second], rate=(0, 0.9, 0.1), noise=["a", "b"]
+    ).children
     drawn.clear()
     controls.children[0].value = 0.5
     assert drawn == [("first", 0.5), ("second", 0.5, "a")] and one.data[0].y == two.data[0].y == (0.5,)
@@ -111,13 +114,17 @@ def test_several_figures_move_together_and_each_takes_its_own_values(in_jupyter,
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     last = widgets.explore([first, second], rate=(0, 0.9, 0.1), noise=["a", "b"])
-    assert type(last) is go.Figure and last.layout.title.text == "a" and [type(f) for f in shown] == [go.Figure]
+    assert (
+        type(last) is go.Figure and last.layout.title.text == "a" and [type(f) for f in shown] == [go.Figure]
+    )
 
 
 def count_to(n, seconds=0.0):
     """Work for a Training: n epochs, each handing over what is known so far."""
+
     def work(on_epoch):
         import time
+
         for k in range(n):
             time.sleep(seconds)
             try:
@@ -125,6 +132,7 @@ def count_to(n, seconds=0.0):
             except KeyboardInterrupt:
                 return k + 1
         return n
+
     return work
 
 
@@ -137,7 +145,12 @@ def test_a_training_is_watched_in_the_background_and_gives_its_result(in_jupyter
     assert training.result() == 3
     row, figure = training.box.children
     bar, button, words = row.children
-    assert bar.value == 3 and words.value == "finished after 3 epochs" and button.disabled and len(figure.data[0].y) == 3
+    assert (
+        bar.value == 3
+        and words.value == "finished after 3 epochs"
+        and button.disabled
+        and len(figure.data[0].y) == 3
+    )
 
 
 def test_stop_ends_a_training_after_its_epoch_and_keeps_the_result(in_jupyter):
@@ -164,7 +177,9 @@ def test_headless_a_training_is_done_when_it_is_made(tmp_path, monkeypatch):
     monkeypatch.setenv("LNL_HEADLESS", "1")
     training = widgets.train("ce", epochs=2, train_size=256, out=tmp_path)
     assert len(training.result().metrics) == 2
-    again = widgets.train("ce", epochs=2, train_size=256, out=tmp_path)  # loaded: the curve is that of the finished run
+    again = widgets.train(
+        "ce", epochs=2, train_size=256, out=tmp_path
+    )  # loaded: the curve is that of the finished run
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     again._ipython_display_()
@@ -182,7 +197,10 @@ def test_explorers_work_on_any_run_folder(tmp_path, monkeypatch):
     run = lnl_kit.train("ce", epochs=2, train_size=256, out=tmp_path, progress=False)
     curve = widgets.pick_run(tmp_path, metrics=("test_accuracy",))
     assert run.metrics[-1]["test_accuracy"] in [y for trace in curve.data for y in trace.y]
-    assert "no transition_error" in widgets.pick_run(tmp_path, metrics=("transition_error",)).layout.annotations[0].text
+    assert (
+        "no transition_error"
+        in widgets.pick_run(tmp_path, metrics=("transition_error",)).layout.annotations[0].text
+    )
     histogram, gon = widgets.histogram_by_epoch(run), widgets.decagon_by_epoch(run)
     assert [t.name for t in histogram.data] == ["wrong labels", "right labels"]
     assert sum(len(t.x) for t in gon.data if t.mode == "markers" and t.name) == 256
@@ -219,9 +237,24 @@ def test_the_noise_lab_trains_what_is_chosen_and_slides_without_training(tmp_pat
 
 def test_a_figure_put_in_place_of_another_is_that_figure():
     """Whatever came or went: annotations, images, shapes, a title, an axis, a property of a trace."""
-    one = go.Figure(go.Scatter(x=[1, 2], y=[3, 4], marker=dict(color=["red", "blue"], size=9), text=["a", "b"]),
-                    layout=dict(title=dict(text="one", subtitle=dict(text="sub")), annotations=[dict(text="x", x=1, y=1)], xaxis=dict(range=[0, 1], title="x"), height=300))
-    two = go.Figure(go.Scatter(x=[5], y=[6], name="n"), layout=dict(title_text="two", images=[dict(source="data:,", x=0, y=0)], shapes=[dict(type="line", x0=0, x1=1)], yaxis_type="log"))
+    one = go.Figure(
+        go.Scatter(x=[1, 2], y=[3, 4], marker=dict(color=["red", "blue"], size=9), text=["a", "b"]),
+        layout=dict(
+            title=dict(text="one", subtitle=dict(text="sub")),
+            annotations=[dict(text="x", x=1, y=1)],
+            xaxis=dict(range=[0, 1], title="x"),
+            height=300,
+        ),
+    )
+    two = go.Figure(
+        go.Scatter(x=[5], y=[6], name="n"),
+        layout=dict(
+            title_text="two",
+            images=[dict(source="data:,", x=0, y=0)],
+            shapes=[dict(type="line", x0=0, x1=1)],
+            yaxis_type="log",
+        ),
+    )
     shown = go.FigureWidget(one)
     for figure in (two, one, two, go.Figure(go.Bar(y=[1])), one):
         widgets._put(figure, shown)

@@ -24,7 +24,12 @@ NOISES = (("none", None), ("symmetric", 0.2), ("symmetric", 0.5), ("asymmetric",
 SEEDS = (0, 1, 2)
 HUMAN = ("aggre", "random1", "worst")
 SIZE = 5000  # images of CIFAR-10N, as many as `--preset demo` takes
-CLEANLAB = {"folds": 5, "q": 0.0, "views": 0, "epochs": 28}  # cross-entropy, five folds; a few more images trained on than ours
+CLEANLAB = {
+    "folds": 5,
+    "q": 0.0,
+    "views": 0,
+    "epochs": 28,
+}  # cross-entropy, five folds; a few more images trained on than ours
 
 
 def quality(wrong: np.ndarray, suspicion: np.ndarray) -> dict[str, float]:
@@ -35,10 +40,14 @@ def quality(wrong: np.ndarray, suspicion: np.ndarray) -> dict[str, float]:
     n = int(wrong.sum())
     ranked = wrong[np.argsort(-suspicion, kind="stable")]
     some = 0 < n < len(wrong)
-    return {"auc": float(roc_auc_score(wrong, suspicion)) if some else float("nan"),
-            "average_precision": float(average_precision_score(wrong, suspicion)) if some else float("nan"),
-            "precision_at_n": float(ranked[:n].mean()) if some else float("nan"), "share_wrong": float(wrong.mean()),
-            "estimated_share": float(suspicion.mean()), "called_share": float((suspicion >= 0.5).mean())}
+    return {
+        "auc": float(roc_auc_score(wrong, suspicion)) if some else float("nan"),
+        "average_precision": float(average_precision_score(wrong, suspicion)) if some else float("nan"),
+        "precision_at_n": float(ranked[:n].mean()) if some else float("nan"),
+        "share_wrong": float(wrong.mean()),
+        "estimated_share": float(suspicion.mean()),
+        "called_share": float((suspicion >= 0.5).mean()),
+    }
 
 
 def cleanlab_suspicions(probs: np.ndarray, given: np.ndarray) -> dict[str, tuple[np.ndarray, float]]:
@@ -50,28 +59,53 @@ def cleanlab_suspicions(probs: np.ndarray, given: np.ndarray) -> dict[str, tuple
 
     own = 1 - get_label_quality_scores(given, probs, method="self_confidence")
     issues = find_label_issues(given, probs)
-    return {"cleanlab self-confidence": (own, float(issues.mean())),
-            "cleanlab find_label_issues": ((own + issues) / 2, float(issues.mean()))}
+    return {
+        "cleanlab self-confidence": (own, float(issues.mean())),
+        "cleanlab find_label_issues": ((own + issues) / 2, float(issues.mean())),
+    }
 
 
 def measure(cell: dict, beside_cleanlab: bool) -> None:
     """Add the rows of one cell: ours and, where asked, cleanlab's."""
-    label = {"dataset": "cifar10n" if cell.get("labels") else cell["dataset"],
-             "labels": cell.get("label_column") or f"{cell['noise']} {cell['rate'] or 0:g}", "noise": cell.get("noise"),
-             "rate": cell.get("rate"), "seed": cell["seed"], "preset": cell["preset"], "train_images": cell.get("train_size")}
+    label = {
+        "dataset": "cifar10n" if cell.get("labels") else cell["dataset"],
+        "labels": cell.get("label_column") or f"{cell['noise']} {cell['rate'] or 0:g}",
+        "noise": cell.get("noise"),
+        "rate": cell.get("rate"),
+        "seed": cell["seed"],
+        "preset": cell["preset"],
+        "train_images": cell.get("train_size"),
+    }
     table = find_errors(**cell)
     summary = open_findings(table.attrs["folder"]).summary
     low, high = summary["estimated_errors_interval"]
-    row = {"recipe": "lnl-kit", "minutes": summary["seconds"] / 60, "steps": steps(summary["runs"][0]), "device": summary["device"],
-           "low_share": low / len(table), "high_share": high / len(table)}
-    save(label, cell, row | quality((table["true"] != table["given"]).to_numpy(), table["suspicion"].to_numpy()))
+    row = {
+        "recipe": "lnl-kit",
+        "minutes": summary["seconds"] / 60,
+        "steps": steps(summary["runs"][0]),
+        "device": summary["device"],
+        "low_share": low / len(table),
+        "high_share": high / len(table),
+    }
+    save(
+        label,
+        cell,
+        row | quality((table["true"] != table["given"]).to_numpy(), table["suspicion"].to_numpy()),
+    )
     if not beside_cleanlab:
         return
     run = train(cross_validation, settings_class=CrossValidation, split=False, **cell, **CLEANLAB)
     given = run.labels["given"]
-    cost = {"minutes": run.summary["seconds"] / 60, "steps": steps(run.folder), "device": run.summary["device"]}
+    cost = {
+        "minutes": run.summary["seconds"] / 60,
+        "steps": steps(run.folder),
+        "device": run.summary["device"],
+    }
     for name, (suspicion, called) in cleanlab_suspicions(run.arrays["train_probs"], given).items():
-        found = quality(run.labels["true"] != given, suspicion) | {"estimated_share": called, "called_share": called}
+        found = quality(run.labels["true"] != given, suspicion) | {
+            "estimated_share": called,
+            "called_share": called,
+        }
         save(label, cell, {"recipe": name} | cost | found)
 
 
@@ -88,22 +122,40 @@ def save(label: dict, cell: dict, row: dict) -> None:
 
 def asked(cell: dict, recipe: str) -> str:
     """What a row answers; the place of the images does not count."""
-    return json.dumps({k: v for k, v in cell.items() if k not in ("dataset", "labels")} | {"recipe": recipe}, sort_keys=True)
+    return json.dumps(
+        {k: v for k, v in cell.items() if k not in ("dataset", "labels")} | {"recipe": recipe}, sort_keys=True
+    )
 
 
 def main(argv: list[str]) -> int:
     """Measure `digits`, or a folder of CIFAR-10 as JPEG with cifar10n.csv in it."""
     if argv[:1] == ["digits"]:
-        cells = [{"dataset": "digits", "noise": noise, "rate": rate, "seed": seed, "preset": "demo"}
-                 for noise, rate in NOISES for seed in SEEDS]
+        cells = [
+            {"dataset": "digits", "noise": noise, "rate": rate, "seed": seed, "preset": "demo"}
+            for noise, rate in NOISES
+            for seed in SEEDS
+        ]
     elif argv:
-        cells = [{"dataset": f"folder:{argv[0]}", "labels": f"{argv[0]}/cifar10n.csv", "label_column": column, "true_column": "clean",
-                  "seed": seed, "preset": "demo", "train_size": SIZE} for seed in SEEDS for column in HUMAN]
+        cells = [
+            {
+                "dataset": f"folder:{argv[0]}",
+                "labels": f"{argv[0]}/cifar10n.csv",
+                "label_column": column,
+                "true_column": "clean",
+                "seed": seed,
+                "preset": "demo",
+                "train_size": SIZE,
+            }
+            for seed in SEEDS
+            for column in HUMAN
+        ]
     else:
         print(__doc__)
         return 2
     for cell in cells:
-        recipes = ["lnl-kit"] + (["cleanlab self-confidence", "cleanlab find_label_issues"] if cell.get("labels") else [])
+        recipes = ["lnl-kit"] + (
+            ["cleanlab self-confidence", "cleanlab find_label_issues"] if cell.get("labels") else []
+        )
         there = {row["asked"] for row in measured.read("find_errors")}
         if not all(asked(cell, recipe) in there for recipe in recipes):
             measure(cell, bool(cell.get("labels")))

@@ -32,16 +32,34 @@ from .augment import compare_with_pil
 from .stacked import stacked_against_sequential
 
 # what a step of the method sends through each of its networks: views with gradient, views without, a moving average
-PASSES = {"ce": ((1, 0, False),), "gjs": ((2, 0, False),), "nrd": ((1, 1, True),),
-          "flywheel": ((3, 2, False), (1, 1, False)),  # auxiliary: mixed-up, two strong; E-step on two weak. Main: 1; E-step
-          "label_confidence": ((1, 0, False), (2, 0, False)),  # noise-robust; noise-free on both views
-          "robust_features": ((2, 0, False),)}
+PASSES = {
+    "ce": ((1, 0, False),),
+    "gjs": ((2, 0, False),),
+    "nrd": ((1, 1, True),),
+    "flywheel": (
+        (3, 2, False),
+        (1, 1, False),
+    ),  # auxiliary: mixed-up, two strong; E-step on two weak. Main: 1; E-step
+    "label_confidence": ((1, 0, False), (2, 0, False)),  # noise-robust; noise-free on both views
+    "robust_features": ((2, 0, False),),
+}
 HEADS = {"robust_features": WithHeads}  # what is trained on top of the network
-SETTINGS = {"flywheel": {"warmup": 1, "cycle": 1}}  # the first epoch is not timed; both E-steps come every epoch
-CASES = (("ce", "preact_resnet18", 32), ("nrd", "preact_resnet18", 32), ("ce", "preact_resnet34_cifar", 32),
-         ("nrd", "preact_resnet34_cifar", 32), ("ce", "small_cnn", 16), ("nrd", "small_cnn", 16),
-         ("flywheel", "small_cnn", 16), ("flywheel", "preact_resnet18", 32),
-         ("label_confidence", "small_cnn", 16), ("robust_features", "small_cnn", 16), ("robust_features", "resnet18", 32))
+SETTINGS = {
+    "flywheel": {"warmup": 1, "cycle": 1}
+}  # the first epoch is not timed; both E-steps come every epoch
+CASES = (
+    ("ce", "preact_resnet18", 32),
+    ("nrd", "preact_resnet18", 32),
+    ("ce", "preact_resnet34_cifar", 32),
+    ("nrd", "preact_resnet34_cifar", 32),
+    ("ce", "small_cnn", 16),
+    ("nrd", "small_cnn", 16),
+    ("flywheel", "small_cnn", 16),
+    ("flywheel", "preact_resnet18", 32),
+    ("label_confidence", "small_cnn", 16),
+    ("robust_features", "small_cnn", 16),
+    ("robust_features", "resnet18", 32),
+)
 BATCH = 128
 
 
@@ -75,18 +93,38 @@ def random_images(n: int, size: int):
     """(images, labels, channels, like): n random images, CIFAR-like at 32 pixels, digits-like at 16."""
     channels, like = (1, "digits") if size == 16 else (3, "cifar10")
     g = torch.Generator().manual_seed(0)
-    return (torch.randint(0, 256, (n, channels, size, size), generator=g, dtype=torch.uint8),
-            torch.randint(0, 10, (n,), generator=g), channels, like)
+    return (
+        torch.randint(0, 256, (n, channels, size, size), generator=g, dtype=torch.uint8),
+        torch.randint(0, 10, (n,), generator=g),
+        channels,
+        like,
+    )
 
 
 def make_run(model, size, batches, device, precision, compile, folder) -> BenchRun:
     """A run over `batches` batches of random images."""
     x, y, channels, like = random_images(batches * BATCH, size)
-    noisy = NoisyData(x, y, tuple("0123456789"), mean=(0.5,) * channels, std=(0.25,) * channels, like=like,
-                      batch_size=BATCH, device=device)
+    noisy = NoisyData(
+        x,
+        y,
+        tuple("0123456789"),
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
+        like=like,
+        batch_size=BATCH,
+        device=device,
+    )
     evaluator = Evaluator(noisy, y, y, x[:1000], y[:1000])
-    return BenchRun(folder, data=noisy, evaluator=evaluator, model=model, seed=0, precision=precision,
-                    compile=compile, progress=False)
+    return BenchRun(
+        folder,
+        data=noisy,
+        evaluator=evaluator,
+        model=model,
+        seed=0,
+        precision=precision,
+        compile=compile,
+        progress=False,
+    )
 
 
 def net_only(run: Run, method: str, precision: str, compile: str):
@@ -100,11 +138,19 @@ def net_only(run: Run, method: str, precision: str, compile: str):
         """A function that does one step's work on one network."""
         network = run.network()
         teacher = copy.deepcopy(network).requires_grad_(False)
-        model = HEADS[method](network, x.shape[1:], run.data.num_classes).to(x.device) if method in HEADS else network
+        model = (
+            HEADS[method](network, x.shape[1:], run.data.num_classes).to(x.device)
+            if method in HEADS
+            else network
+        )
         optimizer, _ = run.sgd(model, make(METHODS["ce"][1]))
-        forward, teacher_forward = (net if compile == "off" else torch.compile(net, mode=compile)
-                                    for net in (model, teacher))
-        seen, labels = (x,) * 2 if method in HEADS else (torch.cat([x] * with_gradient),), y.repeat(with_gradient)
+        forward, teacher_forward = (
+            net if compile == "off" else torch.compile(net, mode=compile) for net in (model, teacher)
+        )
+        seen, labels = (
+            (x,) * 2 if method in HEADS else (torch.cat([x] * with_gradient),),
+            y.repeat(with_gradient),
+        )
         labelled = torch.cat([x] * without) if without else None
 
         def step() -> None:
@@ -114,7 +160,9 @@ def net_only(run: Run, method: str, precision: str, compile: str):
             with cast():
                 out = forward(*seen)
             logits, *others = out if method in HEADS else (out,)
-            loss = losses.cross_entropy(logits, labels).mean() + sum(o.float().square().mean() for o in others)
+            loss = losses.cross_entropy(logits, labels).mean() + sum(
+                o.float().square().mean() for o in others
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -148,8 +196,17 @@ def fastest(run: Run, method: str, compiles) -> tuple[str, str, object]:
     return min(tried, key=lambda t: t[0])[1:]
 
 
-def loop_over_bound(method: str, model: str, size: int, *, device, compile: str = "off", rounds: int = 5,
-                    seconds: float = 4.0, compiles=("off", "default")) -> dict:
+def loop_over_bound(
+    method: str,
+    model: str,
+    size: int,
+    *,
+    device,
+    compile: str = "off",
+    rounds: int = 5,
+    seconds: float = 4.0,
+    compiles=("off", "default"),
+) -> dict:
     """One row: images per second of the method's loop and of its net-only bound, and their ratio."""
     with tempfile.TemporaryDirectory() as folder:
         probe = make_run(model, size, 2, device, "auto", "off", Path(folder))
@@ -160,8 +217,13 @@ def loop_over_bound(method: str, model: str, size: int, *, device, compile: str 
         bound = []
         run.between = lambda: bound.append(steps(batches))
         train_function, settings_class = METHODS[method]
-        settings = make(settings_class, epochs=rounds + 1, batch_size=BATCH, **SETTINGS.get(method, {}),
-                        view="randaugment" if size == 32 and method in ("ce", "nrd") else "crop")
+        settings = make(
+            settings_class,
+            epochs=rounds + 1,
+            batch_size=BATCH,
+            **SETTINGS.get(method, {}),
+            view="randaugment" if size == 32 and method in ("ce", "nrd") else "crop",
+        )
         train_function(run.data, settings, run)
         loop, limit = statistics.median(run.seconds), statistics.median(bound[1:])
         ratios = [b / s for s, b in zip(run.seconds, bound[1:])]
@@ -172,11 +234,20 @@ def loop_over_bound(method: str, model: str, size: int, *, device, compile: str 
         run._evaluate(run.state_of_method, row, 0, 1)
         evaluated = time.perf_counter()
         run._commit(run.state_of_method)
-        return {"case": f"{method} {model} {size}x{size}", "batch": BATCH, "compile": compile,
-                "precision": run.precision, "bound": f"{precision}, compile {bound_compile}",
-                "loop_images_per_second": batches * BATCH / loop, "bound_images_per_second": batches * BATCH / limit,
-                "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
-                "evaluation_seconds": evaluated - started, "saving_seconds": time.perf_counter() - evaluated}
+        return {
+            "case": f"{method} {model} {size}x{size}",
+            "batch": BATCH,
+            "compile": compile,
+            "precision": run.precision,
+            "bound": f"{precision}, compile {bound_compile}",
+            "loop_images_per_second": batches * BATCH / loop,
+            "bound_images_per_second": batches * BATCH / limit,
+            "ratio": statistics.median(ratios),
+            "ratio_min": min(ratios),
+            "ratio_max": max(ratios),
+            "evaluation_seconds": evaluated - started,
+            "saving_seconds": time.perf_counter() - evaluated,
+        }
 
 
 class PilViews(torch.utils.data.Dataset):
@@ -184,8 +255,16 @@ class PilViews(torch.utils.data.Dataset):
 
     def __init__(self, n: int):
         self.images = random_images(n, 32)[0].permute(0, 2, 3, 1).numpy()
-        self.view = T.Compose([T.RandAugment(1, 3), T.RandomCrop(32, 4), T.RandomHorizontalFlip(), T.ToTensor(),
-                               T.Normalize((0.5,) * 3, (0.25,) * 3), cutout])
+        self.view = T.Compose(
+            [
+                T.RandAugment(1, 3),
+                T.RandomCrop(32, 4),
+                T.RandomHorizontalFlip(),
+                T.ToTensor(),
+                T.Normalize((0.5,) * 3, (0.25,) * 3),
+                cutout,
+            ]
+        )
 
     def __len__(self):
         return len(self.images)
@@ -198,19 +277,21 @@ class PilViews(torch.utils.data.Dataset):
 def cutout(x: torch.Tensor, length: int = 5) -> torch.Tensor:
     """Cutout of the usual loop: one square of zeros, in place."""
     cy, cx = np.random.randint(x.shape[1]), np.random.randint(x.shape[2])
-    x[:, max(0, cy - length // 2):cy + length // 2 + 1, max(0, cx - length // 2):cx + length // 2 + 1] = 0
+    x[:, max(0, cy - length // 2) : cy + length // 2 + 1, max(0, cx - length // 2) : cx + length // 2 + 1] = 0
     return x
 
 
 def two_views_against_usual(*, device, rounds: int = 3, batches: int = 8) -> dict:
     """GJS on preact_resnet34_cifar: this kit's loop against torchvision PIL transforms, a DataLoader with two
     persistent workers and fp32, both warmed up, alternating in one process."""
-    loader = torch.utils.data.DataLoader(PilViews(batches * BATCH), BATCH, shuffle=True, num_workers=2,
-                                         persistent_workers=True, drop_last=True)
+    loader = torch.utils.data.DataLoader(
+        PilViews(batches * BATCH), BATCH, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True
+    )
     with tempfile.TemporaryDirectory() as folder:
         run = make_run("preact_resnet34_cifar", 32, batches, device, "auto", "off", Path(folder))
         torch.manual_seed(0)
         from ..toolbox.models import make as make_network
+
         network = make_network("preact_resnet34_cifar", 10, 3).to(device)
         optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
         usual = []
@@ -229,15 +310,26 @@ def two_views_against_usual(*, device, rounds: int = 3, batches: int = 8) -> dic
 
         run.between = usual_epoch
         train_function, settings_class = METHODS["gjs"]
-        train_function(run.data, make(settings_class, epochs=rounds + 1, batch_size=BATCH, view="randaugment"), run)
+        train_function(
+            run.data, make(settings_class, epochs=rounds + 1, batch_size=BATCH, view="randaugment"), run
+        )
     ours, theirs = statistics.median(run.seconds), statistics.median(usual[1:])
-    return {"case": "gjs preact_resnet34_cifar 32x32, two views, against the usual loop", "precision": run.precision,
-            "loop_images_per_second": batches * BATCH / ours, "usual_images_per_second": batches * BATCH / theirs,
-            "ratio": theirs / ours}
+    return {
+        "case": "gjs preact_resnet34_cifar 32x32, two views, against the usual loop",
+        "precision": run.precision,
+        "loop_images_per_second": batches * BATCH / ours,
+        "usual_images_per_second": batches * BATCH / theirs,
+        "ratio": theirs / ours,
+    }
 
 
-def bench(json_file: str | None = None, quick: bool = False, only: str = "", device: str = "auto",
-          compile: bool = True) -> int:
+def bench(
+    json_file: str | None = None,
+    quick: bool = False,
+    only: str = "",
+    device: str = "auto",
+    compile: bool = True,
+) -> int:
     """Run every case whose name contains `only`, print a line each, and write them to `json_file`.
 
     compile=False leaves torch.compile (minutes per case on a CPU) out of what the bound tries.
@@ -251,25 +343,54 @@ def bench(json_file: str | None = None, quick: bool = False, only: str = "", dev
 
     def note(row):
         rows.append(row)
-        print("  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{v}" if k == "case" else f"{k} {v}"
-                        for k, v in row.items()), flush=True)
+        print(
+            "  ".join(
+                f"{k} {v:.3g}" if isinstance(v, float) else f"{v}" if k == "case" else f"{k} {v}"
+                for k, v in row.items()
+            ),
+            flush=True,
+        )
         if json_file:
-            Path(json_file).write_text(json.dumps({"device": device_name(device), "torch": torch.__version__,
-                                                   "rows": rows}, indent=1) + "\n")
+            Path(json_file).write_text(
+                json.dumps(
+                    {"device": device_name(device), "torch": torch.__version__, "rows": rows}, indent=1
+                )
+                + "\n"
+            )
 
     for method, model, size in CASES:
         name = f"{method} {model} {size}x{size}"
         if only in name and not (quick and model != "small_cnn"):
             for compile in ("off", "reduce-overhead") if device.type == "cuda" else ("off",):
-                note(loop_over_bound(method, model, size, device=device, compile=compile,
-                                     **({"compiles": compiles} | settings)))
+                note(
+                    loop_over_bound(
+                        method,
+                        model,
+                        size,
+                        device=device,
+                        compile=compile,
+                        **({"compiles": compiles} | settings),
+                    )
+                )
     if only in "gjs preact_resnet34_cifar usual" and not quick:
         note(two_views_against_usual(device=device))
     for model, channels, size, batch in (("small_cnn", 1, 16, 16), ("preact_resnet18", 3, 32, 64)):
-        if only in f"stacked {model}" and (model == "small_cnn" or device.type == "cuda"):  # the large one needs a GPU
-            note(stacked_against_sequential(model, channels=channels, size=size, batch=batch, device=device, rounds=2 if quick else 7))
+        if only in f"stacked {model}" and (
+            model == "small_cnn" or device.type == "cuda"
+        ):  # the large one needs a GPU
+            note(
+                stacked_against_sequential(
+                    model, channels=channels, size=size, batch=batch, device=device, rounds=2 if quick else 7
+                )
+            )
     if only in "augmentation":
         for name, (ours, pil, ratio) in compare_with_pil(seconds=0.3 if quick else 2.0).items():
-            note({"case": f"augmentation {name}", "images_per_second": ours, "pil_images_per_second": pil,
-                  "ratio": ratio})
+            note(
+                {
+                    "case": f"augmentation {name}",
+                    "images_per_second": ours,
+                    "pil_images_per_second": pil,
+                    "ratio": ratio,
+                }
+            )
     return 0

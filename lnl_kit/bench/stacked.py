@@ -12,14 +12,18 @@ from ..toolbox import losses, models
 from ..toolbox.stacked import Stacked
 
 
-def stacked_against_sequential(name: str, *, channels: int, size: int, members: int = 20, batch: int = 16, device="cpu", rounds: int = 7) -> dict:
+def stacked_against_sequential(
+    name: str, *, channels: int, size: int, members: int = 20, batch: int = 16, device="cpu", rounds: int = 7
+) -> dict:
     """One row: seconds of a training step of all members, stacked and one after the other, alternating in one process.
 
     batch: images of each member. On CUDA also under bf16 autocast, as in training. memory: the most held so far, in MB.
     """
     device = torch.device(device)
     torch.manual_seed(0)
-    alone = [models.make(name, 2, channels).to(device, memory_format=torch.channels_last) for _ in range(members)]
+    alone = [
+        models.make(name, 2, channels).to(device, memory_format=torch.channels_last) for _ in range(members)
+    ]
     stacked = Stacked(alone)
     x = torch.randn(members, batch, channels, size, size, device=device)
     y = torch.randint(0, 2, (members, batch), device=device)
@@ -34,9 +38,13 @@ def stacked_against_sequential(name: str, *, channels: int, size: int, members: 
             losses.cross_entropy(logits.flatten(0, -2), labels.flatten()).mean().backward()
             optimizer.step()
             optimizer.zero_grad()
+
         return step
 
-    together, each = trained(stacked, x, y), [trained(net, images, labels) for net, images, labels in zip(alone, own, y)]
+    together, each = (
+        trained(stacked, x, y),
+        [trained(net, images, labels) for net, images, labels in zip(alone, own, y)],
+    )
 
     def seconds(steps):
         if device.type == "cuda":
@@ -50,7 +58,18 @@ def stacked_against_sequential(name: str, *, channels: int, size: int, members: 
 
     times = [(seconds([together] * 3) / 3, seconds(each * 3) / 3) for _ in range(rounds + 1)][1:]
     ratios = [b / a for a, b in times]
-    memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"case": f"stacked {name} {size}x{size}, {members} of them", "batch": batch, "stacked_seconds": statistics.median(t[0] for t in times),
-            "sequential_seconds": statistics.median(t[1] for t in times), "ratio": statistics.median(ratios), "ratio_min": min(ratios),
-            "ratio_max": max(ratios), "memory_megabytes": memory / 1e6}
+    memory = (
+        torch.cuda.max_memory_allocated(device)
+        if device.type == "cuda"
+        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    )
+    return {
+        "case": f"stacked {name} {size}x{size}, {members} of them",
+        "batch": batch,
+        "stacked_seconds": statistics.median(t[0] for t in times),
+        "sequential_seconds": statistics.median(t[1] for t in times),
+        "ratio": statistics.median(ratios),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+        "memory_megabytes": memory / 1e6,
+    }

@@ -28,14 +28,28 @@ class NoisyData:
     methods that ask to be told. Random numbers are a function of (seed, epoch, position) alone.
     """
 
-    def __init__(self, x: Tensor | Stream, y: Tensor, classes: tuple[str, ...], *, mean, std, like: str = "",
-                 clean: Tensor | None = None, batch_size: int = 128, seed: int = 0, device="cpu", transition=None):
+    def __init__(
+        self,
+        x: Tensor | Stream,
+        y: Tensor,
+        classes: tuple[str, ...],
+        *,
+        mean,
+        std,
+        like: str = "",
+        clean: Tensor | None = None,
+        batch_size: int = 128,
+        seed: int = 0,
+        device="cpu",
+        transition=None,
+    ):
         self.device = torch.device(device)
         self.classes, self.like, self.batch_size, self.seed = classes, like, batch_size, seed
         self.y = y.to(self.device)
         self.clean = torch.zeros_like(self.y, dtype=torch.bool) if clean is None else clean.to(self.device)
         stays = isinstance(x, Stream) or (
-            self.device.type != "cpu" and x.numel() >= 0.5 * torch.cuda.mem_get_info(self.device)[0])
+            self.device.type != "cpu" and x.numel() >= 0.5 * torch.cuda.mem_get_info(self.device)[0]
+        )
         self.x = x if stays else x.to(self.device)  # too large for the device: gathered chunk by chunk
         self.mean, self.std, self.transition = mean, std, transition
         self._scale = torch.tensor([1 / (255 * s) for s in std], device=self.device).view(-1, 1, 1)
@@ -59,7 +73,9 @@ class NoisyData:
         """The augmentation of that name for this data set (an augmentation is passed through; None = none)."""
         if not isinstance(name, str):
             return name
-        return augment.view(name, like=self.like, size=self.x.shape[-1], channels=self.x.shape[1], mean=self.mean)
+        return augment.view(
+            name, like=self.like, size=self.x.shape[-1], channels=self.x.shape[1], mean=self.mean
+        )
 
     def _chunks(self, order: Tensor, size: int) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Yield (start, idx (n,), x (n, C, H, W) uint8) for `size` images at a time of those in `order`."""
@@ -74,8 +90,9 @@ class NoisyData:
         """Batches in an epoch."""
         return max(1, len(self) // (batch_size or self.batch_size))
 
-    def batches(self, epoch: int, views=("crop",), batch_size: int | None = None,
-                order: Tensor | None = None) -> Iterator[tuple]:
+    def batches(
+        self, epoch: int, views=("crop",), batch_size: int | None = None, order: Tensor | None = None
+    ) -> Iterator[tuple]:
         """Yield (x, y, idx) in the random order of this epoch, or in that of the indices `order` (n,).
 
         views: names or augmentations (`augment.OnTop` augments the view before it further); x is a tuple with one
@@ -87,15 +104,17 @@ class NoisyData:
         if order is None:
             order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch))
         size = max(1, min(batch_size or self.batch_size, len(order)))
-        order = order[:len(order) // size * size].to(self.device)
+        order = order[: len(order) // size * size].to(self.device)
         for start, idx, x in self._chunks(order, size * max(1, at_once(self.x) // size)):
             seen, y = [], self.y[idx]
             for number, p in enumerate(policies):
-                seen.append(self._view(seen[-1] if isinstance(p, augment.OnTop) else x, p, number, epoch, start))
+                seen.append(
+                    self._view(seen[-1] if isinstance(p, augment.OnTop) else x, p, number, epoch, start)
+                )
             seen = [self.normalise(s) for s in seen]
             for i in range(0, len(idx), size):
-                batch = tuple(s[i:i + size] for s in seen)
-                yield (batch[0] if single else batch), y[i:i + size], idx[i:i + size]
+                batch = tuple(s[i : i + size] for s in seen)
+                yield (batch[0] if single else batch), y[i : i + size], idx[i : i + size]
 
     def balanced_order(self, epoch: int, batches: int, batch_size: int | None = None) -> Tensor:
         """Indices (batches * batch_size,) for `batches`, every given label equally often (to within one).
@@ -108,12 +127,13 @@ class NoisyData:
         label, counts = self.y.cpu()[order].unique(return_inverse=True, return_counts=True)[1:]
         members = order[label.argsort(stable=True)].split(counts.tolist())  # one tensor a class, shuffled
         share = torch.full((len(members),), size // len(members))
-        share[torch.randperm(len(members), generator=draw)[:size % len(members)]] += 1
+        share[torch.randperm(len(members), generator=draw)[: size % len(members)]] += 1
         drawn = torch.cat([m[torch.arange(n) % len(m)] for m, n in zip(members, share.tolist())])
         return drawn[torch.randperm(size, generator=draw)]
 
-    def in_order(self, view=None, *, epoch: int = 0, batch_size: int = 512,
-                 indices: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def in_order(
+        self, view=None, *, epoch: int = 0, batch_size: int = 512, indices: Tensor | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (x, idx) once over the whole set, or the images `indices` (n,), in order, for E-steps."""
         policy = self.view(view)
         order = (torch.arange(len(self)) if indices is None else indices).to(self.device)

@@ -18,8 +18,13 @@ from . import folders, large_sets
 HUMAN_SOURCE = "https://github.com/UCSC-REAL/cifar-10-100n"
 HUMAN_FILES = {"cifar10": "CIFAR-10_human.pt", "cifar100": "CIFAR-100_human.pt"}
 HUMAN_COLUMNS = {
-    "cifar10": {"aggre": "aggre_label", "worst": "worse_label", "random1": "random_label1",
-                "random2": "random_label2", "random3": "random_label3"},
+    "cifar10": {
+        "aggre": "aggre_label",
+        "worst": "worse_label",
+        "random1": "random_label1",
+        "random2": "random_label2",
+        "random3": "random_label3",
+    },
     "cifar100": {"noisy": "noisy_label", "noisy_fine": "noisy_label"},
 }
 
@@ -34,29 +39,36 @@ def human_labels(dataset_name: str, column: str, root=None, true_labels=None) ->
     Raises FileNotFoundError that says where to put the file; ValueError for another column or another file.
     """
     if dataset_name not in HUMAN_FILES:
-        raise ValueError(f"there are human labels for {' and '.join(HUMAN_FILES)}, not for '{dataset_name}': "
-                         f"for a folder give them as a CSV file (--labels)")
+        raise ValueError(
+            f"there are human labels for {' and '.join(HUMAN_FILES)}, not for '{dataset_name}': "
+            f"for a folder give them as a CSV file (--labels)"
+        )
     columns = HUMAN_COLUMNS[dataset_name]
     if column not in columns:
         raise ValueError(f"no human labels '{column}' for {dataset_name}: choose one of {', '.join(columns)}")
     root = data_root() if root is None else Path(root).expanduser()
     path = root / HUMAN_FILES[dataset_name]
     if not path.is_file():
-        raise FileNotFoundError(f"the human labels of {dataset_name} are not in {root}: put {path.name} "
-                                f"(from {HUMAN_SOURCE}, folder data) there as {path}")
+        raise FileNotFoundError(
+            f"the human labels of {dataset_name} are not in {root}: put {path.name} "
+            f"(from {HUMAN_SOURCE}, folder data) there as {path}"
+        )
     try:
         with torch.serialization.safe_globals(_ARRAY_PARTS):  # arrays and nothing else: no code is run
             table = torch.load(path, map_location="cpu", weights_only=True)
         labels, clean = (np.asarray(table[key]).astype(np.int64) for key in (columns[column], "clean_label"))
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} is not the label file of {dataset_name} ({reason}): fetch it again from "
-                         f"{HUMAN_SOURCE}") from error
+        raise ValueError(
+            f"{path} is not the label file of {dataset_name} ({reason}): fetch it again from {HUMAN_SOURCE}"
+        ) from error
     truth = cifar_part(dataset_name, root, True)[1] if true_labels is None else np.asarray(true_labels)
     if clean.shape != truth.shape or labels.shape != truth.shape or (clean != truth).any():
         wrong = int((clean != truth).sum()) if clean.shape == truth.shape else len(clean)
-        raise ValueError(f"the clean labels in {path} disagree with {dataset_name} on {wrong} of "
-                         f"{len(truth)} images: it is another file, or its images are in another order")
+        raise ValueError(
+            f"the clean labels in {path} disagree with {dataset_name} on {wrong} of "
+            f"{len(truth)} images: it is another file, or its images are in another order"
+        )
     return torch.from_numpy(labels)
 
 
@@ -71,7 +83,10 @@ def clothing1m_double_labels(root=None) -> tuple[np.ndarray, np.ndarray]:
 
 # What a pickled numpy array of whole numbers is made of, under the names old and new numpy give it.
 _ARRAY_PARTS = [
-    np.ndarray, np.dtype, codecs.encode, *{type(np.dtype(kind)) for kind in ("u1", "i1", "i2", "i4", "i8")},
+    np.ndarray,
+    np.dtype,
+    codecs.encode,
+    *{type(np.dtype(kind)) for kind in ("u1", "i1", "i2", "i4", "i8")},
     (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
     (np._core.multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),
 ]
@@ -130,5 +145,6 @@ def cifar_part(name: str, root: Path, train: bool) -> tuple[np.ndarray, np.ndarr
             there = "what is there is not that file, and " if archive.is_file() else ""
             raise FileNotFoundError(
                 f"{name} is not in {root}: put {kind.filename} (from {kind.url}, MD5 {kind.tgz_md5}) there "
-                f"as {archive} ({there}the download failed: {error})") from error
+                f"as {archive} ({there}the download failed: {error})"
+            ) from error
     return part.data, np.asarray(part.targets, np.int64)

@@ -20,7 +20,7 @@ def draw(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     order = np.random.RandomState(seed_of("clean subset", seed) % 2**32).permutation(len(labels))
     for k in np.unique(labels):
         members = order[labels[order] == k]
-        clean[members[:round(share * len(members))]] = True
+        clean[members[: round(share * len(members))]] = True
     return clean
 
 
@@ -47,8 +47,10 @@ def read(table: str | Path, names: Sequence[str], classes: Sequence[str]) -> tup
     keys = [key if key in at else key.strip().removeprefix("./") for key in keys]
     unknown = [key for key in keys if key not in at]
     if unknown:
-        raise ValueError(f"{table} names {len(unknown)} image(s) that are not among the {len(names)} training images, first "
-                         f"{unknown[0]!r}: column '{column}' must read like {names[0]!r}")
+        raise ValueError(
+            f"{table} names {len(unknown)} image(s) that are not among the {len(names)} training images, first "
+            f"{unknown[0]!r}: column '{column}' must read like {names[0]!r}"
+        )
     clean, labels = np.zeros(len(names), dtype=bool), np.full(len(names), -1, np.int64)
     for key, row in zip(keys, rows):
         clean[at[key]] = True
@@ -64,8 +66,10 @@ def read(table: str | Path, names: Sequence[str], classes: Sequence[str]) -> tup
 def compensated(rate: float, share: float) -> float:
     """The noise rate for the images outside a clean subset of this share, so that `rate` holds over all of them."""
     if rate > 1 - share + 1e-9:
-        raise ValueError(f"noise rate {rate:g} with {share:.3g} of the labels known to be right: at most {1 - share:.3g}, since "
-                         "only the other labels can be wrong")
+        raise ValueError(
+            f"noise rate {rate:g} with {share:.3g} of the labels known to be right: at most {1 - share:.3g}, since "
+            "only the other labels can be wrong"
+        )
     return min(1.0, rate / (1 - share))
 
 
@@ -74,6 +78,8 @@ def require_every_class(labels: np.ndarray, clean: np.ndarray, classes: Sequence
     counts = np.bincount(labels[clean], minlength=len(classes))
     if counts.min() == 0:
         empty = [str(classes[k]) for k in np.flatnonzero(counts == 0)]
-        raise ValueError(f"the clean subset ({clean.sum()} of {len(clean)} images) has no image of class {', '.join(empty[:5])}"
-                         + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
-                         + ": a larger --clean-share or a longer --clean-list is needed")
+        raise ValueError(
+            f"the clean subset ({clean.sum()} of {len(clean)} images) has no image of class {', '.join(empty[:5])}"
+            + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
+            + ": a larger --clean-share or a longer --clean-list is needed"
+        )

@@ -59,12 +59,26 @@ class Dataset:
     fingerprint: str = ""  # hex over pixels (or file names and sizes), labels, test sets and class names
     notes: tuple[str, ...] = ()  # choices worth knowing: a split that was made, images that were resized
     second_test: SecondTest | None = None
-    names: tuple[str, ...] = ()  # (N,) what label files call the training images: path, or position in the whole set
-    left_out: tuple[str, ...] = ()  # training images that are not in it: dropped by the label file or by `skip_bad`
+    names: tuple[
+        str, ...
+    ] = ()  # (N,) what label files call the training images: path, or position in the whole set
+    left_out: tuple[
+        str, ...
+    ] = ()  # training images that are not in it: dropped by the label file or by `skip_bad`
 
 
-def load(name: str, *, root=None, image_size: int | None = None, labels=None, label_column: str | None = None,
-         true_column: str | None = None, like: str | None = None, skip_bad: bool = False, split: bool = True) -> Dataset:
+def load(
+    name: str,
+    *,
+    root=None,
+    image_size: int | None = None,
+    labels=None,
+    label_column: str | None = None,
+    true_column: str | None = None,
+    like: str | None = None,
+    skip_bad: bool = False,
+    split: bool = True,
+) -> Dataset:
     """The data set `name`: one of `NAMES`; data/README.md says what to put where.
 
     root: where downloads and caches lie; None = `data_root()`.
@@ -105,7 +119,9 @@ def load(name: str, *, root=None, image_size: int | None = None, labels=None, la
         elif name in large_sets.LISTINGS:
             raw = _streamed(large_sets.LISTINGS[name](root), image_size)
         else:
-            raw = _Raw(CLASSES[name], *(built_in.digits() if name == "digits" else built_in.cifar(name, root)))
+            raw = _Raw(
+                CLASSES[name], *(built_in.digits() if name == "digits" else built_in.cifar(name, root))
+            )
             if image_size is not None:
                 x, test_x = (decode.resize(images, image_size) for images in (raw.x, raw.test_x))
                 raw = raw._replace(x=x, test_x=test_x)
@@ -134,8 +150,9 @@ def load(name: str, *, root=None, image_size: int | None = None, labels=None, la
     x, given, true = kept(raw.x, keep), kept(given, keep), kept(true, keep)
     test_x, test_y = kept(raw.test_x, keep_test), kept(test_y, keep_test)
     digests = decode.image_digests(x) if raw.digests is None else kept(raw.digests, keep)
-    test_digests = (decode.image_digests(test_x) if raw.test_digests is None
-                    else kept(raw.test_digests, keep_test))
+    test_digests = (
+        decode.image_digests(test_x) if raw.test_digests is None else kept(raw.test_digests, keep_test)
+    )
     second, second_parts = None, ()
     if raw.second:
         title, *parts = raw.second
@@ -148,12 +165,25 @@ def load(name: str, *, root=None, image_size: int | None = None, labels=None, la
     for note in raw.notes:
         print(f"{name}: {note}", file=sys.stderr)
     return Dataset(
-        name, slug, like or "", raw.classes, _images(x), _tensor(true), _tensor(given), _images(test_x),
+        name,
+        slug,
+        like or "",
+        raw.classes,
+        _images(x),
+        _tensor(true),
+        _tensor(given),
+        _images(test_x),
         _tensor(test_y),
-        None if raw.paths is None else tuple(p for p, k in zip(raw.paths, keep) if k), mean, std,
-        skipped=tuple((p.path, p.detail) for p in problems), notes=raw.notes, second_test=second,
-        names=tuple(n for n, k in zip(names, keep) if k), left_out=tuple(n for n, k in zip(names, keep) if not k),
-        fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts))
+        None if raw.paths is None else tuple(p for p, k in zip(raw.paths, keep) if k),
+        mean,
+        std,
+        skipped=tuple((p.path, p.detail) for p in problems),
+        notes=raw.notes,
+        second_test=second,
+        names=tuple(n for n, k in zip(names, keep) if k),
+        left_out=tuple(n for n, k in zip(names, keep) if not k),
+        fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts),
+    )
 
 
 def _images(x: np.ndarray | Stream) -> Tensor | Stream:
@@ -164,22 +194,35 @@ def _tensor(labels: np.ndarray | None) -> Tensor | None:
     return None if labels is None else torch.from_numpy(labels.copy())
 
 
-def _labels_of(raw: _Raw, names: list[str], table, label_column: str | None, true_column: str | None) -> label_tables.Labels:
+def _labels_of(
+    raw: _Raw, names: list[str], table, label_column: str | None, true_column: str | None
+) -> label_tables.Labels:
     if raw.paths is None:
         key_column, keys, test_keys = "index", {name: i for i, name in enumerate(names)}, {}
     else:
         key_column = "path"
         keys, test_keys = label_tables.path_keys(raw.paths), label_tables.path_keys(raw.test_paths)
-    return label_tables.read(table, raw.classes, keys=keys, test_keys=test_keys, names=names,
-                             n_test=len(raw.test_y), key_column=key_column, label_column=label_column,
-                             true_column=true_column)
+    return label_tables.read(
+        table,
+        raw.classes,
+        keys=keys,
+        test_keys=test_keys,
+        names=names,
+        n_test=len(raw.test_y),
+        key_column=key_column,
+        label_column=label_column,
+        true_column=true_column,
+    )
 
 
 def subset(dataset: Dataset, train_index, test_index=None) -> Dataset:
     """The data set with only the training (and test) images of these positions; it keeps its fingerprint."""
     train_index = torch.as_tensor(np.asarray(train_index), dtype=torch.int64)
-    changes = {key: pick(values, train_index) for key in ("x", "true_labels", "given_labels")
-               if (values := getattr(dataset, key)) is not None}
+    changes = {
+        key: pick(values, train_index)
+        for key in ("x", "true_labels", "given_labels")
+        if (values := getattr(dataset, key)) is not None
+    }
     for key in ("paths", "names"):
         if getattr(dataset, key):
             changes[key] = tuple(getattr(dataset, key)[i] for i in train_index.tolist())

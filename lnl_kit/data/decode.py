@@ -7,9 +7,10 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -35,6 +36,7 @@ class Pixels(NamedTuple):
 
 
 # ---------------------------------------------------------------- their pixels
+
 
 def pixels(folder: Path, files: list[File], image_size: int | None, cache: Path) -> Pixels:
     """The decoded images of `files`; from the cache if path, size and modification time of every file agree.
@@ -63,8 +65,10 @@ def pixels(folder: Path, files: list[File], image_size: int | None, cache: Path)
             _decode_all(folder, files, image_size, place / "tmp")
             (place / "tmp").rename(place / key)
     except OSError as error:
-        raise OSError(f"the decoded images cannot be kept in {place} ({error.strerror or error}): "
-                      f"make room there or set LNL_DATA to a folder that can be written") from error
+        raise OSError(
+            f"the decoded images cannot be kept in {place} ({error.strerror or error}): "
+            f"make room there or set LNL_DATA to a folder that can be written"
+        ) from error
     return _read(place / key)
 
 
@@ -92,19 +96,26 @@ def _decode_all(folder: Path, files: list[File], image_size: int | None, out: Pa
             break
         except _Differs as difference:
             own, grey = own and difference.args != ("size",), grey and difference.args != ("colour",)
-    note = "" if image_size or own else (
-        f"the images do not share a square size of at most {LARGEST_OWN_SIZE} pixels: "
-        f"shown at {shape[1]}x{shape[2]} (--image-size sets another)")
+    note = (
+        ""
+        if image_size or own
+        else (
+            f"the images do not share a square size of at most {LARGEST_OWN_SIZE} pixels: "
+            f"shown at {shape[1]}x{shape[2]} (--image-size sets another)"
+        )
+    )
     (out / "info.json").write_text(json.dumps({"unreadable": unreadable, "note": note}))
 
 
-def _write_images(paths: list[Path], shape: tuple[int, int, int], own: bool, grey: bool,
-                  out: Path) -> dict[int, str]:
+def _write_images(
+    paths: list[Path], shape: tuple[int, int, int], own: bool, grey: bool, out: Path
+) -> dict[int, str]:
     """Decode `paths` to images.npy and digests.npy; returns why images could not be read, by position."""
+
     def decode(part: list[Path]):
         return decode_files(part, shape, own, grey)
 
-    chunks = [paths[i:i + CHUNK] for i in range(0, len(paths), CHUNK)]
+    chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
     unreadable: dict[int, str] = {}
     digests = []
     with open(out / "images.npy", "wb") as file:  # not through a map: there a full disk kills the process
@@ -128,8 +139,15 @@ def cores() -> int:
 def _in_parallel(fn, chunks: list) -> Iterator:
     """`fn` of each chunk, in order, on all cores. Threads: Pillow decodes without holding Python's lock."""
     pool = ThreadPoolExecutor(cores())
-    bar = tqdm(desc="decoding images", total=sum(map(len, chunks)), unit=" images", disable=len(chunks) < 8,
-               leave=False, mininterval=1, file=sys.stderr)
+    bar = tqdm(
+        desc="decoding images",
+        total=sum(map(len, chunks)),
+        unit=" images",
+        disable=len(chunks) < 8,
+        leave=False,
+        mininterval=1,
+        file=sys.stderr,
+    )
     try:
         for chunk, result in zip(chunks, pool.map(fn, chunks)):
             bar.update(len(chunk))
@@ -152,8 +170,9 @@ class _Differs(Exception):
     """An image is not like the first one; its argument is "size" or "colour"."""
 
 
-def decode_files(paths: list[Path], shape: tuple[int, int, int], own: bool,
-                 grey: bool) -> tuple[np.ndarray, dict[int, str]]:
+def decode_files(
+    paths: list[Path], shape: tuple[int, int, int], own: bool, grey: bool
+) -> tuple[np.ndarray, dict[int, str]]:
     """Images uint8 (len(paths), *shape), black where unreadable, and the reasons by position.
 
     Raises _Differs where `own` size is asked of an image of another size, or `grey` of one in colour.

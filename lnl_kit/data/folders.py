@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,7 @@ class File(NamedTuple):
 
 # ---------------------------------------------------------------- which images there are
 
+
 def scan(folder: Path) -> tuple[list[File], list[str]]:
     """The images of `folder`, training images first, each part sorted by class, then by file name.
 
@@ -41,21 +43,28 @@ def scan(folder: Path) -> tuple[list[File], list[str]]:
     test = list(_list(folder, "test", True, ignored)) if has_train else []
     where = f"{folder}/train" if has_train else str(folder)
     if strange := [f.path for f in train + test if not _is_utf8(f.path)]:
-        raise ValueError(f"{len(strange)} file names in {folder} are not UTF-8, such as {strange[0]!a}: rename these files")
+        raise ValueError(
+            f"{len(strange)} file names in {folder} are not UTF-8, such as {strange[0]!a}: rename these files"
+        )
     names = sorted({f.label for f in train})
     if len(names) < 2:
-        raise ValueError(f"{where} holds images of {len(names)} classes, at least 2 are needed: "
-                         f"expected one folder a class with JPEG, PNG, WebP or BMP files in it")
+        raise ValueError(
+            f"{where} holds images of {len(names)} classes, at least 2 are needed: "
+            f"expected one folder a class with JPEG, PNG, WebP or BMP files in it"
+        )
     notes = []
     if ignored:
-        notes.append(f"{len(ignored)} files that are not JPEG, PNG, WebP or BMP are left out, "
-                     f"such as {ignored[0]}")
+        notes.append(
+            f"{len(ignored)} files that are not JPEG, PNG, WebP or BMP are left out, such as {ignored[0]}"
+        )
     if not test:
         number = {name: k for k, name in enumerate(names)}
         n_test = max(1, round(TEST_SHARE * len(train)))
         rows = stratified_split(np.array([number[f.label] for f in train]), n_test, seed=0)
         test = [train[i]._replace(test=True) for i in rows[1]]
-        notes.append(f"no test folder: {n_test} of {len(train)} images (20 %, stratified, seed 0) are the test set")
+        notes.append(
+            f"no test folder: {n_test} of {len(train)} images (20 %, stratified, seed 0) are the test set"
+        )
         train = [train[i] for i in rows[0]]
     return train + test, notes
 
@@ -101,7 +110,7 @@ def stratified_split(labels: np.ndarray, n_test: int, seed: int) -> tuple[np.nda
     quota = counts * n_test / len(labels)
     take = np.floor(quota).astype(np.int64)
     by_remainder = np.argsort(take - quota, kind="stable")  # largest remainder first, ties by class
-    take[by_remainder[:n_test - take.sum()]] += 1
+    take[by_remainder[: n_test - take.sum()]] += 1
     random = np.random.RandomState(seed)
     test = [np.flatnonzero(labels == c)[random.permutation(n)[:t]] for c, n, t in zip(classes, counts, take)]
     is_test = np.zeros(len(labels), bool)

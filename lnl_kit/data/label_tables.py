@@ -28,9 +28,18 @@ class Labels(NamedTuple):
     problems: list[Problem]
 
 
-def read(table, classes: tuple[str, ...], *, keys: dict[str, int], test_keys: dict[str, int],
-         names: list[str], n_test: int, key_column: str, label_column: str | None,
-         true_column: str | None) -> Labels:
+def read(
+    table,
+    classes: tuple[str, ...],
+    *,
+    keys: dict[str, int],
+    test_keys: dict[str, int],
+    names: list[str],
+    n_test: int,
+    key_column: str,
+    label_column: str | None,
+    true_column: str | None,
+) -> Labels:
     """Given and true labels of N training images from a CSV file with a header.
 
     `keys` maps what stands in `key_column` to positions 0..N-1, `test_keys` to positions in the test set;
@@ -52,12 +61,15 @@ def read(table, classes: tuple[str, ...], *, keys: dict[str, int], test_keys: di
     if label_column is None:
         label_column = next((c for c in ("given", "label") if c in header), None)
         if label_column is None:
-            raise ValueError(f"{table} has no column 'given' or 'label': name the one to use with "
-                             f"--label-column, out of {', '.join(header) or 'none'}")
+            raise ValueError(
+                f"{table} has no column 'given' or 'label': name the one to use with "
+                f"--label-column, out of {', '.join(header) or 'none'}"
+            )
     for column in (key_column, label_column, true_column):
         if column is not None and column not in header:
-            raise ValueError(f"{table} has no column '{column}': its columns are "
-                             f"{', '.join(header) or 'none'}")
+            raise ValueError(
+                f"{table} has no column '{column}': its columns are {', '.join(header) or 'none'}"
+            )
     key_at, label_at = header.index(key_column), header.index(label_column)
     true_at = None if true_column is None else header.index(true_column)
     dropped_at = header.index("dropped") if "dropped" in header else len(header)
@@ -94,15 +106,21 @@ def read(table, classes: tuple[str, ...], *, keys: dict[str, int], test_keys: di
     for i in np.flatnonzero(seen > 1):
         problems.append(Problem("images with several labels", names[i], f"{seen[i]} rows"))
         given[i] = -1
-    problems += [Problem("images without a label", names[i], f"no row in {table.name}")
-                 for i in np.flatnonzero(seen == 0)]
+    problems += [
+        Problem("images without a label", names[i], f"no row in {table.name}")
+        for i in np.flatnonzero(seen == 0)
+    ]
     return Labels(given, true, test, bad_test, problems)
 
 
 def class_numbers(classes) -> dict[str, int]:
     """{what a label may read: class number}: the names and, where no class is called by a number, the numbers."""
     number = {name: k for k, name in enumerate(classes)}
-    return number if any(name.isdecimal() for name in classes) else number | {str(k): k for k in range(len(classes))}
+    return (
+        number
+        if any(name.isdecimal() for name in classes)
+        else number | {str(k): k for k in range(len(classes))}
+    )
 
 
 def path_keys(paths: list[str]) -> dict[str, int]:

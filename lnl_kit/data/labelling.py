@@ -16,10 +16,14 @@ from .streams import Stream, pick, resident
 def default_noise(noise, rate, labels, dataset):
     """Noise and rate as asked for, with their defaults; combinations that contradict are refused."""
     if dataset in OWN_NOISE and noise not in (None, "none"):
-        raise ValueError(f"noise {noise} on {dataset}: its labels are wrong by themselves and the truth is unknown, so "
-                         "its noise is none")
+        raise ValueError(
+            f"noise {noise} on {dataset}: its labels are wrong by themselves and the truth is unknown, so "
+            "its noise is none"
+        )
     if labels and noise not in (None, "none"):
-        raise ValueError(f"noise {noise} beside --labels: labels from a file are taken as they come; drop one of them")
+        raise ValueError(
+            f"noise {noise} beside --labels: labels from a file are taken as they come; drop one of them"
+        )
     noise = noise or ("none" if labels or dataset in OWN_NOISE else "symmetric")
     without_rate = noise in ("none", "human") or noise.startswith("matrix:")
     if rate is None:
@@ -30,7 +34,9 @@ def default_noise(noise, rate, labels, dataset):
 def find_clean(source, share, clean_list, noise, seed):
     """(clean bool (N,), their right labels int64 (N,), -1 = as they stand), or (None, None) without a clean subset."""
     if clean_list and share:
-        raise ValueError("--clean-share beside --clean-list: the list says which labels are right; drop one of them")
+        raise ValueError(
+            "--clean-share beside --clean-list: the list says which labels are right; drop one of them"
+        )
     if clean_list:
         return clean_subset.read(clean_list, source.names, source.classes)
     if not share:
@@ -38,8 +44,10 @@ def find_clean(source, share, clean_list, noise, seed):
     simulated = noise not in ("none", "human")  # then a folder's classes count as true
     labels = source.true_labels if source.true_labels is not None or not simulated else source.given_labels
     if labels is None:
-        raise ValueError(f"clean share {share:g}: nobody knows which labels of {source.name} are right; list images that you "
-                         "have checked with --clean-list FILE.csv, or set --clean-share 0")
+        raise ValueError(
+            f"clean share {share:g}: nobody knows which labels of {source.name} are right; list images that you "
+            "have checked with --clean-list FILE.csv, or set --clean-share 0"
+        )
     return clean_subset.draw(labels.numpy(), share, seed), np.full(len(labels), -1)
 
 
@@ -60,8 +68,10 @@ def with_noise(source, noise, rate, seed, label_column, clean, share):
     true = None if source.true_labels is None else source.true_labels.numpy()
     if noise == "human":
         if not label_column:
-            raise ValueError("noise human needs --label-column: aggre, worst, random1, random2 or random3 for "
-                             "cifar10, noisy_fine for cifar100")
+            raise ValueError(
+                "noise human needs --label-column: aggre, worst, random1, random2 or random3 for "
+                "cifar10, noisy_fine for cifar100"
+            )
         return data.human_labels(source.name, label_column, true_labels=source.true_labels).numpy(), true
     if noise == "none":
         return (true if source.given_labels is None else source.given_labels.numpy()), true
@@ -71,8 +81,15 @@ def with_noise(source, noise, rate, seed, label_column, clean, share):
     if clean is not None and not noise.startswith("matrix:"):
         rate = clean_subset.compensated(rate, share or clean.mean())
     given = true.copy()
-    given[free] = noise_models.noisy_labels(true[free], noise, rate, seed, num_classes=len(source.classes), like=source.like,
-                                            images=source.x[torch.from_numpy(free)].numpy() if noise == "instance" else None)
+    given[free] = noise_models.noisy_labels(
+        true[free],
+        noise,
+        rate,
+        seed,
+        num_classes=len(source.classes),
+        like=source.like,
+        images=source.x[torch.from_numpy(free)].numpy() if noise == "instance" else None,
+    )
     return given, true
 
 
@@ -87,7 +104,9 @@ def choose(labels: np.ndarray, size: int | None, seed: int) -> np.ndarray:
     """Sorted indices of at most `size` images, even over the classes of `labels`, drawn by the seed."""
     if size is None or size >= len(labels):
         return np.arange(len(labels))
-    order = np.random.RandomState(seed_of("subset", seed) % 2**32).permutation(len(labels))  # not the noise's stream
+    order = np.random.RandomState(seed_of("subset", seed) % 2**32).permutation(
+        len(labels)
+    )  # not the noise's stream
     rank = np.empty(len(labels), dtype=np.int64)  # how many of its class come before it in the draw
     for k in np.unique(labels):
         members = order[labels[order] == k]
@@ -95,18 +114,27 @@ def choose(labels: np.ndarray, size: int | None, seed: int) -> np.ndarray:
     return np.sort(order[np.argsort(rank[order], kind="stable")][:size])
 
 
-def choose_with(clean: np.ndarray, labels: np.ndarray, size: int | None, share: float, seed: int) -> np.ndarray:
+def choose_with(
+    clean: np.ndarray, labels: np.ndarray, size: int | None, share: float, seed: int
+) -> np.ndarray:
     """Like `choose`, with the clean images, bool (N,), at their share; all of them where they come from a list."""
     if size is None or size >= len(labels):
         return np.arange(len(labels))
-    parts, kept = (np.flatnonzero(clean), np.flatnonzero(~clean)), round(size * share) if share else clean.sum()
-    return np.sort(np.concatenate([part[choose(labels[part], n, seed)] for part, n in zip(parts, (kept, max(0, size - kept)))]))
+    parts, kept = (
+        (np.flatnonzero(clean), np.flatnonzero(~clean)),
+        round(size * share) if share else clean.sum(),
+    )
+    return np.sort(
+        np.concatenate(
+            [part[choose(labels[part], n, seed)] for part, n in zip(parts, (kept, max(0, size - kept)))]
+        )
+    )
 
 
 def hold_out(n: int, share: float, seed: int) -> np.ndarray:
     """bool (n,): the round(share * n) images held out for validation on given labels."""
     held = np.zeros(n, dtype=bool)
-    held[np.random.RandomState(seed_of("noisy val", seed) % 2**32).permutation(n)[:round(share * n)]] = True
+    held[np.random.RandomState(seed_of("noisy val", seed) % 2**32).permutation(n)[: round(share * n)]] = True
     return held
 
 

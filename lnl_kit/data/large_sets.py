@@ -19,13 +19,13 @@ WEBVISION_CLASSES = 50  # the first of 1,000: what the papers call mini-WebVisio
 OWN_NOISE = ("clothing1m", "webvision")  # their labels come from the web, the truth is unknown
 PLACE = {
     "tiny_imagenet": "put tiny-imagenet-200.zip (from http://cs231n.stanford.edu/tiny-imagenet-200.zip) beside that "
-                     "folder, it is unpacked on first use",
+    "folder, it is unpacked on first use",
     "clothing1m": "unpack the images and the annotations (both by way of https://github.com/Cysu/noisy_label) in "
-                  "that folder, so that images/0 to images/9 and the .txt files lie in it",
+    "that folder, so that images/0 to images/9 and the .txt files lie in it",
     "webvision": "unpack google_resized_256.tar, val_images_256.tar and info.tar (from "
-                 "https://data.vision.ee.ethz.ch/cvl/webvision/download.html) in that folder",
+    "https://data.vision.ee.ethz.ch/cvl/webvision/download.html) in that folder",
     "imagenet": "the second test set of webvision needs ILSVRC2012's validation images with a folder for each of "
-                "its classes (synset), or no imagenet folder at all",
+    "its classes (synset), or no imagenet folder at all",
 }
 
 
@@ -46,20 +46,41 @@ def tiny_imagenet(root: Path) -> Listing:
     words = dict(line.split("\t") for line in _lines("tiny_imagenet", folder, "words.txt"))
     classes, number = _names(wnids, words), {wnid: k for k, wnid in enumerate(wnids)}
     rows = (line.split("\t")[:2] for line in _lines("tiny_imagenet", folder, "val/val_annotations.txt"))
-    return Listing(folder, classes, {
-        "train": _part(folder, classes, ((path, k) for k, wnid in enumerate(wnids)
-                                         for path in _images("tiny_imagenet", folder, f"train/{wnid}/images"))),
-        "test": _part(folder, classes, ((f"val/images/{image}", number[wnid]) for image, wnid in rows), test=True)})
+    return Listing(
+        folder,
+        classes,
+        {
+            "train": _part(
+                folder,
+                classes,
+                (
+                    (path, k)
+                    for k, wnid in enumerate(wnids)
+                    for path in _images("tiny_imagenet", folder, f"train/{wnid}/images")
+                ),
+            ),
+            "test": _part(
+                folder, classes, ((f"val/images/{image}", number[wnid]) for image, wnid in rows), test=True
+            ),
+        },
+    )
 
 
 def clothing1m(root: Path) -> Listing:
     """14 classes: a million training images with labels from shops' texts, and the test images people labelled."""
     folder = root / "clothing1m"
     classes = tuple(_lines("clothing1m", folder, "category_names_eng.txt"))
-    return Listing(folder, classes, {
-        part: _part(folder, classes, _keys(folder, keys, labels), test=part == "test")
-        for part, keys, labels in (("train", "noisy_train_key_list.txt", "noisy_label_kv.txt"),
-                                   ("test", "clean_test_key_list.txt", "clean_label_kv.txt"))})
+    return Listing(
+        folder,
+        classes,
+        {
+            part: _part(folder, classes, _keys(folder, keys, labels), test=part == "test")
+            for part, keys, labels in (
+                ("train", "noisy_train_key_list.txt", "noisy_label_kv.txt"),
+                ("test", "clean_test_key_list.txt", "clean_label_kv.txt"),
+            )
+        },
+    )
 
 
 def clothing1m_double_labels(root: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -75,18 +96,29 @@ def webvision(root: Path) -> Listing:
     Where imagenet/val/<synset>/* lies in its folder, those images of the 50 classes are the second test set.
     """
     folder = root / "webvision"
-    synsets = [line.split(maxsplit=1) for line in _lines("webvision", folder, "info/synsets.txt")[:WEBVISION_CLASSES]]
+    synsets = [
+        line.split(maxsplit=1) for line in _lines("webvision", folder, "info/synsets.txt")[:WEBVISION_CLASSES]
+    ]
     classes = _names([wnid for wnid, _ in synsets], dict(synsets))
     parts = {}
-    for part, filelist, prefix in (("train", "info/train_filelist_google.txt", ""),
-                                   ("test", "info/val_filelist.txt", "val_images_256/")):
+    for part, filelist, prefix in (
+        ("train", "info/train_filelist_google.txt", ""),
+        ("test", "info/val_filelist.txt", "val_images_256/"),
+    ):
         rows = (line.rsplit(maxsplit=1) for line in _lines("webvision", folder, filelist))
         rows = ((prefix + path, int(k)) for path, k in rows if int(k) < WEBVISION_CLASSES)
         parts[part] = _part(folder, classes, rows, test=part == "test")
     if (folder / "imagenet" / "val").is_dir():
-        parts["imagenet"] = _part(folder, classes, (
-            (path, k) for k, (wnid, _) in enumerate(synsets)
-            for path in _images("imagenet", folder, f"imagenet/val/{wnid}")), test=True)
+        parts["imagenet"] = _part(
+            folder,
+            classes,
+            (
+                (path, k)
+                for k, (wnid, _) in enumerate(synsets)
+                for path in _images("imagenet", folder, f"imagenet/val/{wnid}")
+            ),
+            test=True,
+        )
     return Listing(folder, classes, parts)
 
 

@@ -26,8 +26,17 @@ from pathlib import Path
 
 import numpy as np
 
-NAMES = ("none", "symmetric", "symmetric_exclusive", "asymmetric", "asymmetric_inplace", "pair_flip",
-         "instance", "human", "matrix:FILE.csv")
+NAMES = (
+    "none",
+    "symmetric",
+    "symmetric_exclusive",
+    "asymmetric",
+    "asymmetric_inplace",
+    "pair_flip",
+    "instance",
+    "human",
+    "matrix:FILE.csv",
+)
 
 # true class -> class it is mistaken for
 PAIRS = {
@@ -35,16 +44,26 @@ PAIRS = {
     "digits": {7: 1, 2: 7, 5: 6, 6: 5, 3: 8},
 }
 CIFAR100_SUPERCLASSES = (  # the 100 classes, which the data set numbers alphabetically, five by five
-    "beaver dolphin otter seal whale", "aquarium_fish flatfish ray shark trout",
-    "orchid poppy rose sunflower tulip", "bottle bowl can cup plate",
-    "apple mushroom orange pear sweet_pepper", "clock keyboard lamp telephone television",
-    "bed chair couch table wardrobe", "bee beetle butterfly caterpillar cockroach",
-    "bear leopard lion tiger wolf", "bridge castle house road skyscraper",
-    "cloud forest mountain plain sea", "camel cattle chimpanzee elephant kangaroo",
-    "fox porcupine possum raccoon skunk", "crab lobster snail spider worm",
-    "baby boy girl man woman", "crocodile dinosaur lizard snake turtle",
-    "hamster mouse rabbit shrew squirrel", "maple_tree oak_tree palm_tree pine_tree willow_tree",
-    "bicycle bus motorcycle pickup_truck train", "lawn_mower rocket streetcar tank tractor",
+    "beaver dolphin otter seal whale",
+    "aquarium_fish flatfish ray shark trout",
+    "orchid poppy rose sunflower tulip",
+    "bottle bowl can cup plate",
+    "apple mushroom orange pear sweet_pepper",
+    "clock keyboard lamp telephone television",
+    "bed chair couch table wardrobe",
+    "bee beetle butterfly caterpillar cockroach",
+    "bear leopard lion tiger wolf",
+    "bridge castle house road skyscraper",
+    "cloud forest mountain plain sea",
+    "camel cattle chimpanzee elephant kangaroo",
+    "fox porcupine possum raccoon skunk",
+    "crab lobster snail spider worm",
+    "baby boy girl man woman",
+    "crocodile dinosaur lizard snake turtle",
+    "hamster mouse rabbit shrew squirrel",
+    "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "bicycle bus motorcycle pickup_truck train",
+    "lawn_mower rocket streetcar tank tractor",
 )
 CLASS_COUNT = {"cifar10": 10, "digits": 10, "cifar100": 100}
 
@@ -52,7 +71,7 @@ CLASS_COUNT = {"cifar10": 10, "digits": 10, "cifar100": 100}
 def check(noise: str, rate: float | None, like: str = "") -> None:
     """Raise ValueError, in one sentence, for a noise or rate that cannot be drawn for data like `like`."""
     kind = noise.split(":", 1)[0]
-    if noise not in NAMES[:-1] and kind not in ("matrix", "human") or noise == "matrix":
+    if (noise not in NAMES[:-1] and kind not in ("matrix", "human")) or noise == "matrix":
         raise ValueError(f"unknown noise {noise!r}; choose one of {', '.join(NAMES)}")
     if kind in ("none", "human", "matrix"):
         if rate:
@@ -66,15 +85,27 @@ def check(noise: str, rate: float | None, like: str = "") -> None:
         raise ValueError(f"noise rate {rate} is outside [0, 1]")
     other = f"data like {like!r}" if like else "other data"
     if kind == "asymmetric" and like not in CLASS_COUNT:
-        raise ValueError(f"asymmetric noise is defined for {', '.join(CLASS_COUNT)}, not for {other}; "
-                         "if your classes are one of these sets', say --like cifar10, or choose pair_flip")
+        raise ValueError(
+            f"asymmetric noise is defined for {', '.join(CLASS_COUNT)}, not for {other}; "
+            "if your classes are one of these sets', say --like cifar10, or choose pair_flip"
+        )
     if kind == "asymmetric_inplace" and like != "cifar10":
-        raise ValueError(f"asymmetric_inplace noise is defined for cifar10 alone, not for {other}; "
-                         "if your classes are cifar10's, say so (--like cifar10)")
+        raise ValueError(
+            f"asymmetric_inplace noise is defined for cifar10 alone, not for {other}; "
+            "if your classes are cifar10's, say so (--like cifar10)"
+        )
 
 
-def noisy_labels(true_labels: np.ndarray, noise: str, rate: float | None, seed: int, *, num_classes: int,
-                 like: str = "", images: np.ndarray | None = None) -> np.ndarray:
+def noisy_labels(
+    true_labels: np.ndarray,
+    noise: str,
+    rate: float | None,
+    seed: int,
+    *,
+    num_classes: int,
+    like: str = "",
+    images: np.ndarray | None = None,
+) -> np.ndarray:
     """Given labels int64 (N,) drawn from true labels (N,) by the noise model `noise` (see the module).
 
     rate: a fraction, None for noises without one; rate 0 is no noise. like: the built-in data set whose class
@@ -84,7 +115,7 @@ def noisy_labels(true_labels: np.ndarray, noise: str, rate: float | None, seed: 
     check(noise, rate, like)
     true = np.asarray(true_labels).astype(np.int64)
     kind = noise.split(":", 1)[0]
-    if true.ndim != 1 or true.size and not 0 <= true.min() <= true.max() < num_classes:
+    if true.ndim != 1 or (true.size and not 0 <= true.min() <= true.max() < num_classes):
         raise ValueError(f"true labels must be one integer per image in 0..{num_classes - 1}")
     _check_class_count(noise, num_classes, like)
     if kind == "human":
@@ -106,8 +137,9 @@ def noisy_labels(true_labels: np.ndarray, noise: str, rate: float | None, seed: 
         if (target != np.arange(num_classes)).all():  # every class moves: one count for the whole set
             chosen = _choose(rng, np.arange(len(true)), rate)
         else:
-            chosen = np.concatenate([_choose(rng, np.flatnonzero(true == c), rate)
-                                     for c in range(num_classes) if target[c] != c])
+            chosen = np.concatenate(
+                [_choose(rng, np.flatnonzero(true == c), rate) for c in range(num_classes) if target[c] != c]
+            )
         given[chosen] = target[true[chosen]]
     elif kind == "asymmetric_inplace":
         for source in range(num_classes):
@@ -158,12 +190,19 @@ def actual_rate(given: np.ndarray, true: np.ndarray) -> float:
     return float(np.mean(np.asarray(given) != np.asarray(true)))
 
 
-def save(path: str | Path, given: np.ndarray, true: np.ndarray | None = None, *,
-         classes: Sequence[str] | None = None, paths: Sequence[str] | None = None) -> None:
+def save(
+    path: str | Path,
+    given: np.ndarray,
+    true: np.ndarray | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    paths: Sequence[str] | None = None,
+) -> None:
     """Write a labels CSV: index,path,given,true, one row per image; usable through --labels.
 
     given, true: (N,) integers, written as names where `classes` has them. Unknown truth and paths stay empty.
     """
+
     def name(label: int) -> str:
         return classes[label] if classes is not None else str(int(label))
 
@@ -171,8 +210,14 @@ def save(path: str | Path, given: np.ndarray, true: np.ndarray | None = None, *,
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("index", "path", "given", "true"))
         for i, label in enumerate(given):
-            writer.writerow((i, paths[i] if paths is not None else "", name(label),
-                             name(true[i]) if true is not None else ""))
+            writer.writerow(
+                (
+                    i,
+                    paths[i] if paths is not None else "",
+                    name(label),
+                    name(true[i]) if true is not None else "",
+                )
+            )
 
 
 def load(path: str | Path, classes: Sequence[str] | None = None) -> dict[str, np.ndarray | list[str] | None]:
@@ -187,8 +232,9 @@ def load(path: str | Path, classes: Sequence[str] | None = None) -> dict[str, np
         reader = csv.DictReader(file, restval="")
         missing = {"index", "path", "given", "true"} - set(reader.fieldnames or ())
         if missing:
-            raise ValueError(f"{path} has no column {', '.join(sorted(missing))}; "
-                             "it needs index,path,given,true")
+            raise ValueError(
+                f"{path} has no column {', '.join(sorted(missing))}; it needs index,path,given,true"
+            )
         rows = list(reader)
     known = {name: i for i, name in enumerate(classes)} if classes is not None else None
 
@@ -209,16 +255,20 @@ def load(path: str | Path, classes: Sequence[str] | None = None) -> dict[str, np
         raise ValueError(f"{path}: the indices must be 0 to {len(rows) - 1}, each once")
     unknown = sum(row["true"] == "" for row in rows)
     if 0 < unknown < len(rows):
-        raise ValueError(f"{path}: the true label is missing in {unknown} of {len(rows)} rows; "
-                         "give all or none")
-    return {"index": np.arange(len(rows)), "path": [row["path"] for row in rows],
-            "given": np.array([number(row["given"]) for row in rows], np.int64),
-            "true": None if unknown else np.array([number(row["true"]) for row in rows], np.int64)}
+        raise ValueError(
+            f"{path}: the true label is missing in {unknown} of {len(rows)} rows; give all or none"
+        )
+    return {
+        "index": np.arange(len(rows)),
+        "path": [row["path"] for row in rows],
+        "given": np.array([number(row["given"]) for row in rows], np.int64),
+        "true": None if unknown else np.array([number(row["true"]) for row in rows], np.int64),
+    }
 
 
 def _choose(rng: np.random.RandomState, candidates: np.ndarray, rate: float) -> np.ndarray:
     """Exactly `rate` of the candidates, to the nearest whole image, at random."""
-    return rng.permutation(candidates)[:round(rate * len(candidates))]
+    return rng.permutation(candidates)[: round(rate * len(candidates))]
 
 
 def _targets(noise: str, num_classes: int, like: str) -> np.ndarray:
@@ -237,8 +287,9 @@ def _targets(noise: str, num_classes: int, like: str) -> np.ndarray:
     return target
 
 
-def _instance(rng: np.random.RandomState, true: np.ndarray, rate: float, num_classes: int,
-              images: np.ndarray) -> np.ndarray:
+def _instance(
+    rng: np.random.RandomState, true: np.ndarray, rate: float, num_classes: int, images: np.ndarray
+) -> np.ndarray:
     """Instance-dependent noise (Xia et al. 2020, "Part-dependent label noise", Algorithm 2; also in CORES²).
 
     q_i ~ normal(rate, 0.1) truncated to [0, 1]; P_i = q_i softmax(x_i W_y) over the wrong classes and 1 − q_i
@@ -287,8 +338,10 @@ def _read_matrix(noise: str) -> np.ndarray:
     sums = matrix.sum(1)
     if not (matrix >= 0).all() or not (np.abs(sums - 1) <= 1e-6).all():
         bad = int(np.argmin((matrix >= 0).all(1) & (np.abs(sums - 1) <= 1e-6)))
-        raise ValueError(f"{path}: each row must be probabilities that sum to 1; row {bad + 1} is not "
-                         f"(sum {sums[bad]:.6g})")
+        raise ValueError(
+            f"{path}: each row must be probabilities that sum to 1; row {bad + 1} is not "
+            f"(sum {sums[bad]:.6g})"
+        )
     return matrix / sums[:, None]
 
 

@@ -34,28 +34,45 @@ def _folder(path: Path, cache: Path, image_size: int | None, like: str | None, s
     """Every image of the folder; the class of one that cannot be used is -1."""
     files, notes = folders.scan(path)
     first_test = sum(not f.test for f in files)
-    lent = not split and not any(f.path.startswith("test/") for f in files)  # what was split off is for training too
+    lent = not split and not any(
+        f.path.startswith("test/") for f in files
+    )  # what was split off is for training too
     n = len(files) if lent else first_test
     notes = notes[:-1] if lent else notes  # nothing is taken away
     names = sorted({f.label for f in files[:n]})
     if like:
         lacking, strange = sorted(set(CLASSES[like]) - set(names)), sorted(set(names) - set(CLASSES[like]))
         if lacking or strange:
-            raise ValueError(f"{path} has not the classes of {like}: {len(lacking)} missing "
-                             f"({', '.join(lacking[:5])}), {len(strange)} others ({', '.join(strange[:5])})")
+            raise ValueError(
+                f"{path} has not the classes of {like}: {len(lacking)} missing "
+                f"({', '.join(lacking[:5])}), {len(strange)} others ({', '.join(strange[:5])})"
+            )
         names = CLASSES[like]
     number = {name: k for k, name in enumerate(names)}
     pixels = decode.pixels(path, files, image_size, cache)
     y = np.array([number.get(f.label, -1) for f in files])
-    problems = [Problem("images of unknown class", f.path, f"no training image of class '{f.label}'")
-                for f in files if f.label not in number]
+    problems = [
+        Problem("images of unknown class", f.path, f"no training image of class '{f.label}'")
+        for f in files
+        if f.label not in number
+    ]
     problems += [Problem("unreadable images", files[i].path, why) for i, why in pixels.unreadable.items()]
     y[list(pixels.unreadable)] = -1
     train, test = slice(n), slice(first_test, None)
     paths = [f.path for f in files]
-    return _Raw(tuple(names), pixels.x[train], y[train], pixels.x[test], y[test], pixels.digests[train],
-                pixels.digests[test], paths[train], paths[test], tuple(problems),
-                tuple(notes + [pixels.note] * bool(pixels.note)))
+    return _Raw(
+        tuple(names),
+        pixels.x[train],
+        y[train],
+        pixels.x[test],
+        y[test],
+        pixels.digests[train],
+        pixels.digests[test],
+        paths[train],
+        paths[test],
+        tuple(problems),
+        tuple(notes + [pixels.note] * bool(pixels.note)),
+    )
 
 
 def _decoded(listing: large_sets.Listing, cache: Path, image_size: int | None) -> _Raw:
@@ -66,8 +83,18 @@ def _decoded(listing: large_sets.Listing, cache: Path, image_size: int | None) -
     y = np.concatenate([y, test_y])
     y[list(pixels.unreadable)] = -1
     problems = [Problem("unreadable images", paths[i], why) for i, why in pixels.unreadable.items()]
-    return _Raw(listing.classes, pixels.x[:n], y[:n], pixels.x[n:], y[n:], pixels.digests[:n], pixels.digests[n:],
-                paths[:n], paths[n:], tuple(problems))
+    return _Raw(
+        listing.classes,
+        pixels.x[:n],
+        y[:n],
+        pixels.x[n:],
+        y[n:],
+        pixels.digests[:n],
+        pixels.digests[n:],
+        paths[:n],
+        paths[n:],
+        tuple(problems),
+    )
 
 
 def _streamed(listing: large_sets.Listing, image_size: int | None) -> _Raw:
@@ -75,10 +102,28 @@ def _streamed(listing: large_sets.Listing, image_size: int | None) -> _Raw:
     size, problems, parts = image_size or large_sets.IMAGE_SIZE, [], {}
     for part, (files, y) in listing.parts.items():
         there = np.array([f.size > 0 for f in files])
-        problems += [Problem("unreadable images", files[i].path, "missing or empty") for i in np.flatnonzero(~there)]
+        problems += [
+            Problem("unreadable images", files[i].path, "missing or empty") for i in np.flatnonzero(~there)
+        ]
         paths = [f.path for f in files]
-        parts[part] = Stream(listing.folder, paths, size), np.where(there, y, -1), file_digests(files, size), paths
+        parts[part] = (
+            Stream(listing.folder, paths, size),
+            np.where(there, y, -1),
+            file_digests(files, size),
+            paths,
+        )
     (x, y, digests, paths), (test_x, test_y, test_digests, test_paths) = parts.pop("train"), parts.pop("test")
     second = next(((name, *part[:3]) for name, part in parts.items()), None)
-    return _Raw(listing.classes, x, y, test_x, test_y, digests, test_digests, paths, test_paths, tuple(problems),
-                second=second)
+    return _Raw(
+        listing.classes,
+        x,
+        y,
+        test_x,
+        test_y,
+        digests,
+        test_digests,
+        paths,
+        test_paths,
+        tuple(problems),
+        second=second,
+    )

@@ -54,9 +54,11 @@ class Stream:
 
     def ask(self, index: Tensor | slice) -> Callable[[], Tensor]:
         """Start to decode the images at `index`; calling the result waits for them: uint8 (n, 3, size, size)."""
-        paths = [self.folder / p for p in self.paths[index.cpu().numpy() if isinstance(index, Tensor) else index]]
+        paths = [
+            self.folder / p for p in self.paths[index.cpu().numpy() if isinstance(index, Tensor) else index]
+        ]
         shape = tuple(self.shape[1:])
-        parts = [paths[i:i + TASK] for i in range(0, len(paths), TASK)]
+        parts = [paths[i : i + TASK] for i in range(0, len(paths), TASK)]
         tasks = [_pool().submit(decode.decode_files, part, shape, False, False) for part in parts]
         return functools.partial(_wait, parts, tasks, shape)
 
@@ -71,8 +73,10 @@ def _wait(parts: list[list[Path]], tasks: list[Future], shape: tuple[int, int, i
     for part, task in zip(parts, tasks):
         x, errors = task.result()
         for i, reason in errors.items():
-            raise ValueError(f"{part[i]} cannot be read ({reason}): restore it, or delete it and leave it out "
-                             "with --skip-bad")
+            raise ValueError(
+                f"{part[i]} cannot be read ({reason}): restore it, or delete it and leave it out "
+                "with --skip-bad"
+            )
         images.append(torch.from_numpy(x))
     return torch.cat(images)
 
@@ -103,13 +107,23 @@ def resident(images: Tensor | Stream) -> Tensor | Stream:
 
     With LNL_STREAM=1 in the environment a Stream stays one, whatever its size.
     """
-    if (not isinstance(images, Stream) or os.environ.get("LNL_STREAM") == "1"
-            or images.numel() > free_memory() / 2):
+    if (
+        not isinstance(images, Stream)
+        or os.environ.get("LNL_STREAM") == "1"
+        or images.numel() > free_memory() / 2
+    ):
         return images
     x = torch.empty(images.shape, dtype=torch.uint8)
     parts = [slice(i, i + AHEAD) for i in range(0, len(x), AHEAD)]
-    bar = tqdm(desc="decoding images", total=len(x), unit=" images", disable=len(parts) < 8, leave=False,
-               mininterval=1, file=sys.stderr)
+    bar = tqdm(
+        desc="decoding images",
+        total=len(x),
+        unit=" images",
+        disable=len(parts) < 8,
+        leave=False,
+        mininterval=1,
+        file=sys.stderr,
+    )
     with contextlib.closing(bar):
         for part, decoded in zip(parts, in_chunks(images, parts)):
             x[part] = decoded
@@ -132,5 +146,7 @@ def file_digests(files: list[folders.File], size: int) -> np.ndarray:
 
     What the bytes are is not looked at: that would take as long as an epoch.
     """
-    out = b"".join(hashlib.blake2b(f"{f.path}\0{f.size}\0{size}".encode(), digest_size=16).digest() for f in files)
+    out = b"".join(
+        hashlib.blake2b(f"{f.path}\0{f.size}\0{size}".encode(), digest_size=16).digest() for f in files
+    )
     return np.frombuffer(out, np.uint8).reshape(-1, 16)

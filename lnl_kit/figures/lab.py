@@ -24,55 +24,123 @@ def class_counts(given: np.ndarray, true: np.ndarray, classes: Sequence[str]) ->
     """Images of each class before the noise and after it, the right ones among them darker. given, true: (N,)."""
     k, classes = len(classes), [plain(c) for c in classes]
     before, after, right = (np.bincount(v, minlength=k) for v in (true, given, given[given == true]))
-    fig = go.Figure([go.Bar(x=classes, y=before, name="true classes", marker_color=fade(GREY, 0.55), offsetgroup="before"),
-                     go.Bar(x=classes, y=right, name="given and right", marker_color=BLUE, offsetgroup="after"),
-                     go.Bar(x=classes, y=after - right, base=right, name="given and wrong", marker_color=RED, offsetgroup="after",
-                            customdata=after, hovertemplate="%{y} wrong of %{customdata}")])
+    fig = go.Figure(
+        [
+            go.Bar(
+                x=classes, y=before, name="true classes", marker_color=fade(GREY, 0.55), offsetgroup="before"
+            ),
+            go.Bar(x=classes, y=right, name="given and right", marker_color=BLUE, offsetgroup="after"),
+            go.Bar(
+                x=classes,
+                y=after - right,
+                base=right,
+                name="given and wrong",
+                marker_color=RED,
+                offsetgroup="after",
+                customdata=after,
+                hovertemplate="%{y} wrong of %{customdata}",
+            ),
+        ]
+    )
     fig.update_xaxes(title="class", type="category").update_yaxes(title="training images")
     wrong = np.mean(given != true)
-    return layout(fig, "Labels by class, before and after", f"{wrong:.1%} of the labels are wrong", height=260)
+    return layout(
+        fig, "Labels by class, before and after", f"{wrong:.1%} of the labels are wrong", height=260
+    )
 
 
-def label_wall(images: np.ndarray, given: np.ndarray, true: np.ndarray, classes: Sequence[str], *, columns: int = 12) -> go.Figure:
+def label_wall(
+    images: np.ndarray, given: np.ndarray, true: np.ndarray, classes: Sequence[str], *, columns: int = 12
+) -> go.Figure:
     """Images (n, C, H, W) with their given labels; a wrong one is red and names the truth. given, true: (n,)."""
     names = [plain(c) for c in classes]
-    heads = [names[g] if g == t else f"<span style='color:{RED}'><b>{names[g]}</b> (is {names[t]})</span>" for g, t in zip(given, true)]
-    return image_row(images, heads, columns=columns, size=64, title="Images as they are labelled",
-                     subtitle=f"{np.sum(given != true)} of these {len(given)} labels are wrong")
+    heads = [
+        names[g] if g == t else f"<span style='color:{RED}'><b>{names[g]}</b> (is {names[t]})</span>"
+        for g, t in zip(given, true)
+    ]
+    return image_row(
+        images,
+        heads,
+        columns=columns,
+        size=64,
+        title="Images as they are labelled",
+        subtitle=f"{np.sum(given != true)} of these {len(given)} labels are wrong",
+    )
 
 
 def lab_curves(lab: Lab) -> go.Figure:
     """Test accuracy by epoch, a curve for each noise rate, blue at low and red at high rates."""
     epochs, top = np.arange(1, len(lab.test_accuracy) + 1), max(lab.rates) or 1
-    fig = go.Figure([go.Scatter(x=epochs, y=lab.test_accuracy[:, r], mode="lines", name=f"{rate:.0%}",
-                                line_color=sample_colorscale(RISE, [rate / top])[0], hovertemplate="epoch %{x}: %{y:.1%}")
-                     for r, rate in enumerate(lab.rates)])
+    fig = go.Figure(
+        [
+            go.Scatter(
+                x=epochs,
+                y=lab.test_accuracy[:, r],
+                mode="lines",
+                name=f"{rate:.0%}",
+                line_color=sample_colorscale(RISE, [rate / top])[0],
+                hovertemplate="epoch %{x}: %{y:.1%}",
+            )
+            for r, rate in enumerate(lab.rates)
+        ]
+    )
     fig.update_xaxes(title="epoch").update_yaxes(title="test accuracy", tickformat=".0%", range=[0, 1.02])
     done = f"{lab.seconds:.0f} s" if lab.seconds else ""
-    return layout(fig, f"{lab.method} at {len(lab.rates)} noise rates, trained at once", f"{lab.noise} noise; {done}".rstrip("; "), height=300)
+    return layout(
+        fig,
+        f"{lab.method} at {len(lab.rates)} noise rates, trained at once",
+        f"{lab.noise} noise; {done}".rstrip("; "),
+        height=300,
+    )
 
 
 def lab_accuracy(lab: Lab, rate: float) -> go.Figure:
     """Test accuracy and memorised labels by epoch at one rate, best and last epoch marked; the other rates faint."""
     r, epochs = lab.at(rate), np.arange(1, len(lab.test_accuracy) + 1)
     own, best = lab.test_accuracy[:, r], int(lab.test_accuracy[:, r].argmax())
-    fig = go.Figure([go.Scatter(x=epochs, y=lab.test_accuracy[:, other], mode="lines", line={"color": fade(GREY, 0.35), "width": 1},
-                                showlegend=False, hoverinfo="skip") for other in range(len(lab.rates))])
-    for y, name, line in ((own, "test accuracy", {"color": BLUE, "width": 2.5}),
-                          (lab.memorized[:, r], "wrong labels memorised", {"color": RED, "width": 2.5, "dash": "dot"})):
-        fig.add_scatter(x=epochs, y=y, mode="lines", name=name, line=line, hovertemplate="epoch %{x}: %{y:.1%}")
-    fig.add_scatter(x=[epochs[best], epochs[-1]], y=[own[best], own[-1]], mode="markers+text", showlegend=False, name="best and last",
-                    text=[f"best {own[best]:.1%}", f"last {own[-1]:.1%}"], textposition=["top center", "bottom left"],
-                    marker={"color": BLUE, "size": 9, "symbol": ["circle-open", "circle"]})
+    fig = go.Figure(
+        [
+            go.Scatter(
+                x=epochs,
+                y=lab.test_accuracy[:, other],
+                mode="lines",
+                line={"color": fade(GREY, 0.35), "width": 1},
+                showlegend=False,
+                hoverinfo="skip",
+            )
+            for other in range(len(lab.rates))
+        ]
+    )
+    for y, name, line in (
+        (own, "test accuracy", {"color": BLUE, "width": 2.5}),
+        (lab.memorized[:, r], "wrong labels memorised", {"color": RED, "width": 2.5, "dash": "dot"}),
+    ):
+        fig.add_scatter(
+            x=epochs, y=y, mode="lines", name=name, line=line, hovertemplate="epoch %{x}: %{y:.1%}"
+        )
+    fig.add_scatter(
+        x=[epochs[best], epochs[-1]],
+        y=[own[best], own[-1]],
+        mode="markers+text",
+        showlegend=False,
+        name="best and last",
+        text=[f"best {own[best]:.1%}", f"last {own[-1]:.1%}"],
+        textposition=["top center", "bottom left"],
+        marker={"color": BLUE, "size": 9, "symbol": ["circle-open", "circle"]},
+    )
     fig.update_xaxes(title="epoch").update_yaxes(title="share", tickformat=".0%", range=[0, 1.08])
-    wrong = f"{lab.method}, {lab.noise} noise at {rate:.0%}: {lab.actual_rate(rate):.1%} of the labels are wrong"
+    wrong = (
+        f"{lab.method}, {lab.noise} noise at {rate:.0%}: {lab.actual_rate(rate):.1%} of the labels are wrong"
+    )
     return layout(fig, "Learned, then memorised", wrong, height=300)
 
 
 def lab_histogram(lab: Lab, rate: float) -> go.Figure:
     """Loss on the true class of the training images at one rate, those with wrong given labels red."""
     r = lab.at(rate)
-    return split_histogram(lab.train_probs[r], lab.given[r], lab.true, subtitle=f"{lab.method}, {lab.noise} noise at {rate:.0%}")
+    return split_histogram(
+        lab.train_probs[r], lab.given[r], lab.true, subtitle=f"{lab.method}, {lab.noise} noise at {rate:.0%}"
+    )
 
 
 def split_histogram(probs: np.ndarray, given: np.ndarray, true: np.ndarray, subtitle: str = "") -> go.Figure:
@@ -92,30 +160,70 @@ def lab_decagon(lab: Lab, rate: float, most: int = 500) -> go.Figure:
     return gon(probs, true, true, lab.classes, subtitle=what)
 
 
-def gon(probs: np.ndarray, given: np.ndarray, true: np.ndarray, classes: Sequence[str], subtitle: str = "",
-        most: int = 1000) -> go.Figure:
+def gon(
+    probs: np.ndarray,
+    given: np.ndarray,
+    true: np.ndarray,
+    classes: Sequence[str],
+    subtitle: str = "",
+    most: int = 1000,
+) -> go.Figure:
     """Predictions (n, K) on the K-gon, coloured by true class, images with a wrong given label as rings; at most so many."""
     points, given, true = equiradial(probs[:most]), given[:most], true[:most]
     fig = go.Figure(_polygon(classes, None, None))
     for k, name in enumerate(classes):
         own = true == k
-        fig.add_scatter(x=points[own, 0], y=points[own, 1], mode="markers", showlegend=False, name=plain(name),
-                        hovertemplate=f"true {plain(name)}",
-                        marker={"size": 5, "opacity": 0.75, "color": CLASSES[k % len(CLASSES)],
-                                "symbol": np.where(given[own] == k, "circle", "circle-open")})
-    fig.update_xaxes(visible=False, range=[-1.3, 1.3]).update_yaxes(visible=False, range=[-1.25, 1.25], scaleanchor="x")
+        fig.add_scatter(
+            x=points[own, 0],
+            y=points[own, 1],
+            mode="markers",
+            showlegend=False,
+            name=plain(name),
+            hovertemplate=f"true {plain(name)}",
+            marker={
+                "size": 5,
+                "opacity": 0.75,
+                "color": CLASSES[k % len(CLASSES)],
+                "symbol": np.where(given[own] == k, "circle", "circle-open"),
+            },
+        )
+    fig.update_xaxes(visible=False, range=[-1.3, 1.3]).update_yaxes(
+        visible=False, range=[-1.25, 1.25], scaleanchor="x"
+    )
     return layout(fig, "Where the predictions lie", subtitle, height=380, below=12)
 
 
-def opinion(probs: np.ndarray, given: int, classes: Sequence[str], true: int | None = None, score: float | None = None,
-            votes: np.ndarray | None = None) -> go.Figure:
+def opinion(
+    probs: np.ndarray,
+    given: int,
+    classes: Sequence[str],
+    true: int | None = None,
+    score: float | None = None,
+    votes: np.ndarray | None = None,
+) -> go.Figure:
     """What a run thinks of one image: probabilities (K,) of all classes, the given one amber, the true one green where known; with
     votes (K,) of filters, those as numbers above the bars."""
-    color, names = [GREEN if k == true else AMBER if k == given else GREY for k in range(len(classes))], [plain(c) for c in classes]
-    fig = go.Figure(go.Bar(x=names, y=probs, marker_color=color, text=None if votes is None else [f"{v} votes" for v in votes]))
-    fig.update_xaxes(title="class", type="category").update_yaxes(title="probability", tickformat=".0%", range=[0, 1.05])
-    words = [f"given <b>{names[given]}</b>", f"predicted <b>{names[int(np.argmax(probs))]}</b>",
-             *([f"true <b>{names[true]}</b>"] if true is not None else []), *([f"clean score {score:.3g}"] if score is not None else [])]
+    color, names = (
+        [GREEN if k == true else AMBER if k == given else GREY for k in range(len(classes))],
+        [plain(c) for c in classes],
+    )
+    fig = go.Figure(
+        go.Bar(
+            x=names,
+            y=probs,
+            marker_color=color,
+            text=None if votes is None else [f"{v} votes" for v in votes],
+        )
+    )
+    fig.update_xaxes(title="class", type="category").update_yaxes(
+        title="probability", tickformat=".0%", range=[0, 1.05]
+    )
+    words = [
+        f"given <b>{names[given]}</b>",
+        f"predicted <b>{names[int(np.argmax(probs))]}</b>",
+        *([f"true <b>{names[true]}</b>"] if true is not None else []),
+        *([f"clean score {score:.3g}"] if score is not None else []),
+    ]
     return layout(fig, "What the run thinks of it", ", ".join(words), height=240)
 
 
@@ -128,22 +236,44 @@ def nothing(why: str) -> go.Figure:
 
 def lab_reliability(lab: Lab, rate: float) -> go.Figure:
     """Confidence against accuracy on the test images at one rate."""
-    return reliability({"test images": (lab.test_probs[lab.at(rate)], lab.test_true)},
-                       subtitle=f"{lab.method}, {lab.noise} noise at {rate:.0%}")
+    return reliability(
+        {"test images": (lab.test_probs[lab.at(rate)], lab.test_true)},
+        subtitle=f"{lab.method}, {lab.noise} noise at {rate:.0%}",
+    )
 
 
 def lab_confusion(lab: Lab, rate: float) -> go.Figure:
     """Confusion matrix of the test images at one rate, as percent of each true class."""
-    fig = transition_heatmap(lab.confusion(rate), lab.classes, title="What the network takes for what",
-                             subtitle=f"test images, percent of each true class; {lab.noise} noise at {rate:.0%}")
+    fig = transition_heatmap(
+        lab.confusion(rate),
+        lab.classes,
+        title="What the network takes for what",
+        subtitle=f"test images, percent of each true class; {lab.noise} noise at {rate:.0%}",
+    )
     return fig.update_xaxes(title="predicted class")
 
 
 def gap(lab: Lab) -> go.Figure:
     """Best and last test accuracy, and the share of wrong labels memorised, over the noise rate."""
-    curves = ((lab.test_accuracy.max(0), "best epoch", {"color": BLUE, "dash": "dot"}), (lab.test_accuracy[-1], "last epoch", {"color": BLUE}),
-              (lab.memorized[-1], "wrong labels memorised", {"color": RED}))
-    fig = go.Figure([go.Scatter(x=lab.rates, y=y, mode="lines+markers", name=name, line=line, hovertemplate="rate %{x:.0%}: %{y:.1%}")
-                     for y, name, line in curves])
-    fig.update_xaxes(title="noise rate", tickformat=".0%").update_yaxes(title="share", tickformat=".0%", range=[0, 1.04])
+    curves = (
+        (lab.test_accuracy.max(0), "best epoch", {"color": BLUE, "dash": "dot"}),
+        (lab.test_accuracy[-1], "last epoch", {"color": BLUE}),
+        (lab.memorized[-1], "wrong labels memorised", {"color": RED}),
+    )
+    fig = go.Figure(
+        [
+            go.Scatter(
+                x=lab.rates,
+                y=y,
+                mode="lines+markers",
+                name=name,
+                line=line,
+                hovertemplate="rate %{x:.0%}: %{y:.1%}",
+            )
+            for y, name, line in curves
+        ]
+    )
+    fig.update_xaxes(title="noise rate", tickformat=".0%").update_yaxes(
+        title="share", tickformat=".0%", range=[0, 1.04]
+    )
     return layout(fig, "What the noise costs", f"{lab.method}, {lab.noise} noise", height=280)

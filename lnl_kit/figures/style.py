@@ -11,37 +11,104 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 RED, BLUE, GREEN, AMBER, PURPLE, GREY = "#d9542b", "#2f7fc4", "#159a70", "#bf8700", "#9d68c2", "#7b828a"
-PALETTE = (BLUE, RED, GREEN, PURPLE, AMBER, "#cf5f90", "#3c97a8",
-           GREY)  # in this order also apart for the colour-blind
-CLASSES = ("#2f7fc4", "#d9542b", "#159a70", "#9d68c2", "#e0a100", "#cf5f90", "#4bb3c4", "#7b828a", "#8c6239",
-           "#a3b83a")  # ten classes in one picture
-METHODS = {"nrd": BLUE, "ce": RED, "gjs": GREEN, "flywheel": PURPLE, "dividemix": AMBER}  # the same in every figure, whatever the order
+PALETTE = (
+    BLUE,
+    RED,
+    GREEN,
+    PURPLE,
+    AMBER,
+    "#cf5f90",
+    "#3c97a8",
+    GREY,
+)  # in this order also apart for the colour-blind
+CLASSES = (
+    "#2f7fc4",
+    "#d9542b",
+    "#159a70",
+    "#9d68c2",
+    "#e0a100",
+    "#cf5f90",
+    "#4bb3c4",
+    "#7b828a",
+    "#8c6239",
+    "#a3b83a",
+)  # ten classes in one picture
+METHODS = {
+    "nrd": BLUE,
+    "ce": RED,
+    "gjs": GREEN,
+    "flywheel": PURPLE,
+    "dividemix": AMBER,
+}  # the same in every figure, whatever the order
 TEXT = "#787f87"  # 4:1 or more, on white and on JupyterLab's #111
 GRID, LINE = "rgba(128,128,128,0.18)", "rgba(128,128,128,0.55)"
 FONT = "Inter, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
-FRACTIONS = ("accuracy", "memorized", "ece", "auc", "top5",
-             "confidence", "transition_error")  # drawn as percent
+FRACTIONS = (
+    "accuracy",
+    "memorized",
+    "ece",
+    "auc",
+    "top5",
+    "confidence",
+    "transition_error",
+)  # drawn as percent
 
 
 def _template() -> go.layout.Template:
-    axis = dict(gridcolor=GRID, linecolor=LINE, zeroline=False, ticks="outside", tickcolor=LINE, ticklen=4,
-                title=dict(standoff=8, font=dict(size=13)), automargin=True)
-    return go.layout.Template(layout=dict(
-        font=dict(family=FONT, size=12.5, color=TEXT), colorway=PALETTE,
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
-        title=dict(x=0, xref="paper", xanchor="left", y=1, yref="paper", yanchor="bottom",
-                   font=dict(size=17), subtitle=dict(font=dict(size=12.5, color=TEXT))),
-        margin=dict(l=64, r=24, b=56), height=420, hovermode="closest",
-        hoverlabel=dict(bgcolor="#2b3036", bordercolor="#2b3036", font=dict(color="#f2f4f6", family=FONT)),
-        legend=dict(bgcolor="rgba(0,0,0,0)", orientation="h", x=0, xanchor="left", yanchor="bottom"),
-        xaxis=axis, yaxis=axis, bargap=0.25, bargroupgap=0.08))
+    axis = dict(
+        gridcolor=GRID,
+        linecolor=LINE,
+        zeroline=False,
+        ticks="outside",
+        tickcolor=LINE,
+        ticklen=4,
+        title=dict(standoff=8, font=dict(size=13)),
+        automargin=True,
+    )
+    return go.layout.Template(
+        layout=dict(
+            font=dict(family=FONT, size=12.5, color=TEXT),
+            colorway=PALETTE,
+            paper_bgcolor="rgba(0,0,0,0)",
+            plot_bgcolor="rgba(0,0,0,0)",
+            title=dict(
+                x=0,
+                xref="paper",
+                xanchor="left",
+                y=1,
+                yref="paper",
+                yanchor="bottom",
+                font=dict(size=17),
+                subtitle=dict(font=dict(size=12.5, color=TEXT)),
+            ),
+            margin=dict(l=64, r=24, b=56),
+            height=420,
+            hovermode="closest",
+            hoverlabel=dict(
+                bgcolor="#2b3036", bordercolor="#2b3036", font=dict(color="#f2f4f6", family=FONT)
+            ),
+            legend=dict(bgcolor="rgba(0,0,0,0)", orientation="h", x=0, xanchor="left", yanchor="bottom"),
+            xaxis=axis,
+            yaxis=axis,
+            bargap=0.25,
+            bargroupgap=0.08,
+        )
+    )
 
 
 pio.templates["lnl"] = _template()
 
 
-def layout(fig: go.Figure, title: str, subtitle: str = "", *, height: int = 320, above: int = 0,
-           below: int = 56, **more: object) -> go.Figure:
+def layout(
+    fig: go.Figure,
+    title: str,
+    subtitle: str = "",
+    *,
+    height: int = 320,
+    above: int = 0,
+    below: int = 56,
+    **more: object,
+) -> go.Figure:
     """Puts a figure into the template: title (what is shown), subtitle (for a caption), legend, plot.
 
     height: of the plot itself, in pixels; above, below: kept free for what is written over and under it.
@@ -49,15 +116,20 @@ def layout(fig: go.Figure, title: str, subtitle: str = "", *, height: int = 320,
     legend = any(trace.name and trace.showlegend is not False for trace in fig.data)
     first = above + 8
     pad = first + 32 * legend + 24 * bool(subtitle)
-    fig.update_layout(template="lnl", height=height + below + pad + 40, margin=dict(t=pad + 40, b=below),
-                      showlegend=legend, legend_y=1 + first / height,
-                      title=dict(text=f"<b>{title}</b>", subtitle=dict(text=subtitle), pad=dict(b=pad)))
+    fig.update_layout(
+        template="lnl",
+        height=height + below + pad + 40,
+        margin=dict(t=pad + 40, b=below),
+        showlegend=legend,
+        legend_y=1 + first / height,
+        title=dict(text=f"<b>{title}</b>", subtitle=dict(text=subtitle), pad=dict(b=pad)),
+    )
     fig.update_layout(**more)
     return fig
 
 
 def fade(color: str, alpha: float) -> str:
-    """"#rrggbb" as "rgba(r,g,b,alpha)"."""
+    """ "#rrggbb" as "rgba(r,g,b,alpha)"."""
     return f"rgba({int(color[1:3], 16)},{int(color[3:5], 16)},{int(color[5:7], 16)},{alpha})"
 
 
@@ -70,12 +142,15 @@ def colors(names: Iterable[str]) -> dict[str, str]:
     return {**fixed, **{n: free[k % len(free)] for k, n in enumerate(others)}}
 
 
-def hover(index: Sequence[int], given: Sequence[int], true: Sequence[int]
-          | None, classes: Sequence[str]) -> list[str]:
+def hover(
+    index: Sequence[int], given: Sequence[int], true: Sequence[int] | None, classes: Sequence[str]
+) -> list[str]:
     """One hover text per image: index, given label and, where known, true label."""
     truth = [None] * len(given) if true is None else true
-    return [f"image {i}<br>given: {plain(classes[g])}" + ("" if t is None else f"<br>true: {plain(classes[t])}")
-            for i, g, t in zip(index, given, truth)]
+    return [
+        f"image {i}<br>given: {plain(classes[g])}" + ("" if t is None else f"<br>true: {plain(classes[t])}")
+        for i, g, t in zip(index, given, truth)
+    ]
 
 
 def plain(name: object) -> str:
@@ -89,7 +164,7 @@ def is_fraction(metric: str) -> bool:
 
 
 def words(metric: str) -> str:
-    """"test_accuracy" as "test accuracy", "test_ece" as "test ECE", "rate" as "noise rate"."""
+    """ "test_accuracy" as "test accuracy", "test_ece" as "test ECE", "rate" as "noise rate"."""
     return " ".join({"ece": "ECE", "auc": "AUC", "rate": "noise rate"}.get(w, w) for w in metric.split("_"))
 
 
@@ -98,14 +173,38 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def band(x: list, y: Sequence[float], low: Sequence[float], high: Sequence[float], name: str, color: str,
-         legend: bool = True, percent: bool = True) -> tuple[go.Scatter, go.Scatter]:
+def band(
+    x: list,
+    y: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+    name: str,
+    color: str,
+    legend: bool = True,
+    percent: bool = True,
+) -> tuple[go.Scatter, go.Scatter]:
     """A line over epochs and the band around it, as two traces of one legend entry."""
-    area = go.Scatter(x=[*x, *x[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor=fade(color, 0.18),
-                      mode="lines", line=dict(width=0), hoverinfo="skip", showlegend=False, legendgroup=name)
-    line = go.Scatter(x=x, y=y, mode="lines", line=dict(color=color, width=2.2), name=name, legendgroup=name,
-                      showlegend=legend,
-                      hovertemplate="epoch %{x}: %{y:" + (".1%" if percent else ".4g") + "}")
+    area = go.Scatter(
+        x=[*x, *x[::-1]],
+        y=[*high, *low[::-1]],
+        fill="toself",
+        fillcolor=fade(color, 0.18),
+        mode="lines",
+        line=dict(width=0),
+        hoverinfo="skip",
+        showlegend=False,
+        legendgroup=name,
+    )
+    line = go.Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line=dict(color=color, width=2.2),
+        name=name,
+        legendgroup=name,
+        showlegend=legend,
+        hovertemplate="epoch %{x}: %{y:" + (".1%" if percent else ".4g") + "}",
+    )
     return area, line
 
 
@@ -118,14 +217,20 @@ def save_pngs(figs: Mapping[str | Path, go.Figure], *, scale: float = 2, width: 
     """Like `save_png` for several files, starting the browser once."""
     if not figs or importlib.util.find_spec("kaleido") is None:
         return False
-    pages = [go.Figure(fig).update_layout(paper_bgcolor="white", font_color="#3a4046")
-                       for fig in figs.values()]
+    pages = [
+        go.Figure(fig).update_layout(paper_bgcolor="white", font_color="#3a4046") for fig in figs.values()
+    ]
     for path in figs:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
-        pio.write_images(pages, [str(path) for path in figs], format="png", scale=scale,
-                         width=[width or fig.layout.width or 900 for fig in pages],
-                         height=[fig.layout.height or 420 for fig in pages])
+        pio.write_images(
+            pages,
+            [str(path) for path in figs],
+            format="png",
+            scale=scale,
+            width=[width or fig.layout.width or 900 for fig in pages],
+            height=[fig.layout.height or 420 for fig in pages],
+        )
     except RuntimeError:  # no browser, or one that does not start
         return False
     return True

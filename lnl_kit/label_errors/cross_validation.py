@@ -21,7 +21,9 @@ class CrossValidation(Settings):
 
     folds: int = 3  # networks; each is trained on all folds but its own
     q: float = 0.7  # of generalised cross-entropy; 0 = cross-entropy
-    views: int = 8  # draws of the training view that a prediction is averaged over, in the end; 0 = the image itself
+    views: int = (
+        8  # draws of the training view that a prediction is averaged over, in the end; 0 = the image itself
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -43,7 +45,10 @@ def cross_validation(data, settings, run) -> None:
     batch = max(2, min(settings.batch_size, trained // STEPS))
     parts = {}
     for k, network in enumerate(networks):
-        parts |= {f"network{k}": network, **dict(zip((f"optimizer{k}", f"schedule{k}"), run.sgd(network, settings)))}
+        parts |= {
+            f"network{k}": network,
+            **dict(zip((f"optimizer{k}", f"schedule{k}"), run.sgd(network, settings))),
+        }
     state = run.state(**parts, tested="network0")
 
     def loss(logits, y, idx):
@@ -52,12 +57,25 @@ def cross_validation(data, settings, run) -> None:
     for epoch in run.epochs(state, settings.epochs):
         for k, network in enumerate(networks):
             seen = (fold != k).nonzero()[:, 0]
-            order = seen[torch.randperm(len(seen), generator=generator(data.seed, "fold", k, epoch)).to(seen.device)]
-            fit_epoch(run, network, state[f"optimizer{k}"], data.batches(epoch, settings.view, batch, order), loss, f"fold {k}")
+            order = seen[
+                torch.randperm(len(seen), generator=generator(data.seed, "fold", k, epoch)).to(seen.device)
+            ]
+            fit_epoch(
+                run,
+                network,
+                state[f"optimizer{k}"],
+                data.batches(epoch, settings.view, batch, order),
+                loss,
+                f"fold {k}",
+            )
             state[f"schedule{k}"].step()
         if epoch == settings.epochs - 1:
             held_out, fitted = all_probs(networks, fold.cpu(), data, settings, run)
-            run.log(train_probs=held_out, clean_score=held_out.gather(1, data.y.cpu()[:, None]).squeeze(1), fitted_probs=fitted)
+            run.log(
+                train_probs=held_out,
+                clean_score=held_out.gather(1, data.y.cpu()[:, None]).squeeze(1),
+                fitted_probs=fitted,
+            )
 
 
 def folds_of(y: Tensor, folds: int, seed: int) -> Tensor:

@@ -93,13 +93,20 @@ class Decisions:
         if torn and csv_line(COLUMNS).decode().startswith(text):  # not even the heading was finished
             rows = [list(COLUMNS)]
         if rows[:1] != [list(COLUMNS)]:
-            raise ValueError(f"{self.path} is not a file of decisions: its columns are {', '.join(rows[0])}, not {', '.join(COLUMNS)}")
-        good = [len(row) == len(COLUMNS) and row[1] in (*ACTIONS, "undo") and bool(WHEN.fullmatch(row[3])) for row in rows[1:]]
+            raise ValueError(
+                f"{self.path} is not a file of decisions: its columns are {', '.join(rows[0])}, not {', '.join(COLUMNS)}"
+            )
+        good = [
+            len(row) == len(COLUMNS) and row[1] in (*ACTIONS, "undo") and bool(WHEN.fullmatch(row[3]))
+            for row in rows[1:]
+        ]
         if torn and good and not good[-1]:
             rows, good = rows[:-1], good[:-1]
         if not all(good):
             bad = rows[1 + good.index(False)]
-            raise ValueError(f"{self.path} has a row that is no decision: {', '.join(bad)!r}; mend or delete it")
+            raise ValueError(
+                f"{self.path} has a row that is no decision: {', '.join(bad)!r}; mend or delete it"
+            )
         if torn:
             save_atomically(self.path, b"".join(csv_line(row) for row in rows), durable=True)
         return rows[1:]
@@ -116,15 +123,21 @@ def apply(decisions: str | Path, out: str | Path) -> dict[str, int]:
     """
     decisions, out = Path(decisions), Path(out)
     if not decisions.is_file():
-        raise FileNotFoundError(f"no file {decisions}: the review of a folder of findings writes decisions.csv there")
+        raise FileNotFoundError(
+            f"no file {decisions}: the review of a folder of findings writes decisions.csv there"
+        )
     before = decisions.parent / "labels_before.csv"
-    if out.resolve() in {file.resolve() for file in (decisions, *(decisions.parent / name for name in OF_FINDINGS))}:
+    if out.resolve() in {
+        file.resolve() for file in (decisions, *(decisions.parent / name for name in OF_FINDINGS))
+    }:
         raise ValueError(f"{out} belongs to the findings: write the corrected labels to another file")
     table, made = read_labels(before), Decisions(decisions).made
     keys = {row["path"] or row["index"] for row in table}
     strange = [image for image in made if image not in keys]
     if made and len(strange) == len(made):
-        raise ValueError(f"{decisions} decides about images that {before} does not list, such as {strange[0]}: they are not of one search")
+        raise ValueError(
+            f"{decisions} decides about images that {before} does not list, such as {strange[0]}: they are not of one search"
+        )
     count, rows = dict.fromkeys(("changed", "kept", "dropped", "unsure", "undecided"), 0), []
     for row in table:
         action, label = made.get(row["path"] or row["index"], ("undecided", ""))
@@ -133,8 +146,15 @@ def apply(decisions: str | Path, out: str | Path) -> dict[str, int]:
         out_before = row["dropped"] == "1" and action == "undecided"
         if not out_before:
             count["changed" if given != row["given"] else what if what in count else "kept"] += 1
-        rows.append({"index": row["index"], "path": row["path"], "given": given, "dropped": int(out_before or action == "drop"),
-                     "before": row["given"]})
+        rows.append(
+            {
+                "index": row["index"],
+                "path": row["path"],
+                "given": given,
+                "dropped": int(out_before or action == "drop"),
+                "before": row["given"],
+            }
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     save_atomically(out, csv_bytes(rows, ("index", "path", "given", "dropped", "before")))
     return count | ({"about images that are not there any more": len(strange)} if strange else {})

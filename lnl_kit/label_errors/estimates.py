@@ -30,10 +30,14 @@ class Estimate(NamedTuple):
     posterior: np.ndarray  # (N, K) probability of each class, given image and label
     transition: np.ndarray  # (K, K), row = true class
     temperature: float
-    interval: tuple[float, float]  # of the number of wrong labels: what sampling and the choice of images to start from leave open
+    interval: tuple[
+        float, float
+    ]  # of the number of wrong labels: what sampling and the choice of images to start from leave open
 
 
-def estimate(probs: np.ndarray, given: np.ndarray, ranking: np.ndarray | None = None, seed: int = 0) -> Estimate:
+def estimate(
+    probs: np.ndarray, given: np.ndarray, ranking: np.ndarray | None = None, seed: int = 0
+) -> Estimate:
     """The suspicion of each label and what follows from all of them.
 
     probs (N, K): of networks that did not see the label; given (N,): class numbers. ranking (N, K): other probabilities that the
@@ -50,7 +54,9 @@ def estimate(probs: np.ndarray, given: np.ndarray, ranking: np.ndarray | None = 
     p = temper(probs, temperature)
     posterior = expect(p, T, given)
     rng, rows = np.random.RandomState(seed), np.arange(n)
-    counts = [n - expect(p, start, given)[rows, given].sum()]  # as many errors as the labels of the surest images speak of
+    counts = [
+        n - expect(p, start, given)[rows, given].sum()
+    ]  # as many errors as the labels of the surest images speak of
     for _ in range(DRAWS):
         weight = rng.multinomial(n, np.full(n, 1 / n)).astype(float)
         drawn = maximise(p, given, T, weight, STEPS // 4)
@@ -60,7 +66,13 @@ def estimate(probs: np.ndarray, given: np.ndarray, ranking: np.ndarray | None = 
     if ranking is not None:
         posterior = expect(temper(ranking, temperature), T, given)
     posterior = with_share(posterior, given, share)
-    return Estimate(1 - posterior[rows, given], posterior, T, float(temperature), (float(min(low, counts[0])), float(max(high, counts[0]))))
+    return Estimate(
+        1 - posterior[rows, given],
+        posterior,
+        T,
+        float(temperature),
+        (float(min(low, counts[0])), float(max(high, counts[0]))),
+    )
 
 
 def disagreement(probs: np.ndarray, given: np.ndarray) -> Estimate:
@@ -101,7 +113,7 @@ def surest(probs: np.ndarray, given: np.ndarray) -> np.ndarray:
     predicted, sure, T = probs.argmax(1), probs.max(1), PRIOR * np.eye(k) + 1e-3
     for c in range(k):
         members = np.flatnonzero(predicted == c)
-        members = members[np.argsort(-sure[members], kind="stable")][:max(1, round(SURE * len(members)))]
+        members = members[np.argsort(-sure[members], kind="stable")][: max(1, round(SURE * len(members)))]
         T[c] += np.bincount(given[members], minlength=k)
     return T / T.sum(1, keepdims=True)
 
@@ -117,7 +129,9 @@ def expect(p: np.ndarray, T: np.ndarray, given: np.ndarray) -> np.ndarray:
     return joint / np.maximum(joint.sum(1, keepdims=True), 1e-12)
 
 
-def maximise(p: np.ndarray, given: np.ndarray, T: np.ndarray, weight: np.ndarray | None = None, steps: int = STEPS) -> np.ndarray:
+def maximise(
+    p: np.ndarray, given: np.ndarray, T: np.ndarray, weight: np.ndarray | None = None, steps: int = STEPS
+) -> np.ndarray:
     """(K, K): T after so many steps of expectation-maximisation; weight (N,) counts images."""
     k = p.shape[1]
     label = np.zeros((len(given), k))

@@ -57,16 +57,30 @@ class Findings:
         Findings.dataset.cache_clear()
         Findings._rows.cache_clear()
         source = self.dataset()
-        before, now = dict(zip(self.table["image"], self.table["digest"])), dict(zip(source.names, digests_of(source)))
+        before, now = (
+            dict(zip(self.table["image"], self.table["digest"])),
+            dict(zip(source.names, digests_of(source))),
+        )
         new = [] if self.summary["asked"]["train_size"] else [i for i in now if i not in before]
-        return {"changed": [i for i in before if i in now and now[i] != before[i]],
-                "removed": [i for i in before if i not in now], "new": new}
+        return {
+            "changed": [i for i in before if i in now and now[i] != before[i]],
+            "removed": [i for i in before if i not in now],
+            "new": new,
+        }
 
 
 def load(dataset, labels, label_column, true_column, image_size, like, train_size, skip_bad) -> data.Dataset:
     """The data set with every image of a folder in its training part."""
-    return data.load(dataset, labels=labels, label_column=label_column, true_column=true_column, image_size=image_size, like=like,
-                     skip_bad=skip_bad, split=False)
+    return data.load(
+        dataset,
+        labels=labels,
+        label_column=label_column,
+        true_column=true_column,
+        image_size=image_size,
+        like=like,
+        skip_bad=skip_bad,
+        split=False,
+    )
 
 
 def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
@@ -74,9 +88,18 @@ def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
 
     searched: {image: label} of those that were, which may have been made wrong on purpose."""
     labels = source.given_labels if source.given_labels is not None else source.true_labels
-    rows = [(name, source.classes[k], 0) for name, k in zip(source.names, labels.tolist())] + [(name, "", 1) for name in source.left_out]
-    return [{"index": n if source.paths is not None else int(name), "path": name if source.paths is not None else None,
-             "given": searched.get(name, given), "dropped": dropped} for n, (name, given, dropped) in enumerate(rows)]
+    rows = [(name, source.classes[k], 0) for name, k in zip(source.names, labels.tolist())] + [
+        (name, "", 1) for name in source.left_out
+    ]
+    return [
+        {
+            "index": n if source.paths is not None else int(name),
+            "path": name if source.paths is not None else None,
+            "given": searched.get(name, given),
+            "dropped": dropped,
+        }
+        for n, (name, given, dropped) in enumerate(rows)
+    ]
 
 
 def digests_of(source: data.Dataset) -> list[str]:
@@ -92,7 +115,9 @@ def digests_of(source: data.Dataset) -> list[str]:
 def write(findings: Findings, before: list[dict]) -> None:
     """errors.csv, summary.json and labels_before.csv, each whole or not at all."""
     findings.folder.mkdir(parents=True, exist_ok=True)
-    save_atomically(findings.folder / "errors.csv", csv_bytes(findings.table.drop(columns="image").to_dict("records"), ()))
+    save_atomically(
+        findings.folder / "errors.csv", csv_bytes(findings.table.drop(columns="image").to_dict("records"), ())
+    )
     save_atomically(findings.folder / "summary.json", json_bytes(findings.summary))
     save_atomically(findings.folder / "labels_before.csv", csv_bytes(before, ()))
 
@@ -101,7 +126,9 @@ def open_findings(folder: str | Path) -> Findings:
     """What `find_errors` wrote into a folder. Raises FileNotFoundError with one sentence."""
     folder = Path(folder)
     if not (folder / "errors.csv").is_file() or not (folder / "summary.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no findings (errors.csv and summary.json): `lnl find-errors` prints the folder of its own")
+        raise FileNotFoundError(
+            f"{folder} holds no findings (errors.csv and summary.json): `lnl find-errors` prints the folder of its own"
+        )
     with open(folder / "errors.csv", newline="", encoding="utf-8") as file:
         table = pd.DataFrame(csv.DictReader(file))
     table = table.astype({"suspicion": float, "rank": int, "index": int})

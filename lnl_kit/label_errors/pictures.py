@@ -24,7 +24,9 @@ def picture(findings: Findings, row, pixels: int = PIXELS) -> str:
                 image.thumbnail((pixels, pixels))
                 flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
                 if max(flat.size) <= pixels // 2:  # small ones enlarged, not smoothed
-                    flat = flat.resize([side * (pixels // max(flat.size)) for side in flat.size], Image.Resampling.NEAREST)
+                    flat = flat.resize(
+                        [side * (pixels // max(flat.size)) for side in flat.size], Image.Resampling.NEAREST
+                    )
                 file = io.BytesIO()
                 flat.save(file, "JPEG", quality=88)
                 return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

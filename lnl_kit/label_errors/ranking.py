@@ -15,14 +15,24 @@ SCORES = ("recipe", "probability", "clean_score", "trajectory", "vicinal")
 EVERY = sys.maxsize  # images: all that there are
 
 
-def ranked(images: np.ndarray, given: np.ndarray, suspicion: np.ndarray, posterior: np.ndarray, classes: list[str]) -> pd.DataFrame:
+def ranked(
+    images: np.ndarray, given: np.ndarray, suspicion: np.ndarray, posterior: np.ndarray, classes: list[str]
+) -> pd.DataFrame:
     """One row an image, the most suspicious first: rank, given, suggested (the most probable other class), suspicion, at, image."""
     other = posterior.copy()
     other[np.arange(len(given)), given] = -1
     at = np.argsort(-suspicion, kind="stable")
     names = np.array(classes, dtype=object)
-    return pd.DataFrame({"rank": np.arange(1, len(at) + 1), "given": names[given[at]], "suggested": names[other.argmax(1)[at]],
-                         "suspicion": suspicion[at].round(6), "at": at, "image": images[at]})
+    return pd.DataFrame(
+        {
+            "rank": np.arange(1, len(at) + 1),
+            "given": names[given[at]],
+            "suggested": names[other.argmax(1)[at]],
+            "suspicion": suspicion[at].round(6),
+            "at": at,
+            "image": images[at],
+        }
+    )
 
 
 def geometric_mean(probs) -> np.ndarray:
@@ -43,20 +53,27 @@ def single_score(run, score: str) -> np.ndarray:
         return -run.history["train_probs"].astype(np.float64).mean(0)[rows, given]
     if score == "probability":
         return -run.arrays["train_probs"][rows, given]
-    raise ValueError(f"{run.settings['method']} has no {score} for all of these images: choose another of {', '.join(SCORES)}")
+    raise ValueError(
+        f"{run.settings['method']} has no {score} for all of these images: choose another of {', '.join(SCORES)}"
+    )
 
 
-def conflicting(digests: np.ndarray, given: np.ndarray, whole: Callable[[int], str] | None = None) -> list[np.ndarray]:
+def conflicting(
+    digests: np.ndarray, given: np.ndarray, whole: Callable[[int], str] | None = None
+) -> list[np.ndarray]:
     """Groups of images, as positions, that are the same picture and have not all the same label.
 
     digests (N,): of the pixels that were searched; whole: a digest of all that an image's file shows, asked where those are equal."""
+
     def groups(rows):
         rows = rows[(rows["digest"] != "") & rows["digest"].duplicated(keep=False)]
         return [g for _, g in rows.groupby("digest", sort=False) if g["given"].nunique() > 1]
 
     found = groups(pd.DataFrame({"digest": digests, "given": given, "at": np.arange(len(given))}))
     if whole is not None:
-        found = [same for group in found for same in groups(group.assign(digest=[whole(i) for i in group["at"]]))]
+        found = [
+            same for group in found for same in groups(group.assign(digest=[whole(i) for i in group["at"]]))
+        ]
     return [group["at"].to_numpy() for group in found]
 
 
@@ -68,7 +85,9 @@ def at_least(groups: list[np.ndarray], given: np.ndarray, n: int) -> np.ndarray:
     return suspicion
 
 
-def reasons(probs: dict[str, np.ndarray], given: np.ndarray, classes: list[str], groups: list[np.ndarray]) -> list[str]:
+def reasons(
+    probs: dict[str, np.ndarray], given: np.ndarray, classes: list[str], groups: list[np.ndarray]
+) -> list[str]:
     """For each image what spoke against its label, in words."""
     parts, rows = [[] for _ in given], np.arange(len(given))
     for name, p in probs.items():
@@ -86,13 +105,26 @@ def reasons(probs: dict[str, np.ndarray], given: np.ndarray, classes: list[str],
 
 def numbers(estimates: Estimate, given: np.ndarray, suspicion: np.ndarray, classes: list[str]) -> dict:
     """What summary.json says about all labels together."""
-    counts = estimates.posterior.T @ np.eye(len(classes))[given]  # (K, K): images probably of a class (row), by given label
+    counts = (
+        estimates.posterior.T @ np.eye(len(classes))[given]
+    )  # (K, K): images probably of a class (row), by given label
     T = counts / np.maximum(counts.sum(1, keepdims=True), 1e-12)
-    pairs = sorted(((counts[t, g], t, g) for t in range(len(classes)) for g in range(len(classes)) if t != g), reverse=True)
+    pairs = sorted(
+        ((counts[t, g], t, g) for t in range(len(classes)) for g in range(len(classes)) if t != g),
+        reverse=True,
+    )
     added = suspicion.sum() - estimates.suspicion.sum()  # by copies of one picture
     return {
-        "estimated_errors": float(suspicion.sum()), "estimated_errors_interval": [bound + added for bound in estimates.interval],
-        "estimated_share": float(suspicion.mean()), "called_errors": int((suspicion >= 0.5).sum()), "temperature": estimates.temperature,
-        "transition_matrix": T.round(6).tolist(), "classes": classes,
-        "confused_pairs": [{"true": classes[t], "given": classes[g], "images": round(float(c), 2)} for c, t, g in pairs[:10] if c >= 0.5],
+        "estimated_errors": float(suspicion.sum()),
+        "estimated_errors_interval": [bound + added for bound in estimates.interval],
+        "estimated_share": float(suspicion.mean()),
+        "called_errors": int((suspicion >= 0.5).sum()),
+        "temperature": estimates.temperature,
+        "transition_matrix": T.round(6).tolist(),
+        "classes": classes,
+        "confused_pairs": [
+            {"true": classes[t], "given": classes[g], "images": round(float(c), 2)}
+            for c, t, g in pairs[:10]
+            if c >= 0.5
+        ],
     }

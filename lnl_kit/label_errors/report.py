@@ -29,21 +29,34 @@ def write_report(findings, picture) -> Path:
     """
     table, summary, text = findings.table, findings.summary, html.escape
     low, high = summary["estimated_errors_interval"]
-    made_wrong = "" if summary["noise"] == "none" else f" (The labels were made wrong to try this: {summary['noise']} noise, {summary['rate']:g}.)"
-    parts = [f"<h1>Suspicious labels in {text(summary['dataset'])}</h1>",
-             f"<p><strong>About {summary['estimated_errors']:.0f} of {len(table)} labels are probably wrong "
-             f"({summary['estimated_share']:.1%}; {low:.0f} to {high:.0f} by sampling alone).</strong> The {summary['called_errors']} images "
-             "with a suspicion of 50 % or more are more likely wrong than right. How well the networks know the classes adds to the "
-             "uncertainty: where the truth was known, the estimate was off by up to 6 images in a hundred. Suspicion is a probability, "
-             f"not a verdict: look before you change a label.{made_wrong}</p><p class='meta'>{text(summary['recipe'])} &middot; {text(summary['device'])} &middot; "
-             f"lnl-kit {text(summary['versions']['lnl_kit'])}</p>"]
+    made_wrong = (
+        ""
+        if summary["noise"] == "none"
+        else f" (The labels were made wrong to try this: {summary['noise']} noise, {summary['rate']:g}.)"
+    )
+    parts = [
+        f"<h1>Suspicious labels in {text(summary['dataset'])}</h1>",
+        f"<p><strong>About {summary['estimated_errors']:.0f} of {len(table)} labels are probably wrong "
+        f"({summary['estimated_share']:.1%}; {low:.0f} to {high:.0f} by sampling alone).</strong> The {summary['called_errors']} images "
+        "with a suspicion of 50 % or more are more likely wrong than right. How well the networks know the classes adds to the "
+        "uncertainty: where the truth was known, the estimate was off by up to 6 images in a hundred. Suspicion is a probability, "
+        f"not a verdict: look before you change a label.{made_wrong}</p><p class='meta'>{text(summary['recipe'])} &middot; {text(summary['device'])} &middot; "
+        f"lnl-kit {text(summary['versions']['lnl_kit'])}</p>",
+    ]
     wrong = None if "true" not in table else (table["true"] != table["given"]).to_numpy()
     heatmap = figures.transition_heatmap(
-        np.array(summary["transition_matrix"]), findings.classes, title="Estimated transition matrix",
-        subtitle="percent of the images that are probably of a class (row), by the label they were given")
+        np.array(summary["transition_matrix"]),
+        findings.classes,
+        title="Estimated transition matrix",
+        subtitle="percent of the images that are probably of a class (row), by the label they were given",
+    )
     for figure in (figures.suspicion_histogram(table["suspicion"].to_numpy(), wrong), heatmap):
-        plot = plotly.io.to_html(figure, full_html=False, include_plotlyjs=figure is not heatmap,
-                                 config={"displaylogo": False, "responsive": True, "plotlyServerURL": ""})
+        plot = plotly.io.to_html(
+            figure,
+            full_html=False,
+            include_plotlyjs=figure is not heatmap,
+            config={"displaylogo": False, "responsive": True, "plotlyServerURL": ""},
+        )
         parts.append(f"<figure><div class='plot'>{plot}</div></figure>")
     pairs = [(p["true"], p["given"], f"{p['images']:.1f}") for p in summary["confused_pairs"]]
     parts.append("<h2>Most often confused</h2>" + _table(("probably", "labelled", "images"), pairs))
@@ -52,14 +65,18 @@ def write_report(findings, picture) -> Path:
         parts.append("<h2>The same picture under several labels</h2>" + _table(("image", "label"), labelled))
     parts.append(f"<h2>The {min(WALL, len(table))} most suspicious</h2><div class='wall'>")
     for row in table.head(WALL).to_dict("records"):
-        parts.append(f"<figure title='{text(row['because'], quote=True)}'>"
-                     f"<img loading='lazy' alt='' src='{picture(findings, row, 112)}'><div class='given'>given {text(row['given'])}</div>"
-                     f"<div>rather <b>{text(row['suggested'])}</b></div><div>suspicion {row['suspicion']:.0%}</div>"
-                     f"<div class='path'>{text(row['image'])}</div></figure>")
+        parts.append(
+            f"<figure title='{text(row['because'], quote=True)}'>"
+            f"<img loading='lazy' alt='' src='{picture(findings, row, 112)}'><div class='given'>given {text(row['given'])}</div>"
+            f"<div>rather <b>{text(row['suggested'])}</b></div><div>suspicion {row['suspicion']:.0%}</div>"
+            f"<div class='path'>{text(row['image'])}</div></figure>"
+        )
     parts.append("</div>")
-    page = (f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>Suspicious labels in {text(summary['dataset'])}</title>"
-            "<meta name='viewport' content='width=device-width, initial-scale=1'><link rel='icon' href='data:,'>"
-            f"<style>{STYLE}{WALL_STYLE}</style></head><body><main>{''.join(parts)}</main><script>{SORT}</script></body></html>\n")
+    page = (
+        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>Suspicious labels in {text(summary['dataset'])}</title>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'><link rel='icon' href='data:,'>"
+        f"<style>{STYLE}{WALL_STYLE}</style></head><body><main>{''.join(parts)}</main><script>{SORT}</script></body></html>\n"
+    )
     path = findings.folder / "report.html"
     save_atomically(path, page.encode("utf-8", "replace"))
     return path
@@ -67,6 +84,8 @@ def write_report(findings, picture) -> Path:
 
 def _table(head, rows) -> str:
     """A table of text (HTML)."""
-    cells = "".join("<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row) + "</tr>" for row in rows)
+    cells = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row) + "</tr>" for row in rows
+    )
     heads = "".join(f"<th>{html.escape(h)}</th>" for h in head)
     return f"<div class='card'><table><thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table></div>"

@@ -26,7 +26,9 @@ class Review(anywidget.AnyWidget):
     _esm = Path(__file__).with_name("review.js")
     status = traitlets.Unicode().tag(sync=True)
     classes = traitlets.List().tag(sync=True)
-    counts = traitlets.List().tag(sync=True)  # (K, K): undecided suspicious images, row = given class, column = suggested
+    counts = traitlets.List().tag(
+        sync=True
+    )  # (K, K): undecided suspicious images, row = given class, column = suggested
     cards = traitlets.List().tag(sync=True)
     cursor = traitlets.Int(0).tag(sync=True)
     page = traitlets.Int(0).tag(sync=True)
@@ -100,7 +102,9 @@ class Review(anywidget.AnyWidget):
         """To the first undecided image from that place of the list on, or else from its start."""
         images, made = self._table["image"].to_numpy()[self._listed()], self.made
         waiting = [n for n, image in enumerate(images) if image not in made]
-        self._go_to(next((n for n in waiting if n >= at), waiting[0] if waiting else min(at, len(images) - 1)))
+        self._go_to(
+            next((n for n in waiting if n >= at), waiting[0] if waiting else min(at, len(images) - 1))
+        )
 
     def _show(self) -> None:
         """Bring everything that the page shows up to date."""
@@ -110,7 +114,9 @@ class Review(anywidget.AnyWidget):
         suspects = self._table[waiting & (self._table["suspicion"] >= 0.5)]
         at = {name: k for k, name in enumerate(self.classes)}
         counts = np.zeros((len(at), len(at)), int)
-        np.add.at(counts, (suspects["given"].map(at).to_numpy(int), suspects["suggested"].map(at).to_numpy(int)), 1)
+        np.add.at(
+            counts, (suspects["given"].map(at).to_numpy(int), suspects["suggested"].map(at).to_numpy(int)), 1
+        )
         changed = sum(action in ("accept", "class") for action, _ in made.values())
         since = ", ".join(f"{len(images)} {what}" for what, images in self._since.items() if images)
         warning = f"The images are not those that were searched ({since}); changed and removed ones are left out, find errors again. "
@@ -119,12 +125,18 @@ class Review(anywidget.AnyWidget):
             self.status = f"{self._problem}{warning if since else ''}{done}"
             self.counts, self.undoable = counts.tolist(), bool(made)
             self.pages = max(1, -(-len(listed) // PAGE))
-            self.cards = [self._card(int(n), made) for n in listed[self.page * PAGE:(self.page + 1) * PAGE]]
+            self.cards = [self._card(int(n), made) for n in listed[self.page * PAGE : (self.page + 1) * PAGE]]
         self.revision += 1
 
     def _card(self, n: int, made: dict) -> dict:
         row = self._table.iloc[n]
         action, label = made.get(row["image"], ("", ""))
-        return {"image": row["image"], "src": picture(self._findings, row), "given": row["given"], "suggested": row["suggested"],
-                "suspicion": float(row["suspicion"]), "because": row["because"],
-                "decision": f"now {label}" if action in ("accept", "class") else WORDS.get(action, "")}
+        return {
+            "image": row["image"],
+            "src": picture(self._findings, row),
+            "given": row["given"],
+            "suggested": row["suggested"],
+            "suspicion": float(row["suspicion"]),
+            "because": row["because"],
+            "decision": f"now {label}" if action in ("accept", "class") else WORDS.get(action, ""),
+        }

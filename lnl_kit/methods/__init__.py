@@ -51,17 +51,47 @@ METHODS = {
 }
 
 
-PAPER_OF = {"nrd": "nrd", "flywheel": "flywheel", "dividemix": "flywheel", "label_confidence": "label_confidence",
-            "robust_features": "robust_features", "pu_distill": "pu_distill"}  # a method's own paper; a baseline's cells are those of NRD's Table 5
+PAPER_OF = {
+    "nrd": "nrd",
+    "flywheel": "flywheel",
+    "dividemix": "flywheel",
+    "label_confidence": "label_confidence",
+    "robust_features": "robust_features",
+    "pu_distill": "pu_distill",
+}  # a method's own paper; a baseline's cells are those of NRD's Table 5
 FIVE = ("nrd", "pu_distill", "label_confidence", "flywheel", "robust_features")  # the five papers' methods
-TWO_NETWORKS = ("label_confidence", "flywheel", "co_teaching", "co_teaching_plus", "jocor", "elr_plus", "dividemix",
-                "unicon")  # trained side by side
-FAMILIES = {"the five papers": FIVE,
-            "a loss": ("ce", "mae", "bootstrap_soft", "bootstrap_hard", "label_smoothing", "sce", "imae", "gce", "nce_rce", "js", "gjs",
-                       "mixup", "cores", "elr"),
-            "a transition matrix": ("forward", "backward"),
-            "new labels": ("joint_optimization", "pencil", "m_correction"),
-            "two networks": ("co_teaching", "co_teaching_plus", "jocor", "elr_plus", "dividemix", "unicon")}
+TWO_NETWORKS = (
+    "label_confidence",
+    "flywheel",
+    "co_teaching",
+    "co_teaching_plus",
+    "jocor",
+    "elr_plus",
+    "dividemix",
+    "unicon",
+)  # trained side by side
+FAMILIES = {
+    "the five papers": FIVE,
+    "a loss": (
+        "ce",
+        "mae",
+        "bootstrap_soft",
+        "bootstrap_hard",
+        "label_smoothing",
+        "sce",
+        "imae",
+        "gce",
+        "nce_rce",
+        "js",
+        "gjs",
+        "mixup",
+        "cores",
+        "elr",
+    ),
+    "a transition matrix": ("forward", "backward"),
+    "new labels": ("joint_optimization", "pencil", "m_correction"),
+    "two networks": ("co_teaching", "co_teaching_plus", "jocor", "elr_plus", "dividemix", "unicon"),
+}
 
 
 def family(method: str) -> str:

@@ -27,7 +27,9 @@ from ..toolbox import losses
 class CoTeaching(Settings):
     """Co-teaching: two networks, each learning the other's small-loss images."""
 
-    forget_rate: float = 0.4  # share of each batch that is dropped in the end; tau = the noise rate in the papers
+    forget_rate: float = (
+        0.4  # share of each batch that is dropped in the end; tau = the noise rate in the papers
+    )
     ramp: int = 10  # T_k: epochs over which that share rises from 0
     exponent: float = 1.0  # c: of that rise; 1 = linear
 
@@ -59,8 +61,16 @@ def train_co_teaching(data, settings, run) -> None:
     networks = run.network(), run.network()
     (optimizer, schedule), (other_optimizer, other_schedule) = (run.sgd(net, settings) for net in networks)
     clean_score = torch.full((len(data),), float("nan"), device=run.device)
-    state = run.state(first=networks[0], second=networks[1], optimizer=optimizer, other_optimizer=other_optimizer, schedule=schedule,
-                      other_schedule=other_schedule, clean_score=clean_score, tested=("first", "second"))
+    state = run.state(
+        first=networks[0],
+        second=networks[1],
+        optimizer=optimizer,
+        other_optimizer=other_optimizer,
+        schedule=schedule,
+        other_schedule=other_schedule,
+        clean_score=clean_score,
+        tested=("first", "second"),
+    )
     forward = [run.compiled(net) for net in networks]
     for epoch in run.epochs(state, settings.epochs):
         plus = isinstance(settings, CoTeachingPlus) and epoch >= settings.ramp
@@ -86,8 +96,14 @@ def train_jocor(data, settings, run) -> None:
     networks = run.network(), run.network()
     optimizer, schedule = run.sgd(networks[0], settings, networks[1])
     clean_score = torch.full((len(data),), float("nan"), device=run.device)
-    state = run.state(first=networks[0], second=networks[1], optimizer=optimizer, schedule=schedule, clean_score=clean_score,
-                      tested=("first", "second"))
+    state = run.state(
+        first=networks[0],
+        second=networks[1],
+        optimizer=optimizer,
+        schedule=schedule,
+        clean_score=clean_score,
+        tested=("first", "second"),
+    )
     forward = [run.compiled(net) for net in networks]
     for epoch in run.epochs(state, settings.epochs):
         for x, y, idx in data.batches(epoch, views=settings.view):
@@ -113,7 +129,7 @@ def small_loss(loss: Tensor, share: float, among: Tensor | None = None) -> Tenso
     candidates = torch.arange(len(loss), device=loss.device) if among is None else among.nonzero()[:, 0]
     if not len(candidates):
         candidates = torch.arange(len(loss), device=loss.device)
-    return candidates[loss[candidates].argsort()[:max(1, int(share * len(candidates)))]]
+    return candidates[loss[candidates].argsort()[: max(1, int(share * len(candidates)))]]
 
 
 def disagreement(logits: Tensor, other: Tensor) -> Tensor:
@@ -125,4 +141,6 @@ def joint_loss(logits: Tensor, other: Tensor, y: Tensor, agreement: float) -> Te
     """JoCoR's loss (B,): (1 - lambda) (CE_1 + CE_2) + lambda (KL(p_1 || p_2) + KL(p_2 || p_1))."""
     log_p, log_q = (z.float().log_softmax(1) for z in (logits, other))
     symmetric = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(1)
-    return (1 - agreement) * (losses.cross_entropy(logits, y) + losses.cross_entropy(other, y)) + agreement * symmetric
+    return (1 - agreement) * (
+        losses.cross_entropy(logits, y) + losses.cross_entropy(other, y)
+    ) + agreement * symmetric

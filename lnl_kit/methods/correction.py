@@ -26,13 +26,18 @@ from ..toolbox import losses
 class Forward(Settings):
     """Forward correction: cross-entropy of the prediction after the noise, T transposed times p."""
 
-    transition: str = "estimated"  # T: "known" (told; synthetic noise only) or "estimated" from a first network
+    transition: str = (
+        "estimated"  # T: "known" (told; synthetic noise only) or "estimated" from a first network
+    )
     quantile: float = 0.97  # which image stands for a class in the estimate; 1 = the surest one, as printed
     estimate_epochs: int = 0  # of that first network; 0 = as many as of the corrected one
 
     def __post_init__(self):
         super().__post_init__()
-        refuse(self.transition not in ("known", "estimated"), f"transition {self.transition!r} does not exist: known or estimated")
+        refuse(
+            self.transition not in ("known", "estimated"),
+            f"transition {self.transition!r} does not exist: known or estimated",
+        )
         refuse(not 0 < self.quantile <= 1, f"quantile {self.quantile} is outside (0, 1]")
         refuse(self.estimate_epochs < 0, f"estimate_epochs {self.estimate_epochs} is not allowed: 0 or more")
 
@@ -57,8 +62,10 @@ class Backward(Forward):
 
 def train_correction(data, settings, run) -> None:
     """Estimate T where it is not told, then train with the corrected loss."""
-    refuse(settings.transition == "known" and data.transition is None,
-           "transition known: only synthetic noise with a matrix (symmetric, asymmetric, pair_flip, matrix:FILE) has one; use estimated")
+    refuse(
+        settings.transition == "known" and data.transition is None,
+        "transition known: only synthetic noise with a matrix (symmetric, asymmetric, pair_flip, matrix:FILE) has one; use estimated",
+    )
     if settings.transition == "known":
         T = torch.as_tensor(data.transition, dtype=torch.float32, device=run.device)
     else:
@@ -67,7 +74,13 @@ def train_correction(data, settings, run) -> None:
     optimizer, schedule = run.sgd(network, settings)
     state = run.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
     for epoch in run.epochs(state, settings.epochs):
-        fit_epoch(run, network, optimizer, data.batches(epoch, views=settings.view), lambda logits, y, idx: settings.loss(logits, y, T))
+        fit_epoch(
+            run,
+            network,
+            optimizer,
+            data.batches(epoch, views=settings.view),
+            lambda logits, y, idx: settings.loss(logits, y, T),
+        )
         schedule.step()
         run.log(transition=T)
 
@@ -79,7 +92,13 @@ def estimate(stage, settings) -> Tensor:
     optimizer, schedule = stage.sgd(network, settings)
     state = stage.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
     for epoch in stage.epochs(state, epochs):
-        fit_epoch(stage, network, optimizer, data.batches(epoch, views=settings.view), lambda logits, y, idx: losses.cross_entropy(logits, y))
+        fit_epoch(
+            stage,
+            network,
+            optimizer,
+            data.batches(epoch, views=settings.view),
+            lambda logits, y, idx: losses.cross_entropy(logits, y),
+        )
         schedule.step()
     return transition_of(predict([network], data.x, data, stage.autocast), settings.quantile)
 

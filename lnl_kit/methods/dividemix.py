@@ -46,10 +46,14 @@ class DivideMix(Settings):
         super().__post_init__()
         refuse(self.warmup < 1, f"warmup {self.warmup} is not allowed: at least 1 epoch")
         refuse(not 0 < self.threshold < 1, f"threshold {self.threshold} is outside (0, 1)")
-        refuse(not (self.sharpening > 0 and self.mixup > 0),
-               f"sharpening {self.sharpening} and mixup {self.mixup} must be above 0")
-        refuse(min(self.unsupervised, self.ramp) < 0,
-               f"unsupervised {self.unsupervised} and ramp {self.ramp} must be 0 or more")
+        refuse(
+            not (self.sharpening > 0 and self.mixup > 0),
+            f"sharpening {self.sharpening} and mixup {self.mixup} must be above 0",
+        )
+        refuse(
+            min(self.unsupervised, self.ramp) < 0,
+            f"unsupervised {self.unsupervised} and ramp {self.ramp} must be 0 or more",
+        )
         refuse(self.average_losses < 1, f"average_losses {self.average_losses} is not allowed: at least 1")
 
     @property
@@ -65,30 +69,50 @@ def train_dividemix(data, settings, run) -> None:
     optimizers = optimizer_1, optimizer_2
     past = torch.zeros(2, settings.average_losses, len(data), device=run.device)  # scaled losses, newest last
     clean = torch.ones(2, len(data), device=run.device)  # probability of a right label, by each network
-    state = run.state(network_1=nets[0], network_2=nets[1], optimizer_1=optimizer_1, optimizer_2=optimizer_2,
-                      schedule_1=schedule_1, schedule_2=schedule_2, past=past, clean=clean,
-                      tested=("network_1", "network_2"))
+    state = run.state(
+        network_1=nets[0],
+        network_2=nets[1],
+        optimizer_1=optimizer_1,
+        optimizer_2=optimizer_2,
+        schedule_1=schedule_1,
+        schedule_2=schedule_2,
+        past=past,
+        clean=clean,
+        tested=("network_1", "network_2"),
+    )
     for epoch in run.epochs(state, settings.epochs):
         for i in range(2):
             if epoch < settings.divides_from:
                 warm_up(nets[i], optimizers[i], 2 * epoch + i, data, settings, run)
             else:
-                train_divided(nets[i], nets[1 - i], optimizers[i], clean[1 - i], 2 * epoch + i, epoch, data,
-                              settings, run)
+                train_divided(
+                    nets[i],
+                    nets[1 - i],
+                    optimizers[i],
+                    clean[1 - i],
+                    2 * epoch + i,
+                    epoch,
+                    data,
+                    settings,
+                    run,
+                )
         probs = [predict(net, data, run) for net in nets]
         for i in range(2):
             loss = -probs[i].gather(1, data.y[:, None])[:, 0].clamp(min=1e-12).log()
             loss = (loss - loss.min()) / (loss.max() - loss.min()).clamp(min=1e-12)
             past[i] = torch.cat((past[i, 1:], loss[None]))
-            known = past[i, -min(epoch + 1, settings.average_losses):]
+            known = past[i, -min(epoch + 1, settings.average_losses) :]
             clean[i] = small_loss_probability(known.mean(0), seed=run.seed)
         schedule_1.step()
         schedule_2.step()
-        run.log(clean_score=clean.mean(0), selected=clean.mean(0) > settings.threshold, new_labels=sum(probs) / 2)
+        run.log(
+            clean_score=clean.mean(0), selected=clean.mean(0) > settings.threshold, new_labels=sum(probs) / 2
+        )
 
 
 def warm_up(network, optimizer, key, data, settings, run) -> None:
     """Cross-entropy to the given labels for one epoch, with the entropy reward where asked for."""
+
     def loss(logits, y, idx):
         reward = losses.entropy(logits.float().softmax(1)) if settings.warmup_entropy else 0
         return losses.cross_entropy(logits, y) - reward
@@ -102,10 +126,15 @@ def train_divided(network, other, optimizer, clean, key, epoch, data, settings, 
     half, k = max(1, settings.batch_size // 2), data.num_classes
     draw = generator(run.seed, "divided", key)
     steps = max(1, len(labelled) // half)
-    batches = data.batches(2 * key, views=(settings.view,) * 2, batch_size=half,
-                           order=repeated(labelled, steps * half, draw))
-    without = data.batches(2 * key + 1, views=(settings.view,) * 2, batch_size=half,
-                           order=repeated(unlabelled, steps * half, draw))
+    batches = data.batches(
+        2 * key, views=(settings.view,) * 2, batch_size=half, order=repeated(labelled, steps * half, draw)
+    )
+    without = data.batches(
+        2 * key + 1,
+        views=(settings.view,) * 2,
+        batch_size=half,
+        order=repeated(unlabelled, steps * half, draw),
+    )
     other.eval()
     for step, ((x, y, idx), (u, _, _)) in enumerate(zip(batches, without)):
         w = clean[idx][:, None]
@@ -121,12 +150,16 @@ def train_divided(network, other, optimizer, clean, key, epoch, data, settings, 
         with run.autocast():
             logits = network(mix(inputs))
         targets = mix(targets)
-        weight = settings.unsupervised * min(1.0, (epoch - settings.divides_from + step / steps) / max(1e-9, settings.ramp))
+        weight = settings.unsupervised * min(
+            1.0, (epoch - settings.divides_from + step / steps) / max(1e-9, settings.ramp)
+        )
         probs = logits.float().softmax(1)
         optimizer.zero_grad()
-        run.total(labelled=losses.cross_entropy(logits[:2 * half], targets[:2 * half]).mean(),
-                  unlabelled=weight * ((probs[2 * half:] - targets[2 * half:]) ** 2).mean(),
-                  balance=losses.evenness(probs)).backward()
+        run.total(
+            labelled=losses.cross_entropy(logits[: 2 * half], targets[: 2 * half]).mean(),
+            unlabelled=weight * ((probs[2 * half :] - targets[2 * half :]) ** 2).mean(),
+            balance=losses.evenness(probs),
+        ).backward()
         optimizer.step()
     other.train()
 
@@ -136,7 +169,7 @@ def divide(clean: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     labelled = clean > threshold
     if min(labelled.sum(), (~labelled).sum()) < 2:
         labelled = torch.zeros_like(labelled)
-        labelled[clean.argsort(descending=True, stable=True)[:len(clean) // 2]] = True
+        labelled[clean.argsort(descending=True, stable=True)[: len(clean) // 2]] = True
     return labelled.nonzero()[:, 0], (~labelled).nonzero()[:, 0]
 
 

@@ -42,8 +42,12 @@ def train_elr(data, settings, run) -> None:
     """Cross-entropy and the pull, batch by batch; the targets carry no gradient."""
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
-    targets = torch.zeros(len(data), data.num_classes, device=run.device)  # t, the running average of the predictions
-    state = run.state(network=network, optimizer=optimizer, schedule=schedule, targets=targets, tested="network")
+    targets = torch.zeros(
+        len(data), data.num_classes, device=run.device
+    )  # t, the running average of the predictions
+    state = run.state(
+        network=network, optimizer=optimizer, schedule=schedule, targets=targets, tested="network"
+    )
     forward = run.compiled(network)
     for epoch in run.epochs(state, settings.epochs):
         for x, y, idx in data.batches(epoch, views=settings.view):
@@ -78,9 +82,18 @@ def train_elr_plus(data, settings, run) -> None:
     averages = [copy.deepcopy(net).requires_grad_(False) for net in nets]
     sgd = [run.sgd(net, settings) for net in nets]
     targets = torch.zeros(2, len(data), data.num_classes, device=run.device)
-    state = run.state(network_1=nets[0], network_2=nets[1], average_1=averages[0], average_2=averages[1], optimizer_1=sgd[0][0],
-                      optimizer_2=sgd[1][0], schedule_1=sgd[0][1], schedule_2=sgd[1][1], targets=targets,
-                      tested=("network_1", "network_2"))
+    state = run.state(
+        network_1=nets[0],
+        network_2=nets[1],
+        average_1=averages[0],
+        average_2=averages[1],
+        optimizer_1=sgd[0][0],
+        optimizer_2=sgd[1][0],
+        schedule_1=sgd[0][1],
+        schedule_2=sgd[1][1],
+        targets=targets,
+        tested=("network_1", "network_2"),
+    )
     for epoch in run.epochs(state, settings.epochs):
         for i, (net, average, other) in enumerate(zip(nets, averages, averages[::-1])):
             forward, target = run.compiled(net), targets[i]
@@ -94,10 +107,14 @@ def train_elr_plus(data, settings, run) -> None:
                 p = logits.float().softmax(1).clamp(SMALLEST, 1 - SMALLEST)
                 onehot = torch.nn.functional.one_hot(y, data.num_classes).float()
                 sgd[i][0].zero_grad()
-                run.total(labels=losses.cross_entropy(logits, mix(onehot)).mean(),
-                          pull=settings.regularizer * regularization(p, mix(target[idx])).mean()).backward()
+                run.total(
+                    labels=losses.cross_entropy(logits, mix(onehot)).mean(),
+                    pull=settings.regularizer * regularization(p, mix(target[idx])).mean(),
+                ).backward()
                 sgd[i][0].step()
-                average_weights(average, net, min(settings.decay, 1 - 1 / (epoch * (len(data) // len(x)) + step + 2)))
+                average_weights(
+                    average, net, min(settings.decay, 1 - 1 / (epoch * (len(data) // len(x)) + step + 2))
+                )
             sgd[i][1].step()
         run.log(clean_score=agreement(targets.mean(0), data.y), new_labels=targets.mean(0))
 

@@ -47,11 +47,17 @@ TINY = 1e-8  # added above and below in (4)
 class Flywheel(Settings):
     """LNL-flywheel: one network judges the labels, another replaces the doubtful ones, in turns."""
 
-    warmup: int = 20  # epochs of plain cross-entropy for both networks first, at most half of all; 10 under `paper`
+    warmup: int = (
+        20  # epochs of plain cross-entropy for both networks first, at most half of all; 10 under `paper`
+    )
     confidence_regularizer: float = 3.0  # weight lambda of the regulariser (9) in (8), 0 = without; Sec. 4.1
     learning_rate: float = 0.02  # of SGD, at the start; Sec. 4.2
-    cycle: int = 5  # epochs between two E-steps of the main network; 1 under `paper`, whose epochs have 390 batches
-    renew_statistics: bool = True  # estimate BatchNorm's statistics anew before each E-step; not under `paper`
+    cycle: int = (
+        5  # epochs between two E-steps of the main network; 1 under `paper`, whose epochs have 390 batches
+    )
+    renew_statistics: bool = (
+        True  # estimate BatchNorm's statistics anew before each E-step; not under `paper`
+    )
     batches_per_epoch: int = 0  # class-balanced batches in an epoch, 0 = all images once; Clothing1M
     ramp: int = 0  # epochs over which lambda rises from 0 to its value (0 = at once, as printed)
     prior: str = "empirical"  # label frequencies in (9): "empirical" (of the new labels) or "uniform"
@@ -65,17 +71,30 @@ class Flywheel(Settings):
     def __post_init__(self):
         super().__post_init__()
         refuse(self.warmup < 1, f"warmup {self.warmup} is not allowed: at least 1 epoch")
-        refuse(min(self.confidence_regularizer, self.contrastive, self.ramp) < 0,
-               f"confidence_regularizer {self.confidence_regularizer}, contrastive {self.contrastive} and ramp "
-               f"{self.ramp} must be 0 or more")
+        refuse(
+            min(self.confidence_regularizer, self.contrastive, self.ramp) < 0,
+            f"confidence_regularizer {self.confidence_regularizer}, contrastive {self.contrastive} and ramp "
+            f"{self.ramp} must be 0 or more",
+        )
         refuse(self.cycle < 1, f"cycle {self.cycle} is not allowed: at least 1 epoch")
-        refuse(self.batches_per_epoch < 0, f"batches_per_epoch {self.batches_per_epoch} is not allowed: 0 or more")
-        refuse(self.batches_per_epoch and self.cycle > 1,
-               f"batches_per_epoch {self.batches_per_epoch} needs cycle 1 ({self.cycle} now): each epoch has its own images")
+        refuse(
+            self.batches_per_epoch < 0,
+            f"batches_per_epoch {self.batches_per_epoch} is not allowed: 0 or more",
+        )
+        refuse(
+            self.batches_per_epoch and self.cycle > 1,
+            f"batches_per_epoch {self.batches_per_epoch} needs cycle 1 ({self.cycle} now): each epoch has its own images",
+        )
         refuse(not self.temperature > 0, f"temperature {self.temperature} is not allowed: above 0")
         refuse(not self.mixup > 0, f"mixup {self.mixup} is not allowed: above 0")
-        refuse(self.prior not in ("empirical", "uniform"), f"prior {self.prior!r} does not exist: empirical or uniform")
-        refuse(self.epsilon not in ("estimated", "fixed"), f"epsilon {self.epsilon!r} does not exist: estimated or fixed")
+        refuse(
+            self.prior not in ("empirical", "uniform"),
+            f"prior {self.prior!r} does not exist: empirical or uniform",
+        )
+        refuse(
+            self.epsilon not in ("estimated", "fixed"),
+            f"epsilon {self.epsilon!r} does not exist: estimated or fixed",
+        )
 
     @property
     def cycles_from(self) -> int:
@@ -97,9 +116,24 @@ def train_flywheel(data, settings, run) -> None:
     q = torch.full((n,), float("nan"), device=run.device)  # q(s = 1); NaN = not yet judged
     epsilon = torch.full((n,), 1 / k, device=run.device)
     gamma = torch.ones((), device=run.device)
-    state = run.state(auxiliary=f, main=g, projector=projector, f_optimizer=f_optimizer, g_optimizer=g_optimizer,
-                      f_schedule=f_schedule, g_schedule=g_schedule, f_probs=f_probs, targets=targets, T=T, T_c=T_c, q=q,
-                      epsilon=epsilon, gamma=gamma, tested="auxiliary", also_tested="main")
+    state = run.state(
+        auxiliary=f,
+        main=g,
+        projector=projector,
+        f_optimizer=f_optimizer,
+        g_optimizer=g_optimizer,
+        f_schedule=f_schedule,
+        g_schedule=g_schedule,
+        f_probs=f_probs,
+        targets=targets,
+        T=T,
+        T_c=T_c,
+        q=q,
+        epsilon=epsilon,
+        gamma=gamma,
+        tested="auxiliary",
+        also_tested="main",
+    )
     for epoch in run.epochs(state, settings.epochs):
         turn, now = epoch - settings.cycles_from, images_of(epoch, data, settings)
         judged = (turn + 1) % settings.cycle == 0  # E-steps end this epoch
@@ -118,7 +152,9 @@ def train_flywheel(data, settings, run) -> None:
         if turn >= 0:
             train_main(g, g_optimizer, f_probs.argmax(1), None, epoch, data, settings, run)
         if judged:
-            gamma.copy_(q[now].mean() if turn >= 0 else (f_probs[now].argmax(1) == data.y[now]).float().mean())
+            gamma.copy_(
+                q[now].mean() if turn >= 0 else (f_probs[now].argmax(1) == data.y[now]).float().mean()
+            )
             now = images_of(epoch + 1, data, settings)
             if settings.batches_per_epoch:  # the next epoch's images are others
                 f_probs[now] = predict_auxiliary(f, epoch, now, data, settings, run)
@@ -155,6 +191,7 @@ def train_main_alone(data, settings, run) -> None:
 
 
 # ---- the equations ---------------------------------------------------------------------------------------------
+
 
 def cleanness(g_probs: Tensor, y: Tensor, gamma: Tensor, epsilon: Tensor) -> Tensor:
     """Eq. (4), main E-step: probability that the given label y (N,) is right, (N,), from g_probs (N, K), the share
@@ -194,6 +231,7 @@ def main_loss(logits: Tensor, labels: Tensor, prior: Tensor, weight: float) -> T
 
 # ---- one epoch of each ---------------------------------------------------------------------------------------
 
+
 def images_of(epoch, data, settings):
     """The images of an epoch: all, or those of its `batches_per_epoch` class-balanced batches (indices, in order)."""
     return drawn(epoch, data, settings).unique() if settings.batches_per_epoch else slice(None)
@@ -201,13 +239,23 @@ def images_of(epoch, data, settings):
 
 def drawn(epoch, data, settings):
     """An epoch's class-balanced draw (n,), None = a random order of all images."""
-    return data.balanced_order(epoch, settings.batches_per_epoch).to(data.device) if settings.batches_per_epoch else None
+    return (
+        data.balanced_order(epoch, settings.batches_per_epoch).to(data.device)
+        if settings.batches_per_epoch
+        else None
+    )
 
 
 def warm_up(network, optimizer, key, data, settings, run) -> None:
     """Cross-entropy to the given labels for one epoch; `key` names its order and crops."""
-    fit_epoch(run, network, optimizer, data.batches(key, views=settings.view, order=drawn(key // 2, data, settings)),
-              lambda logits, y, idx: losses.cross_entropy(logits, y), "warm_up")
+    fit_epoch(
+        run,
+        network,
+        optimizer,
+        data.batches(key, views=settings.view, order=drawn(key // 2, data, settings)),
+        lambda logits, y, idx: losses.cross_entropy(logits, y),
+        "warm_up",
+    )
 
 
 def train_auxiliary(f, projector, optimizer, targets, epoch, data, settings, run) -> None:
@@ -217,11 +265,13 @@ def train_auxiliary(f, projector, optimizer, targets, epoch, data, settings, run
         mix = mixup.draw(len(x), settings.mixup, x.device)
         with run.autocast():
             features = f.features(torch.cat((mix(x), *strong)))
-            logits = f.head(features[:len(x)])
-            z = projector(features[len(x):]) if strong else None
+            logits = f.head(features[: len(x)])
+            z = projector(features[len(x) :]) if strong else None
         terms = {"auxiliary": losses.cross_entropy(logits, mix(targets[idx])).mean()}
         if strong:
-            terms["contrastive"] = settings.contrastive * losses.contrastive(*z.chunk(2), settings.temperature).mean()
+            terms["contrastive"] = (
+                settings.contrastive * losses.contrastive(*z.chunk(2), settings.temperature).mean()
+            )
         optimizer.zero_grad()
         run.total(**terms).backward()
         optimizer.step()
@@ -231,15 +281,27 @@ def train_main(g, optimizer, labels, weights, epoch, data, settings, run) -> Non
     """Main M-step: (8) on labels (N,), each image weighted by weights (N,) where given, as in (7)."""
     k = data.num_classes
     counted = labels[images_of(epoch, data, settings)]
-    prior = (torch.bincount(counted, minlength=k) / len(counted) if settings.prior == "empirical"
-             else torch.full((k,), 1 / k, device=labels.device))
-    strength = settings.confidence_regularizer * min(1.0, (epoch - settings.cycles_from + 1) / max(1, settings.ramp))
+    prior = (
+        torch.bincount(counted, minlength=k) / len(counted)
+        if settings.prior == "empirical"
+        else torch.full((k,), 1 / k, device=labels.device)
+    )
+    strength = settings.confidence_regularizer * min(
+        1.0, (epoch - settings.cycles_from + 1) / max(1, settings.ramp)
+    )
 
     def loss(logits, y, idx):
         each = main_loss(logits, labels[idx], prior, strength)
         return each if weights is None else weights[idx] * each
 
-    fit_epoch(run, g, optimizer, data.batches(2 * epoch, views=settings.view, order=drawn(epoch, data, settings)), loss, "main")
+    fit_epoch(
+        run,
+        g,
+        optimizer,
+        data.batches(2 * epoch, views=settings.view, order=drawn(epoch, data, settings)),
+        loss,
+        "main",
+    )
 
 
 @torch.no_grad()
@@ -256,8 +318,7 @@ def renew_statistics(network, key, data, settings, run) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over the batches
     with run.autocast():
-        for x, _, _ in data.batches(key, views=settings.view, batch_size=min(512, len(data)),
-                                    order=some):
+        for x, _, _ in data.batches(key, views=settings.view, batch_size=min(512, len(data)), order=some):
             network(x)
     for norm in norms:
         norm.momentum = momentum
@@ -265,8 +326,13 @@ def renew_statistics(network, key, data, settings, run) -> None:
 
 def predict_auxiliary(f, epoch, images, data, settings, run) -> Tensor:
     """f's softmax for these images (indices, or all), the mean over two weak views (Sec. 4.1 (i)): (n, K)."""
-    return sum(predict(f, data.in_order(settings.view, epoch=2 * epoch + view, indices=chosen(images)), run)
-               for view in range(2)) / 2
+    return (
+        sum(
+            predict(f, data.in_order(settings.view, epoch=2 * epoch + view, indices=chosen(images)), run)
+            for view in range(2)
+        )
+        / 2
+    )
 
 
 def predict_main(g, images, data, run) -> Tensor:

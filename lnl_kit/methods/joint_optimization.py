@@ -34,11 +34,19 @@ class JointOptimization(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse(self.label_epochs < 0 or self.averaged < 1,
-               f"label_epochs {self.label_epochs} must be 0 or more, averaged {self.averaged} at least 1")
-        refuse(not self.label_learning_rate > 0, f"label_learning_rate {self.label_learning_rate} is not allowed: above 0")
+        refuse(
+            self.label_epochs < 0 or self.averaged < 1,
+            f"label_epochs {self.label_epochs} must be 0 or more, averaged {self.averaged} at least 1",
+        )
+        refuse(
+            not self.label_learning_rate > 0,
+            f"label_learning_rate {self.label_learning_rate} is not allowed: above 0",
+        )
         refuse(not 0 <= self.start <= 1, f"start {self.start} is outside [0, 1]")
-        refuse(min(self.evenness, self.entropy) < 0, f"evenness {self.evenness} and entropy {self.entropy} must be 0 or more")
+        refuse(
+            min(self.evenness, self.entropy) < 0,
+            f"evenness {self.evenness} and entropy {self.entropy} must be 0 or more",
+        )
 
 
 def train_joint_optimization(data, settings, run) -> None:
@@ -48,7 +56,13 @@ def train_joint_optimization(data, settings, run) -> None:
     optimizer, schedule = run.sgd(network, settings)
     state = run.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
     for epoch in run.epochs(state, settings.epochs):
-        fit_epoch(run, network, optimizer, data.batches(epoch, views=settings.view), lambda logits, y, idx: losses.cross_entropy(logits, labels[idx]))
+        fit_epoch(
+            run,
+            network,
+            optimizer,
+            data.batches(epoch, views=settings.view),
+            lambda logits, y, idx: losses.cross_entropy(logits, labels[idx]),
+        )
         schedule.step()
         run.log(new_labels=labels, clean_score=labels[torch.arange(len(data), device=labels.device), data.y])
 
@@ -56,13 +70,23 @@ def train_joint_optimization(data, settings, run) -> None:
 def find_labels(stage, settings) -> Tensor:
     """The labels (N, K) that training with a large learning rate ends with."""
     data, epochs = stage.data, settings.label_epochs or settings.epochs
-    first = min(epochs - 1, max(1, round(settings.start * epochs)))  # the epoch after which labels are replaced
+    first = min(
+        epochs - 1, max(1, round(settings.start * epochs))
+    )  # the epoch after which labels are replaced
     network = stage.network()
-    optimizer, _ = stage.sgd(network, dataclasses.replace(settings, learning_rate=settings.label_learning_rate))
+    optimizer, _ = stage.sgd(
+        network, dataclasses.replace(settings, learning_rate=settings.label_learning_rate)
+    )
     labels = torch.nn.functional.one_hot(data.y, data.num_classes).float()
-    recent = torch.zeros(min(settings.averaged, epochs), len(data), data.num_classes, device=stage.device)  # predictions, epoch by epoch
-    seen = torch.zeros(len(recent), len(data), dtype=torch.bool, device=stage.device)  # a dropped batch leaves images out
-    state = stage.state(network=network, optimizer=optimizer, labels=labels, recent=recent, seen=seen, tested="network")
+    recent = torch.zeros(
+        min(settings.averaged, epochs), len(data), data.num_classes, device=stage.device
+    )  # predictions, epoch by epoch
+    seen = torch.zeros(
+        len(recent), len(data), dtype=torch.bool, device=stage.device
+    )  # a dropped batch leaves images out
+    state = stage.state(
+        network=network, optimizer=optimizer, labels=labels, recent=recent, seen=seen, tested="network"
+    )
     forward = stage.compiled(network)
     for epoch in stage.epochs(state, epochs):
         slot = epoch % len(recent)
@@ -71,8 +95,11 @@ def find_labels(stage, settings) -> Tensor:
             with stage.autocast():
                 logits = forward(x)
             p = logits.float().softmax(1)
-            terms = {"labels": divergence(labels[idx], logits).mean(), "evenness": settings.evenness * losses.evenness(p),
-                     "entropy": settings.entropy * losses.entropy(p).mean()}
+            terms = {
+                "labels": divergence(labels[idx], logits).mean(),
+                "evenness": settings.evenness * losses.evenness(p),
+                "entropy": settings.entropy * losses.entropy(p).mean(),
+            }
             optimizer.zero_grad()
             stage.total(**terms).backward()
             optimizer.step()

@@ -37,12 +37,16 @@ class LabelConfidence(Settings):
 
     robust_loss: str = "gce"  # of the noise-robust network: gce, mae, js, sce or nce_rce; Sec. 4
     q: float = 0.7  # of GCE: near 0 = cross-entropy, 1 = MAE
-    variant: str = "ours"  # Table 2: "ours", "two_models" (no consistency, no correction) or "single_model" (4)
+    variant: str = (
+        "ours"  # Table 2: "ours", "two_models" (no consistency, no correction) or "single_model" (4)
+    )
     alpha: float = 0.1  # weight of cross-entropy in (8); below 1 for GCE by the theorem; 0.9 on photographs
     margin: float = 0.0  # m in (6): larger = more confidence in every label
     slope: float = 0.5  # of the sigmoid in (6); as printed
     threshold: float = 0.0  # tau: labels with a smaller probability have no confidence at all (0 = no cut)
-    normalize_confidence: bool = True  # divide by the batch's sum of 1 - C, Eq. (8); False = Eq. (9) as printed
+    normalize_confidence: bool = (
+        True  # divide by the batch's sum of 1 - C, Eq. (8); False = Eq. (9) as printed
+    )
     consistency: float = 5.0  # rho: weight of the divergence between the predictions for two views, Eq. (9)
     penalty: float = 1e-3  # lambda: weight of the squared distance between the networks' parameters, Eq. (9)
     correct_after: float = 0.25  # share of the iterations after which labels are corrected; Algorithm 1
@@ -51,15 +55,24 @@ class LabelConfidence(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse(self.robust_loss not in losses.ROBUST,
-               f"robust_loss {self.robust_loss!r} does not exist: {', '.join(losses.ROBUST)}")
-        refuse(self.variant not in VARIANTS, f"variant {self.variant!r} does not exist: {', '.join(VARIANTS)}")
+        refuse(
+            self.robust_loss not in losses.ROBUST,
+            f"robust_loss {self.robust_loss!r} does not exist: {', '.join(losses.ROBUST)}",
+        )
+        refuse(
+            self.variant not in VARIANTS, f"variant {self.variant!r} does not exist: {', '.join(VARIANTS)}"
+        )
         refuse(not 0 < self.q <= 1, f"q {self.q} is outside (0, 1]")
         refuse(not self.alpha > 0, f"alpha {self.alpha} is not allowed: above 0")
         refuse(not self.slope > 0, f"slope {self.slope} is not allowed: above 0")
-        refuse(min(self.consistency, self.penalty) < 0,
-               f"consistency {self.consistency} and penalty {self.penalty} must be 0 or more")
-        refuse(self.batches_per_epoch < 0, f"batches_per_epoch {self.batches_per_epoch} is not allowed: 0 or more")
+        refuse(
+            min(self.consistency, self.penalty) < 0,
+            f"consistency {self.consistency} and penalty {self.penalty} must be 0 or more",
+        )
+        refuse(
+            self.batches_per_epoch < 0,
+            f"batches_per_epoch {self.batches_per_epoch} is not allowed: 0 or more",
+        )
         refuse(not 0 <= self.threshold < 1, f"threshold {self.threshold} is outside [0, 1)")
         refuse(not 0 <= self.mean_decay < 1, f"mean_decay {self.mean_decay} is outside [0, 1)")
         refuse(not 0 <= self.correct_after <= 1, f"correct_after {self.correct_after} is outside [0, 1]")
@@ -74,9 +87,17 @@ def train_label_confidence(data, settings, run) -> None:
     mean = torch.zeros((), device=run.device)  # mu, the running mean of the robust loss
     confidence = torch.full((len(data),), float("nan"), device=run.device)  # NaN = not yet seen
     new_labels = torch.nn.functional.one_hot(data.y, data.num_classes).float()
-    state = run.state(free=free, **({} if single else {"robust": robust}), optimizer=optimizer, schedule=schedule,
-                      mean=mean, confidence=confidence, new_labels=new_labels, tested="free",
-                      also_tested=() if single else "robust")
+    state = run.state(
+        free=free,
+        **({} if single else {"robust": robust}),
+        optimizer=optimizer,
+        schedule=schedule,
+        mean=mean,
+        confidence=confidence,
+        new_labels=new_labels,
+        tested="free",
+        also_tested=() if single else "robust",
+    )
     robust_forward, free_forward = run.compiled(robust), run.compiled(free)
     steps, views = settings.batches_per_epoch or data.steps(), 2 if ours and settings.consistency else 1
     for epoch in run.epochs(state, settings.epochs):
@@ -91,8 +112,10 @@ def train_label_confidence(data, settings, run) -> None:
             target = torch.nn.functional.one_hot(y, data.num_classes).float()
             if ours and epoch * steps + step >= math.ceil(settings.correct_after * settings.epochs * steps):
                 target = corrected(target, logits.detach().float().softmax(1))
-            terms = {"robust": loss.mean(),
-                     "confident": confident_loss(free_logits[:len(y)], target, c, settings)}
+            terms = {
+                "robust": loss.mean(),
+                "confident": confident_loss(free_logits[: len(y)], target, c, settings),
+            }
             if views == 2:
                 terms["consistency"] = settings.consistency * consistency(*free_logits.chunk(2)).mean()
             if not single and settings.penalty:

@@ -21,14 +21,19 @@ def train_loss_only(data, settings, run) -> None:
     """Minimise `settings.loss(logits, y)` per image, on one view, or on two where `settings.views` is 2."""
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
-    clean_score = torch.full((len(data),), float("nan"), device=run.device)  # small loss = clean; NaN = not yet seen
-    state = run.state(network=network, optimizer=optimizer, schedule=schedule, clean_score=clean_score,
-                      tested="network")
+    clean_score = torch.full(
+        (len(data),), float("nan"), device=run.device
+    )  # small loss = clean; NaN = not yet seen
+    state = run.state(
+        network=network, optimizer=optimizer, schedule=schedule, clean_score=clean_score, tested="network"
+    )
     forward = run.compiled(network)
     for epoch in run.epochs(state, settings.epochs):
         loss_of = settings.loss_at(epoch, data)
         for views, y, idx in data.batches(epoch, views=(settings.view,) * settings.views):
-            x, target = settings.mix(views[0] if settings.views == 1 else torch.cat(views), y, data.num_classes)
+            x, target = settings.mix(
+                views[0] if settings.views == 1 else torch.cat(views), y, data.num_classes
+            )
             with run.autocast():
                 logits = forward(x)  # (views * B, K)
             loss = loss_of(logits, target)  # (B,)
@@ -167,7 +172,10 @@ class CORES(LossOnly):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse(min(self.regularizer, self.wait) < 0, f"regularizer {self.regularizer} and wait {self.wait} must be 0 or more")
+        refuse(
+            min(self.regularizer, self.wait) < 0,
+            f"regularizer {self.regularizer} and wait {self.wait} must be 0 or more",
+        )
         refuse(self.ramp < 1, f"ramp {self.ramp} is not allowed: at least 1")
 
     def loss_at(self, epoch, data):

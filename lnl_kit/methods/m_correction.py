@@ -41,7 +41,9 @@ def train_m_correction(data, settings, run) -> None:
     optimizer, schedule = run.sgd(network, settings)
     state = run.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
     forward, k = run.compiled(network), data.num_classes
-    unknown = torch.full((len(data),), float("nan"), device=run.device)  # what is said of the labels in the warm-up
+    unknown = torch.full(
+        (len(data),), float("nan"), device=run.device
+    )  # what is said of the labels in the warm-up
     for epoch in run.epochs(state, settings.epochs):
         correcting, mixture, score = epoch >= max(1, round(settings.warmup * settings.epochs)), None, unknown
         if correcting:

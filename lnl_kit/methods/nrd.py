@@ -33,7 +33,11 @@ from ..toolbox import losses
 class NRD(Settings):
     """Noise-robust distillation: an averaged teacher labels views the student never trains on."""
 
-    pi: tuple[float, ...] = (0.2, 0.6, 0.2)  # weights of label, student, teacher in the divergence; sum 1; Table 5
+    pi: tuple[float, ...] = (
+        0.2,
+        0.6,
+        0.2,
+    )  # weights of label, student, teacher in the divergence; sum 1; Table 5
     decay: float = 0.99  # of the teacher's moving average, Eq. (24); 0 = the teacher is the student
     teacher_view: str = "augmix"  # augmentation of the images that the teacher labels
     scale_jsd: bool = False  # divide the divergence by -(1 - pi1) ln(1 - pi1), as GJS does
@@ -42,8 +46,10 @@ class NRD(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse(len(self.pi) != 3 or any(not 0 < w < 1 for w in self.pi) or abs(sum(self.pi) - 1) > 1e-6,
-               f"pi {self.pi} is not allowed: three weights, each inside (0, 1), that sum to 1")
+        refuse(
+            len(self.pi) != 3 or any(not 0 < w < 1 for w in self.pi) or abs(sum(self.pi) - 1) > 1e-6,
+            f"pi {self.pi} is not allowed: three weights, each inside (0, 1), that sum to 1",
+        )
         refuse(not 0 <= self.decay < 1, f"decay {self.decay} is outside [0, 1)")
 
 
@@ -54,8 +60,16 @@ def train_nrd(data, settings, run) -> None:
     optimizer, schedule = run.sgd(student, settings)
     clean_score = torch.full((len(data),), float("nan"), device=run.device)  # NaN = not yet seen
     new_labels = torch.nn.functional.one_hot(data.y, data.num_classes).float()
-    state = run.state(student=student, teacher=teacher, optimizer=optimizer, schedule=schedule,
-                      clean_score=clean_score, new_labels=new_labels, tested="student", also_tested="teacher")
+    state = run.state(
+        student=student,
+        teacher=teacher,
+        optimizer=optimizer,
+        schedule=schedule,
+        clean_score=clean_score,
+        new_labels=new_labels,
+        tested="student",
+        also_tested="teacher",
+    )
     student_forward, teacher_forward = run.compiled(student), run.compiled(teacher)
     for epoch in run.epochs(state, settings.epochs):
         teacher.train(settings.teacher_batch_statistics)
@@ -73,7 +87,9 @@ def train_nrd(data, settings, run) -> None:
             optimizer.zero_grad()
             run.total(jsd=loss.mean()).backward()
             optimizer.step()
-            update_teacher(teacher, student, settings.decay, average_buffers=not settings.teacher_batch_statistics)
+            update_teacher(
+                teacher, student, settings.decay, average_buffers=not settings.teacher_batch_statistics
+            )
             y_t = y_t.detach()
             new_labels[idx] = y_t
             clean_score[idx] = y_t.gather(1, y[:, None]).squeeze(1)
@@ -89,7 +105,9 @@ def nrd_loss(pi, y, y_s, y_t, scale: bool = False):
 
 
 @torch.no_grad()
-def update_teacher(teacher: nn.Module, student: nn.Module, decay: float, average_buffers: bool = False) -> None:
+def update_teacher(
+    teacher: nn.Module, student: nn.Module, decay: float, average_buffers: bool = False
+) -> None:
     """Eq. (24): teacher <- decay * teacher + (1 - decay) * student, in place, for all weights.
 
     BatchNorm's running statistics are the student's, or averaged likewise with `average_buffers`.

@@ -36,10 +36,15 @@ class Pencil(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse(not 0 <= self.start <= self.stop <= 1, f"start {self.start} and stop {self.stop} must rise within [0, 1]")
+        refuse(
+            not 0 <= self.start <= self.stop <= 1,
+            f"start {self.start} and stop {self.stop} must rise within [0, 1]",
+        )
         refuse(not self.certainty > 0, f"certainty {self.certainty} is not allowed: above 0")
-        refuse(min(self.compatibility, self.entropy, self.label_learning_rate) < 0,
-               f"compatibility {self.compatibility}, entropy {self.entropy} and label_learning_rate {self.label_learning_rate} must be 0 or more")
+        refuse(
+            min(self.compatibility, self.entropy, self.label_learning_rate) < 0,
+            f"compatibility {self.compatibility}, entropy {self.entropy} and label_learning_rate {self.label_learning_rate} must be 0 or more",
+        )
 
 
 def train_pencil(data, settings, run) -> None:
@@ -52,7 +57,9 @@ def train_pencil(data, settings, run) -> None:
     for epoch in run.epochs(state, settings.epochs):
         batches = data.batches(epoch, views=settings.view)
         if epoch < start:
-            fit_epoch(run, network, optimizer, batches, lambda logits, y, idx: losses.cross_entropy(logits, y))
+            fit_epoch(
+                run, network, optimizer, batches, lambda logits, y, idx: losses.cross_entropy(logits, y)
+            )
         elif epoch < stop:
             learn_labels(network, optimizer, z, batches, settings, run)
         else:
@@ -69,9 +76,11 @@ def learn_labels(network, optimizer, z: Tensor, batches, settings, run) -> None:
         free = z[idx].requires_grad_()
         with run.autocast():
             logits = forward(x)
-        terms = {"classification": divergence(logits, free).mean(),
-                 "compatibility": settings.compatibility * compatibility(free, y).mean(),
-                 "entropy": settings.entropy * losses.entropy(logits.float().softmax(1)).mean() / z.shape[1]}
+        terms = {
+            "classification": divergence(logits, free).mean(),
+            "compatibility": settings.compatibility * compatibility(free, y).mean(),
+            "entropy": settings.entropy * losses.entropy(logits.float().softmax(1)).mean() / z.shape[1],
+        }
         optimizer.zero_grad()
         run.total(**terms).backward()
         optimizer.step()

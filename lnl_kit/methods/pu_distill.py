@@ -57,7 +57,9 @@ class PUDistill(Settings):
     teacher_epochs: int = 40  # passes of a teacher over its balanced subset
     teacher_learning_rate: float = 0.05  # of SGD, at the start
     teacher_milestones: tuple[float, ...] = (0.3, 0.5, 0.8)  # shares of the epochs after which it drops
-    teacher_sampling: str = "redrawn"  # balanced subset "redrawn" each epoch, "fixed", or "all" accepted images
+    teacher_sampling: str = (
+        "redrawn"  # balanced subset "redrawn" each epoch, "fixed", or "all" accepted images
+    )
     teacher_mixup: float = 2.0  # mu of MixUp's Beta(mu, mu), 0 = without; of the teachers
     teacher_entropy: float = 0.8  # weight of the entropy (2), 0 = without; of the teachers
     pseudo_label: str = "soft_bootstrap"  # the student's: soft_bootstrap (4), hard_bootstrap, or hard (6)
@@ -70,38 +72,76 @@ class PUDistill(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        counts = {k: getattr(self, k) for k in ("iterations", "filters", "filter_epochs", "teachers", "teacher_epochs")}
-        refuse(min(counts.values()) < 1, f"{', '.join(f'{k} {v}' for k, v in counts.items())}: each must be at least 1")
-        refuse(self.filter_batch_size < 2, f"filter_batch_size {self.filter_batch_size} is not allowed: at least 2")
-        refuse(not 1 <= self.votes <= self.filters, f"votes {self.votes} of {self.filters} filters are not possible: 1 to {self.filters}")
+        counts = {
+            k: getattr(self, k)
+            for k in ("iterations", "filters", "filter_epochs", "teachers", "teacher_epochs")
+        }
+        refuse(
+            min(counts.values()) < 1,
+            f"{', '.join(f'{k} {v}' for k, v in counts.items())}: each must be at least 1",
+        )
+        refuse(
+            self.filter_batch_size < 2,
+            f"filter_batch_size {self.filter_batch_size} is not allowed: at least 2",
+        )
+        refuse(
+            not 1 <= self.votes <= self.filters,
+            f"votes {self.votes} of {self.filters} filters are not possible: 1 to {self.filters}",
+        )
         refuse(not 0 < self.sure < 1, f"sure {self.sure} is outside (0, 1)")
-        refuse(not min(self.filter_learning_rate, self.teacher_learning_rate) > 0,
-               f"filter_learning_rate {self.filter_learning_rate} and teacher_learning_rate {self.teacher_learning_rate} must be above 0")
-        refuse(any(not 0 < m < 1 for m in (*self.filter_milestones, *self.teacher_milestones)),
-               "filter_milestones and teacher_milestones are shares of the epochs, each inside (0, 1)")
-        refuse(min(self.mixup, self.teacher_mixup, self.entropy, self.teacher_entropy) < 0,
-               "mixup, teacher_mixup, entropy and teacher_entropy must be 0 or more")
-        refuse(self.pseudo_label not in PSEUDO_LABELS,
-               f"pseudo_label {self.pseudo_label!r} does not exist: {', '.join(PSEUDO_LABELS)}")
-        refuse(self.teacher_sampling not in SAMPLING, f"teacher_sampling {self.teacher_sampling!r} does not exist: {', '.join(SAMPLING)}")
+        refuse(
+            not min(self.filter_learning_rate, self.teacher_learning_rate) > 0,
+            f"filter_learning_rate {self.filter_learning_rate} and teacher_learning_rate {self.teacher_learning_rate} must be above 0",
+        )
+        refuse(
+            any(not 0 < m < 1 for m in (*self.filter_milestones, *self.teacher_milestones)),
+            "filter_milestones and teacher_milestones are shares of the epochs, each inside (0, 1)",
+        )
+        refuse(
+            min(self.mixup, self.teacher_mixup, self.entropy, self.teacher_entropy) < 0,
+            "mixup, teacher_mixup, entropy and teacher_entropy must be 0 or more",
+        )
+        refuse(
+            self.pseudo_label not in PSEUDO_LABELS,
+            f"pseudo_label {self.pseudo_label!r} does not exist: {', '.join(PSEUDO_LABELS)}",
+        )
+        refuse(
+            self.teacher_sampling not in SAMPLING,
+            f"teacher_sampling {self.teacher_sampling!r} does not exist: {', '.join(SAMPLING)}",
+        )
         refuse(not 0 <= self.teacher_weight <= 1, f"teacher_weight {self.teacher_weight} is outside [0, 1]")
         refuse(not 0 <= self.threshold <= 1, f"threshold {self.threshold} is outside [0, 1]")
 
 
 def train_pu_distill(data, settings, run) -> None:
     """Algorithm 1: filters, teachers, student."""
-    refuse(not bool(data.clean.any()), "pu_distill needs labels that are known to be right: --clean-share above 0, or --clean-list")
+    refuse(
+        not bool(data.clean.any()),
+        "pu_distill needs labels that are known to be right: --clean-share above 0, or --clean-list",
+    )
     started = time.perf_counter()
     bags = train_filters(data.clean, data, settings, run)
-    accepted, test_accepted = accept(bags["votes"][-1], bags["mean"], settings), accept(bags["test_votes"][-1], bags["test_mean"], settings)
+    accepted, test_accepted = (
+        accept(bags["votes"][-1], bags["mean"], settings),
+        accept(bags["test_votes"][-1], bags["test_mean"], settings),
+    )
     accepted[data.clean] = -1  # their label is known
     if none := [name for k, name in enumerate(data.classes) if not bool((accepted == k).any())]:
-        print(f"the filters accepted no image of {', '.join(none)}: the clean ones stand alone there; lower votes ({settings.votes} of "
-              f"{settings.filters}) or sure ({settings.sure:g}), or more clean labels, would add some", file=sys.stderr)
+        print(
+            f"the filters accepted no image of {', '.join(none)}: the clean ones stand alone there; lower votes ({settings.votes} of "
+            f"{settings.filters}) or sure ({settings.sure:g}), or more clean labels, would add some",
+            file=sys.stderr,
+        )
     known = torch.where(data.clean, data.y, accepted)  # the augmented clean set P: a class, or -1
     filtered = time.perf_counter()
-    said = [run.stage(f"teacher-{t}", lambda stage: train_teacher(stage, known, settings), teacher_depends(t, data, settings, run))
-            for t in range(settings.teachers)]
+    said = [
+        run.stage(
+            f"teacher-{t}",
+            lambda stage: train_teacher(stage, known, settings),
+            teacher_depends(t, data, settings, run),
+        )
+        for t in range(settings.teachers)
+    ]
     taught = time.perf_counter()
     teacher, test_teacher = (torch.stack([s[k] for s in said]).mean(0) for k in ("probs", "test_probs"))
     targets = student_targets(data, known, teacher, settings)
@@ -113,9 +153,17 @@ def train_pu_distill(data, settings, run) -> None:
         for x, _, idx in data.batches(epoch, views=settings.view):
             step(forward, x, targets[idx], settings.mixup, settings.entropy, optimizer, run)
         schedule.step()
-        run.log(new_labels=targets, accepted=accepted, test_accepted=test_accepted, votes=bags["votes"], test_votes=bags["test_votes"],
-                teacher_probs=teacher, test_teacher_probs=test_teacher, filter_seconds=filtered - started,
-                teacher_seconds=taught - filtered)
+        run.log(
+            new_labels=targets,
+            accepted=accepted,
+            test_accepted=test_accepted,
+            votes=bags["votes"],
+            test_votes=bags["test_votes"],
+            teacher_probs=teacher,
+            test_teacher_probs=test_teacher,
+            filter_seconds=filtered - started,
+            teacher_seconds=taught - filtered,
+        )
 
 
 # ---- filters: which unlabelled images surely belong to a class -----------------------------------------------
@@ -125,25 +173,48 @@ def train_filters(clean: Tensor, data, settings, run, watched: Tensor | None = N
     """All bags, from the clean subset, bool (N,): votes (iterations, K, N) and of the test images, the last bags' mean
     probabilities (K, N), and each of their filters' for the images `watched` (K, filters, n)."""
     bags = []
-    with tqdm(total=data.num_classes * settings.iterations, desc="filters", unit="bag", file=sys.stderr, leave=False,
-              disable=not run.progress) as bar:
+    with tqdm(
+        total=data.num_classes * settings.iterations,
+        desc="filters",
+        unit="bag",
+        file=sys.stderr,
+        leave=False,
+        disable=not run.progress,
+    ) as bar:
         for k in range(data.num_classes):
             votes, bag = torch.zeros(len(data), device=data.device), None
             for i in range(settings.iterations):
                 positives = votes >= settings.votes if i else torch.zeros_like(clean)
                 before = bag and bag.get("weights")
-                bag = run.stage(f"bag-{k}-{i}", lambda stage: train_bag(stage, k, clean, positives, before, settings, watched),
-                                bag_depends(k, i, clean, data, settings, run) | {"watched": watched is not None})
+                bag = run.stage(
+                    f"bag-{k}-{i}",
+                    lambda stage: train_bag(stage, k, clean, positives, before, settings, watched),
+                    bag_depends(k, i, clean, data, settings, run) | {"watched": watched is not None},
+                )
                 votes = bag["votes"]
                 bags.append(bag)
                 bar.update()
     shape = (data.num_classes, settings.iterations, -1)
-    found = {name: torch.stack([b[name] for b in bags]).view(shape).transpose(0, 1) for name in ("votes", "test_votes")}
-    last = bags[settings.iterations - 1::settings.iterations]
-    return found | {name: torch.stack([b[name] for b in last]) for name in ("mean", "test_mean", *(["watched"] if watched is not None else []))}
+    found = {
+        name: torch.stack([b[name] for b in bags]).view(shape).transpose(0, 1)
+        for name in ("votes", "test_votes")
+    }
+    last = bags[settings.iterations - 1 :: settings.iterations]
+    return found | {
+        name: torch.stack([b[name] for b in last])
+        for name in ("mean", "test_mean", *(["watched"] if watched is not None else []))
+    }
 
 
-def train_bag(stage, k: int, clean: Tensor, positives: Tensor, before: dict | None, settings, watched: Tensor | None = None) -> dict[str, Tensor]:
+def train_bag(
+    stage,
+    k: int,
+    clean: Tensor,
+    positives: Tensor,
+    before: dict | None,
+    settings,
+    watched: Tensor | None = None,
+) -> dict[str, Tensor]:
     """One bag of filters for class k: its votes for every training and test image, and its mean probabilities.
 
     clean: bool (N,). positives: bool (N,), the images that the bag before has accepted. before: that bag's weights, for a
@@ -151,41 +222,77 @@ def train_bag(stage, k: int, clean: Tensor, positives: Tensor, before: dict | No
     """
     data = stage.data
     data.classes = ("other", data.classes[k])
-    idx, target = draw_members(data, k, clean, positives, settings, generator(stage.seed, "draw"))  # (filters, n) each
+    idx, target = draw_members(
+        data, k, clean, positives, settings, generator(stage.seed, "draw")
+    )  # (filters, n) each
     networks = [stage.network() for _ in range(settings.filters)]
     stacked = Stacked(networks)
     if before is not None:
         stacked.load_state_dict(before)
-    recipe = dataclasses.replace(settings, epochs=settings.filter_epochs, learning_rate=settings.filter_learning_rate,
-                                 milestones=settings.filter_milestones, schedule="steps")
+    recipe = dataclasses.replace(
+        settings,
+        epochs=settings.filter_epochs,
+        learning_rate=settings.filter_learning_rate,
+        milestones=settings.filter_milestones,
+        schedule="steps",
+    )
     optimizer, schedule = stage.sgd(stacked, recipe)
     forward, n = stage.compiled(stacked), idx.shape[1]
     steps = max(1, round(n / settings.filter_batch_size))
     size = n // steps
     for epoch in range(settings.filter_epochs):
-        shuffled = torch.rand(idx.shape, generator=generator(stage.seed, "order", epoch)).argsort(1)[:, :steps * size].to(idx.device)
-        order, y = (v.gather(1, shuffled).view(-1, steps, size).transpose(0, 1) for v in (idx, target))  # (steps, filters, size)
-        images = data.batches(epoch, views=settings.view, batch_size=settings.filters * size, order=order.flatten())
+        shuffled = (
+            torch.rand(idx.shape, generator=generator(stage.seed, "order", epoch))
+            .argsort(1)[:, : steps * size]
+            .to(idx.device)
+        )
+        order, y = (
+            v.gather(1, shuffled).view(-1, steps, size).transpose(0, 1) for v in (idx, target)
+        )  # (steps, filters, size)
+        images = data.batches(
+            epoch, views=settings.view, batch_size=settings.filters * size, order=order.flatten()
+        )
         for (x, _, _), wanted in zip(images, y):
             with stage.autocast():
                 logits = forward(x.unflatten(0, (settings.filters, size)))
-            loss = losses.cross_entropy(logits.flatten(0, 1), wanted.flatten()).view(settings.filters, size).mean(1).sum()
+            loss = (
+                losses.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+                .view(settings.filters, size)
+                .mean(1)
+                .sum()
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         schedule.step()
-    networks = [stacked.member(n, networks[0]) for n in range(settings.filters)]  # one after the other they predict faster
-    probs, test_probs = (torch.stack([predict([net], images, data, stage.autocast)[:, 1] for net in networks]).to(data.device)
-                         for images in (data.x, stage.test_images))  # (filters, N), (filters, M)
+    networks = [
+        stacked.member(n, networks[0]) for n in range(settings.filters)
+    ]  # one after the other they predict faster
+    probs, test_probs = (
+        torch.stack([predict([net], images, data, stage.autocast)[:, 1] for net in networks]).to(data.device)
+        for images in (data.x, stage.test_images)
+    )  # (filters, N), (filters, M)
     if not probs.isfinite().all():
-        raise RunError(f"the filters of class {data.classes[1]} diverged: try a lower filter_learning_rate "
-                       f"({settings.filter_learning_rate:g} now)")
-    bag = {"votes": (probs >= settings.sure).sum(0).short(), "mean": probs.mean(0),  # (3)
-           "test_votes": (test_probs >= settings.sure).sum(0).short(), "test_mean": test_probs.mean(0)}
-    return bag | ({"weights": stacked.state_dict()} if settings.warm_start else {}) | ({} if watched is None else {"watched": probs[:, watched]})
+        raise RunError(
+            f"the filters of class {data.classes[1]} diverged: try a lower filter_learning_rate "
+            f"({settings.filter_learning_rate:g} now)"
+        )
+    bag = {
+        "votes": (probs >= settings.sure).sum(0).short(),
+        "mean": probs.mean(0),  # (3)
+        "test_votes": (test_probs >= settings.sure).sum(0).short(),
+        "test_mean": test_probs.mean(0),
+    }
+    return (
+        bag
+        | ({"weights": stacked.state_dict()} if settings.warm_start else {})
+        | ({} if watched is None else {"watched": probs[:, watched]})
+    )
 
 
-def draw_members(data, k: int, clean: Tensor, positives: Tensor, settings, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_members(
+    data, k: int, clean: Tensor, positives: Tensor, settings, draw: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """(indices, 1 for positive) of each filter's images, both (filters, n), by Algorithm 1.
 
     Positives: the clean images of class k and m accepted ones; negatives: m' images that are not accepted and m' clean
@@ -195,12 +302,21 @@ def draw_members(data, k: int, clean: Tensor, positives: Tensor, settings, draw:
     found, rest = ((~clean & chosen).nonzero()[:, 0] for chosen in (positives, ~positives))
     m = min(len(own), len(found))
     half = (m + len(own)) // 2 or 1
-    drawn = [torch.cat([own, *(pool[torch.randperm(len(pool), generator=draw)[:size].to(pool.device)]
-                               for pool, size in ((found, m), (rest, half), (others, half)))])
-             for _ in range(settings.filters)]
+    drawn = [
+        torch.cat(
+            [
+                own,
+                *(
+                    pool[torch.randperm(len(pool), generator=draw)[:size].to(pool.device)]
+                    for pool, size in ((found, m), (rest, half), (others, half))
+                ),
+            ]
+        )
+        for _ in range(settings.filters)
+    ]
     idx = torch.stack(drawn)
     target = torch.zeros_like(idx)
-    target[:, :len(own) + m] = 1
+    target[:, : len(own) + m] = 1
     return idx, target
 
 
@@ -242,8 +358,15 @@ def cross_validate(data, settings, run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.
             accepted = accept(votes, mean, dataclasses.replace(settings, votes=needed))
             chosen = accepted >= 0
             right = (accepted[chosen] == labels[chosen]).float()
-            rows.append({"sure": sure, "votes": needed, "precision": right.mean().item() if len(right) else None,
-                         "kept": chosen.float().mean().item(), "empty": data.num_classes - len(accepted[chosen].unique())})
+            rows.append(
+                {
+                    "sure": sure,
+                    "votes": needed,
+                    "precision": right.mean().item() if len(right) else None,
+                    "kept": chosen.float().mean().item(),
+                    "empty": data.num_classes - len(accepted[chosen].unique()),
+                }
+            )
     return rows
 
 
@@ -253,18 +376,29 @@ def cross_validate(data, settings, run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.
 def train_teacher(stage, known: Tensor, settings) -> dict[str, Tensor]:
     """A teacher on the augmented clean set, `known` (N,) = a class or -1; its probabilities for all images."""
     data = stage.data
-    recipe = dataclasses.replace(settings, epochs=settings.teacher_epochs, learning_rate=settings.teacher_learning_rate,
-                                 milestones=settings.teacher_milestones, schedule="steps")
+    recipe = dataclasses.replace(
+        settings,
+        epochs=settings.teacher_epochs,
+        learning_rate=settings.teacher_learning_rate,
+        milestones=settings.teacher_milestones,
+        schedule="steps",
+    )
     network = stage.network()
     optimizer, schedule = stage.sgd(network, recipe)
     state = stage.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
-    forward, labels = stage.compiled(network), torch.nn.functional.one_hot(known.clamp(min=0), data.num_classes).float()
+    forward, labels = (
+        stage.compiled(network),
+        torch.nn.functional.one_hot(known.clamp(min=0), data.num_classes).float(),
+    )
     for epoch in stage.epochs(state, settings.teacher_epochs):
         order = subset(known, settings.teacher_sampling, epoch, stage.seed)
         for x, _, idx in data.batches(epoch, views=settings.view, order=order):
             step(forward, x, labels[idx], settings.teacher_mixup, settings.teacher_entropy, optimizer, stage)
         schedule.step()
-    return {"probs": predict([network], data.x, data, stage.autocast), "test_probs": predict([network], stage.test_images, data, stage.autocast)}
+    return {
+        "probs": predict([network], data.x, data, stage.autocast),
+        "test_probs": predict([network], stage.test_images, data, stage.autocast),
+    }
 
 
 def subset(known: Tensor, sampling: str, epoch: int, seed: int) -> Tensor:
@@ -316,16 +450,46 @@ def step(forward, x: Tensor, target: Tensor, mixup: float, entropy: float, optim
 
 def bag_depends(k: int, iteration: int, clean: Tensor, data, settings, run) -> dict:
     """Of the bag for class k: the clean subset and the filters' settings."""
-    names = ("filters", "sure", "votes", "filter_epochs", "filter_batch_size", "filter_learning_rate", "filter_milestones",
-             "warm_start", "momentum", "nesterov", "weight_decay", "gamma", "view")
-    return {n: getattr(settings, n) for n in names} | {"class": k, "iteration": iteration, "seed": run.seed, "clean": clean_key(clean, data)}
+    names = (
+        "filters",
+        "sure",
+        "votes",
+        "filter_epochs",
+        "filter_batch_size",
+        "filter_learning_rate",
+        "filter_milestones",
+        "warm_start",
+        "momentum",
+        "nesterov",
+        "weight_decay",
+        "gamma",
+        "view",
+    )
+    return {n: getattr(settings, n) for n in names} | {
+        "class": k,
+        "iteration": iteration,
+        "seed": run.seed,
+        "clean": clean_key(clean, data),
+    }
 
 
 def teacher_depends(t: int, data, settings, run) -> dict:
     """Of teacher t: all bags', and the teachers' settings."""
-    names = ("teacher_epochs", "teacher_learning_rate", "teacher_milestones", "teacher_sampling", "teacher_mixup",
-             "teacher_entropy", "batch_size", "iterations")
-    return bag_depends(-1, settings.iterations, data.clean, data, settings, run) | {n: getattr(settings, n) for n in names} | {"teacher": t}
+    names = (
+        "teacher_epochs",
+        "teacher_learning_rate",
+        "teacher_milestones",
+        "teacher_sampling",
+        "teacher_mixup",
+        "teacher_entropy",
+        "batch_size",
+        "iterations",
+    )
+    return (
+        bag_depends(-1, settings.iterations, data.clean, data, settings, run)
+        | {n: getattr(settings, n) for n in names}
+        | {"teacher": t}
+    )
 
 
 def clean_key(clean: Tensor, data) -> int:

@@ -53,15 +53,25 @@ class RobustFeatures(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        refuse(min(self.restoration, self.clustering, self.information) < 0,
-               f"restoration {self.restoration}, clustering {self.clustering} and information {self.information} must be "
-               "0 or more")
-        refuse(self.schedule_alpha not in ("linear", "cosine"),
-               f"schedule_alpha {self.schedule_alpha!r} does not exist: linear or cosine")
-        refuse(self.clusters == 1 or self.clusters < 0, f"clusters {self.clusters} is not allowed: 0 or at least 2")
+        refuse(
+            min(self.restoration, self.clustering, self.information) < 0,
+            f"restoration {self.restoration}, clustering {self.clustering} and information {self.information} must be "
+            "0 or more",
+        )
+        refuse(
+            self.schedule_alpha not in ("linear", "cosine"),
+            f"schedule_alpha {self.schedule_alpha!r} does not exist: linear or cosine",
+        )
+        refuse(
+            self.clusters == 1 or self.clusters < 0,
+            f"clusters {self.clusters} is not allowed: 0 or at least 2",
+        )
         refuse(self.operations < 1, f"operations {self.operations} is not allowed: at least 1")
         refuse(not 0 <= self.magnitude <= 30, f"magnitude {self.magnitude} is outside [0, 30]")
-        refuse(self.classify not in ("augmented", "both"), f"classify {self.classify!r} does not exist: augmented or both")
+        refuse(
+            self.classify not in ("augmented", "both"),
+            f"classify {self.classify!r} does not exist: augmented or both",
+        )
 
 
 def train_robust_features(data, settings, run) -> None:
@@ -71,8 +81,15 @@ def train_robust_features(data, settings, run) -> None:
     model.to(run.device, memory_format=torch.channels_last)
     optimizer, schedule = run.sgd(network, settings, model.decoder, model.assign)
     own = data.y.clone()  # the network's own prediction for each image, the newest; the given labels before
-    state = run.state(network=network, decoder=model.decoder, clusters=model.assign, optimizer=optimizer, schedule=schedule,
-                      own=own, tested="network")
+    state = run.state(
+        network=network,
+        decoder=model.decoder,
+        clusters=model.assign,
+        optimizer=optimizer,
+        schedule=schedule,
+        own=own,
+        tested="network",
+    )
     forward, views = run.compiled(model), (settings.view, augment.OnTop(distortion(data, settings)))
     for epoch in run.epochs(state, settings.epochs):
         a = alpha(epoch, settings)
@@ -80,23 +97,31 @@ def train_robust_features(data, settings, run) -> None:
         for (x, augmented), y, idx in data.batches(epoch, views=views):
             with run.autocast():
                 logits, restored, clusters, clusters_augmented = forward(x, augmented)
-            classified, given = (logits, y.repeat(2)) if settings.classify == "both" else (logits[len(y):], y)
+            classified, given = (
+                (logits, y.repeat(2)) if settings.classify == "both" else (logits[len(y) :], y)
+            )
             terms = {"bootstrap": losses.bootstrap_hard(classified, given, 1 - a).mean()}  # (13)
             error = F.mse_loss(restored.float(), x)  # (4)
             if settings.restoration:
                 terms["restoration"] = settings.restoration * error
             if settings.clustering:
-                terms["clustering"] = settings.clustering * cluster_loss(clusters, clusters_augmented, settings)
+                terms["clustering"] = settings.clustering * cluster_loss(
+                    clusters, clusters_augmented, settings
+                )
             optimizer.zero_grad()
             run.total(**terms).backward()
             optimizer.step()
-            own[idx] = logits[len(y):].detach().argmax(1)
+            own[idx] = logits[len(y) :].detach().argmax(1)
             errors.append(torch.stack((error.detach(), F.mse_loss(augmented, x))))
             assigned += torch.bincount(clusters.detach().argmax(1), minlength=len(assigned))
         schedule.step()
         left = torch.stack(errors).mean(0)
-        run.log(new_labels=own, alpha=a, restoration_left=left[0] / left[1],
-                clusters_used=(assigned >= 0.01 * assigned.sum()).sum())
+        run.log(
+            new_labels=own,
+            alpha=a,
+            restoration_left=left[0] / left[1],
+            clusters_used=(assigned >= 0.01 * assigned.sum()).sum(),
+        )
 
 
 def alpha(epoch: int, settings) -> float:
@@ -109,7 +134,9 @@ def alpha(epoch: int, settings) -> float:
 
 def distortion(data, settings):
     """T: RandAugment, then Cutout."""
-    return augment.Compose((augment.RandAugment(settings.operations, settings.magnitude), data.view("cutout")))
+    return augment.Compose(
+        (augment.RandAugment(settings.operations, settings.magnitude), data.view("cutout"))
+    )
 
 
 def cluster_loss(clusters: Tensor, augmented: Tensor, settings) -> Tensor:
@@ -140,7 +167,7 @@ class WithHeads(nn.Module):
         """Logits (2B, K) of x and T(x), the restored image (B, C, H, W), cluster logits (B, M) of x and of T(x)."""
         maps = self.network.feature_map(torch.cat((x, augmented)))  # (2B, D, h, w)
         features = maps.mean((2, 3))
-        return self.network.head(features), self.decoder(maps[len(x):]), *self.assign(features).chunk(2)
+        return self.network.head(features), self.decoder(maps[len(x) :]), *self.assign(features).chunk(2)
 
 
 def decoder(maps: tuple[int, int, int], image: tuple[int, int, int]) -> nn.Module:
@@ -150,21 +177,26 @@ def decoder(maps: tuple[int, int, int], image: tuple[int, int, int]) -> nn.Modul
     for _ in range(doublings):
         layers += [block(width, max(16, width // 2), 3), nn.Upsample(scale_factor=2)]
         width = max(16, width // 2)
-    if maps[1] * 2 ** doublings != image[1] or maps[2] * 2 ** doublings != image[2]:
+    if maps[1] * 2**doublings != image[1] or maps[2] * 2**doublings != image[2]:
         layers.append(nn.Upsample(image[1:], mode="bilinear"))
     return nn.Sequential(*layers, nn.Conv2d(width, image[0], 3, padding=1))
 
 
 def block(inputs: int, outputs: int, kernel: int) -> nn.Module:
     """Convolution, batch norm, ReLU."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs),
-                         nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
 
 
 def load_heads(run) -> WithHeads:
     """The network of an opened run with its decoder and cluster head, in evaluation mode."""
     saved = torch.load(run.folder / "state.pt", map_location="cpu", weights_only=True)["state"]
-    model = WithHeads(run.networks()[0], tuple(run.train_images()[:1].shape[1:]), len(saved["clusters"]["bias"]))
+    model = WithHeads(
+        run.networks()[0], tuple(run.train_images()[:1].shape[1:]), len(saved["clusters"]["bias"])
+    )
     model.decoder.load_state_dict(saved["decoder"])
     model.assign.load_state_dict(saved["clusters"])
     return model.eval()
@@ -178,10 +210,24 @@ def with_heads(run, images: Tensor, magnitude: int | None = None) -> tuple[Tenso
     (N, C, H, W), and the cluster (N,) of each image as it is, without augmentation.
     """
     s, own, model = run.settings, run.settings["settings"], load_heads(run)
-    data = NoisyData(images, torch.zeros(len(images), dtype=torch.int64), run.classes, mean=s["mean"], std=s["std"],
-                     like=s["like"], batch_size=len(images))
-    settings = make(RobustFeatures, operations=own["operations"], magnitude=own["magnitude"] if magnitude is None else magnitude)
-    (x, augmented), _, _ = next(data.batches(0, views=(own["view"], augment.OnTop(distortion(data, settings))),
-                                             order=torch.arange(len(images))))
+    data = NoisyData(
+        images,
+        torch.zeros(len(images), dtype=torch.int64),
+        run.classes,
+        mean=s["mean"],
+        std=s["std"],
+        like=s["like"],
+        batch_size=len(images),
+    )
+    settings = make(
+        RobustFeatures,
+        operations=own["operations"],
+        magnitude=own["magnitude"] if magnitude is None else magnitude,
+    )
+    (x, augmented), _, _ = next(
+        data.batches(
+            0, views=(own["view"], augment.OnTop(distortion(data, settings))), order=torch.arange(len(images))
+        )
+    )
     plain = data.normalise(data.x)
     return x, augmented, model(x, augmented)[1], model(plain, plain)[2].argmax(1)

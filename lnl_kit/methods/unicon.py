@@ -54,10 +54,14 @@ class Unicon(Settings):
         refuse(self.warmup < 1, f"warmup {self.warmup} is not allowed: at least 1 epoch")
         refuse(not 0 <= self.cutoff <= 1, f"cutoff {self.cutoff} is outside [0, 1]")
         refuse(self.cutoff_divisor < 1, f"cutoff_divisor {self.cutoff_divisor} is not allowed: at least 1")
-        refuse(not min(self.sharpening, self.mixup, self.temperature) > 0,
-               f"sharpening {self.sharpening}, mixup {self.mixup} and temperature {self.temperature} must be above 0")
-        refuse(min(self.unsupervised, self.ramp, self.contrastive) < 0,
-               f"unsupervised {self.unsupervised}, ramp {self.ramp} and contrastive {self.contrastive} must be 0 or more")
+        refuse(
+            not min(self.sharpening, self.mixup, self.temperature) > 0,
+            f"sharpening {self.sharpening}, mixup {self.mixup} and temperature {self.temperature} must be above 0",
+        )
+        refuse(
+            min(self.unsupervised, self.ramp, self.contrastive) < 0,
+            f"unsupervised {self.unsupervised}, ramp {self.ramp} and contrastive {self.contrastive} must be 0 or more",
+        )
 
     @property
     def divides_from(self) -> int:
@@ -71,16 +75,42 @@ def train_unicon(data, settings, run) -> None:
     heads = [models.projection(net.head.in_features).to(run.device) for net in nets]
     sgd = [run.sgd(net, settings, head) for net, head in zip(nets, heads)]
     distance = torch.zeros(len(data), device=run.device)
-    state = run.state(network_1=nets[0], network_2=nets[1], projector_1=heads[0], projector_2=heads[1], optimizer_1=sgd[0][0],
-                      optimizer_2=sgd[1][0], schedule_1=sgd[0][1], schedule_2=sgd[1][1], distance=distance,
-                      tested=("network_1", "network_2"))
+    state = run.state(
+        network_1=nets[0],
+        network_2=nets[1],
+        projector_1=heads[0],
+        projector_2=heads[1],
+        optimizer_1=sgd[0][0],
+        optimizer_2=sgd[1][0],
+        schedule_1=sgd[0][1],
+        schedule_2=sgd[1][1],
+        distance=distance,
+        tested=("network_1", "network_2"),
+    )
     for epoch in run.epochs(state, settings.epochs):
         for i, (optimizer, schedule) in enumerate(sgd):
             if epoch < settings.divides_from:
-                fit_epoch(run, nets[i], optimizer, data.batches(4 * epoch + i, views=settings.view),
-                          lambda logits, y, idx: losses.cross_entropy(logits, y), "warm_up")
+                fit_epoch(
+                    run,
+                    nets[i],
+                    optimizer,
+                    data.batches(4 * epoch + i, views=settings.view),
+                    lambda logits, y, idx: losses.cross_entropy(logits, y),
+                    "warm_up",
+                )
             else:
-                train_divided(nets[i], nets[1 - i], heads[i], optimizer, distance, 4 * epoch + 2 * i, epoch, data, settings, run)
+                train_divided(
+                    nets[i],
+                    nets[1 - i],
+                    heads[i],
+                    optimizer,
+                    distance,
+                    4 * epoch + 2 * i,
+                    epoch,
+                    data,
+                    settings,
+                    run,
+                )
             schedule.step()
         probs = predict(nets, data.x, data, run.autocast).to(run.device)
         distance.copy_(divergence(probs, data.y))
@@ -94,8 +124,10 @@ def train_divided(network, other, projector, optimizer, distance, key, epoch, da
     half, draw = max(1, settings.batch_size // 2), generator(run.seed, "divided", key)
     steps = max(1, len(labelled) // half)
     views = (settings.view,) * 2 + (settings.strong_view,) * 2
-    batches, without = (data.batches(key + i, views=views, batch_size=half, order=repeated(index, steps * half, draw))
-                        for i, index in enumerate((labelled, unlabelled)))
+    batches, without = (
+        data.batches(key + i, views=views, batch_size=half, order=repeated(index, steps * half, draw))
+        for i, index in enumerate((labelled, unlabelled))
+    )
     other.eval()
     for step, ((x, y, idx), (u, _, _)) in enumerate(zip(batches, without)):
         w = 1 - distance[idx][:, None]
@@ -109,14 +141,19 @@ def train_divided(network, other, projector, optimizer, distance, key, epoch, da
         mix = mixup.draw(4 * half, settings.mixup, targets.device, own_half=True)
         with run.autocast():
             features = network.features(torch.cat((mix(torch.cat((*x[2:], *u[2:]))), *u[2:])))
-            logits = network.head(features[:4 * half])
-            z = projector(features[4 * half:])
+            logits = network.head(features[: 4 * half])
+            z = projector(features[4 * half :])
         probs, targets = logits.float().softmax(1), mix(targets)
-        weight = settings.unsupervised * min(1.0, (epoch - settings.divides_from + step / steps) / max(1e-9, settings.ramp))
+        weight = settings.unsupervised * min(
+            1.0, (epoch - settings.divides_from + step / steps) / max(1e-9, settings.ramp)
+        )
         optimizer.zero_grad()
-        run.total(labelled=losses.cross_entropy(logits[:2 * half], targets[:2 * half]).mean(),
-                  unlabelled=weight * ((probs[2 * half:] - targets[2 * half:]) ** 2).mean(), balance=losses.evenness(probs),
-                  contrastive=settings.contrastive * losses.contrastive(*z.chunk(2), settings.temperature).mean()).backward()
+        run.total(
+            labelled=losses.cross_entropy(logits[: 2 * half], targets[: 2 * half]).mean(),
+            unlabelled=weight * ((probs[2 * half :] - targets[2 * half :]) ** 2).mean(),
+            balance=losses.evenness(probs),
+            contrastive=settings.contrastive * losses.contrastive(*z.chunk(2), settings.temperature).mean(),
+        ).backward()
         optimizer.step()
     other.train()
 

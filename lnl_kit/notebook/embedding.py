@@ -13,4 +13,6 @@ def tsne(features: np.ndarray, seed: int = 0, perplexity: float = 30.0) -> np.nd
     from sklearn.manifold import TSNE
 
     perplexity = min(perplexity, (len(features) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(np.asarray(features, np.float64))
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(
+        np.asarray(features, np.float64)
+    )

@@ -28,7 +28,10 @@ def explore(fn: Callable[..., go.Figure] | Sequence[Callable[..., go.Figure]], *
     Raises ValueError for a slider that is neither.
     """
     fns = [fn] if callable(fn) else list(fn)
-    start = {name: _start(next((f for f in fns if name in _takes(f)), fns[0]), name, spec) for name, spec in sliders.items()}
+    start = {
+        name: _start(next((f for f in fns if name in _takes(f)), fns[0]), name, spec)
+        for name, spec in sliders.items()
+    }
     figures = [f(**_given(f, start)) for f in fns]
     if live():
         return _controls(fns, figures, sliders, start)
@@ -58,12 +61,14 @@ def _start(fn: Callable, name: str, spec: Sequence) -> object:
         low, high, step = spec
         if low <= high and step > 0:
             return default if isinstance(default, int | float) and low <= default <= high else low
-    raise ValueError(f"slider {name} is {spec!r}: give (min, max, step) with min <= max and step > 0, "
-                     "or a list of options")
+    raise ValueError(
+        f"slider {name} is {spec!r}: give (min, max, step) with min <= max and step > 0, or a list of options"
+    )
 
 
-def _controls(fns: list[Callable], figures: list[go.Figure],
-              sliders: dict[str, Sequence], start: dict[str, object]) -> object:
+def _controls(
+    fns: list[Callable], figures: list[go.Figure], sliders: dict[str, Sequence], start: dict[str, object]
+) -> object:
     import ipywidgets
 
     shown = [go.FigureWidget(figure) for figure in figures]
@@ -94,8 +99,9 @@ def _controls(fns: list[Callable], figures: list[go.Figure],
 
     for c in controls.values():
         c.observe(redraw, "value")
-    return ipywidgets.VBox([ipywidgets.HBox(list(controls.values()),
-                           layout=dict(flex_flow="row wrap")), *shown, error])
+    return ipywidgets.VBox(
+        [ipywidgets.HBox(list(controls.values()), layout=dict(flex_flow="row wrap")), *shown, error]
+    )
 
 
 def _put(new: go.Figure, shown: go.FigureWidget) -> None:
@@ -114,7 +120,11 @@ def _changes(old: object, new: object) -> dict[str, object]:
     """The properties of a trace or layout that are not the same in a new one; None for those that it has not."""
     before, after = old.to_plotly_json(), new.to_plotly_json()
     same = type(old)._vals_equal
-    return {key: after.get(key) for key in {**before, **after} if key not in ("uid", "type") and not same(before.get(key), after.get(key))}
+    return {
+        key: after.get(key)
+        for key in {**before, **after}
+        if key not in ("uid", "type") and not same(before.get(key), after.get(key))
+    }
 
 
 def beside_image(figure: go.Figure, images, pixels: int = 128) -> object:
@@ -128,6 +138,7 @@ def beside_image(figure: go.Figure, images, pixels: int = 128) -> object:
     import ipywidgets
 
     from ..figures.views import png_uri
+
     shown, picture = go.FigureWidget(figure), ipywidgets.HTML()
 
     def show(trace: go.Scatter, points: object, _state: object) -> None:

@@ -9,7 +9,17 @@ from .explore import explore, live
 # ---- explorers of any run folder ------------------------------------------------------------------------------
 
 
-def pick_run(root=None, metrics: Sequence[str] = ("test_accuracy", "memorized", "train_accuracy_wrong", "test_ece", "selection_auc", "loss")) -> object:
+def pick_run(
+    root=None,
+    metrics: Sequence[str] = (
+        "test_accuracy",
+        "memorized",
+        "train_accuracy_wrong",
+        "test_ece",
+        "selection_auc",
+        "loss",
+    ),
+) -> object:
     """A menu of the finished runs under a root (default: where `lnl train` writes) and one of their metrics, by epoch.
 
     Raises ValueError where no run is finished, with the command that makes one."""
@@ -39,7 +49,9 @@ def histogram_by_epoch(run) -> object:
 
     def histogram(epoch=epochs[-1]):
         probs, given, true = at(epoch)
-        return figures.split_histogram(probs, given, true, subtitle=f"{run.settings['method']}, epoch {epoch}")
+        return figures.split_histogram(
+            probs, given, true, subtitle=f"{run.settings['method']}, epoch {epoch}"
+        )
 
     return explore(histogram, epoch=epochs)
 
@@ -51,7 +63,11 @@ def decagon_by_epoch(run) -> object:
     epochs, at = _kept_epochs(run)
 
     def decagon(epoch=epochs[-1]):
-        return figures.gon(*at(epoch), run.classes, subtitle=f"{run.settings['method']}, epoch {epoch}; rings: wrong given labels")
+        return figures.gon(
+            *at(epoch),
+            run.classes,
+            subtitle=f"{run.settings['method']}, epoch {epoch}; rings: wrong given labels",
+        )
 
     return explore(decagon, epoch=epochs)
 
@@ -63,7 +79,11 @@ def _kept_epochs(run) -> tuple[list[int], Callable]:
         raise ValueError(f"{run.folder} has kept no epoch yet: train it first")
     epochs, index, labels = [int(e) + 1 for e in history["epochs"]], history["index"], run.labels
     true = labels["given"] if labels["true"] is None else labels["true"]
-    return epochs, lambda epoch: (history["train_probs"][epochs.index(epoch)].astype("float32"), labels["given"][index], true[index])
+    return epochs, lambda epoch: (
+        history["train_probs"][epochs.index(epoch)].astype("float32"),
+        labels["given"][index],
+        true[index],
+    )
 
 
 def inspect_images(run, views: int = 5) -> object:
@@ -82,10 +102,15 @@ def inspect_images(run, views: int = 5) -> object:
 
     def pictures(rank=1):
         i = int(order[rank - 1])
-        image = images[i:i + 1][:1]
+        image = images[i : i + 1][:1]
         seen = [image, *run.views(image, run.settings["settings"].get("view", "crop"), views, seed=i)]
-        return figures.image_row(np.concatenate([v.numpy() for v in seen]), ["image", *[f"view {k + 1}" for k in range(views)]], size=96,
-                                 title=f"Image {int(run.labels['index'][i])}", subtitle=f"rank {rank} of {len(order)} by suspicion")
+        return figures.image_row(
+            np.concatenate([v.numpy() for v in seen]),
+            ["image", *[f"view {k + 1}" for k in range(views)]],
+            size=96,
+            title=f"Image {int(run.labels['index'][i])}",
+            subtitle=f"rank {rank} of {len(order)} by suspicion",
+        )
 
     def opinion(rank=1):
         i = int(order[rank - 1])
@@ -109,7 +134,18 @@ def review(findings) -> object:
         from ..label_errors.review import Review
 
         return Review(found)
-    rows = found.table[found.table["image"].isin(found.dataset().names)].head(12)  # those that are still there
-    heads = [f"{figures.plain(given)}, rather <b>{figures.plain(new)}</b>" for given, new in zip(rows["given"], rows["suggested"])]
+    rows = found.table[found.table["image"].isin(found.dataset().names)].head(
+        12
+    )  # those that are still there
+    heads = [
+        f"{figures.plain(given)}, rather <b>{figures.plain(new)}</b>"
+        for given, new in zip(rows["given"], rows["suggested"])
+    ]
     images = [found.pixels(i) for i in rows["image"]]
-    return figures.image_row(images, heads, columns=6, title="The first page of the review", subtitle="open the notebook in JupyterLab to decide")
+    return figures.image_row(
+        images,
+        heads,
+        columns=6,
+        title="The first page of the review",
+        subtitle="open the notebook in JupyterLab to decide",
+    )

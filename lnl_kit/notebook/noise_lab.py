@@ -34,7 +34,9 @@ from ..toolbox.rng import seed_of
 from ..toolbox.stacked import Stacked
 
 RATES = tuple(round(0.1 * k, 1) for k in range(10))
-LOSSES = tuple(name for name, (_, settings) in METHODS.items() if issubclass(settings, LossOnly))  # methods that change the loss alone
+LOSSES = tuple(
+    name for name, (_, settings) in METHODS.items() if issubclass(settings, LossOnly)
+)  # methods that change the loss alone
 EPOCHS = 20  # enough for cross-entropy to pass its best epoch and memorise, at every rate
 
 
@@ -50,7 +52,9 @@ class Lab:
     true: np.ndarray  # (N,)
     test_true: np.ndarray  # (M,)
     test_accuracy: np.ndarray  # (epochs, R)
-    memorized: np.ndarray  # (epochs, R), share of the wrong given labels that are predicted; NaN where none is wrong
+    memorized: (
+        np.ndarray
+    )  # (epochs, R), share of the wrong given labels that are predicted; NaN where none is wrong
     train_probs: np.ndarray = field(repr=False)  # (R, N, K)
     test_probs: np.ndarray = field(repr=False)  # (R, M, K)
     seconds: float = 0.0
@@ -81,14 +85,32 @@ def labels_at(dataset, noise: str, rate: float, seed: int) -> tuple[np.ndarray, 
     true = source.true_labels.numpy() if source.true_labels is not None else source.given_labels.numpy()
     if noise == "none" or not rate:
         return true, true
-    given = noise_models.noisy_labels(true, noise, rate, seed, num_classes=len(source.classes), like=source.like,
-                                      images=source.x.numpy() if noise == "instance" else None)
+    given = noise_models.noisy_labels(
+        true,
+        noise,
+        rate,
+        seed,
+        num_classes=len(source.classes),
+        like=source.like,
+        images=source.x.numpy() if noise == "instance" else None,
+    )
     return given, true
 
 
-def train_rates(method: str = "ce", noise: str = "symmetric", rates: Sequence[float] = RATES, *, dataset: str = "digits", seed: int = 0,
-                epochs: int = EPOCHS, train_size: int = 2000, on_epoch: Callable[[Lab], None] | None = None,
-                out=None, device: str = "auto", **settings) -> Lab:
+def train_rates(
+    method: str = "ce",
+    noise: str = "symmetric",
+    rates: Sequence[float] = RATES,
+    *,
+    dataset: str = "digits",
+    seed: int = 0,
+    epochs: int = EPOCHS,
+    train_size: int = 2000,
+    on_epoch: Callable[[Lab], None] | None = None,
+    out=None,
+    device: str = "auto",
+    **settings,
+) -> Lab:
     """Train a loss-only method at all these noise rates at once.
 
     method: one of LOSSES. epochs, settings: of the recipe. train_size: at most so many training images, the same ones at every
@@ -97,7 +119,9 @@ def train_rates(method: str = "ce", noise: str = "symmetric", rates: Sequence[fl
     input with one sentence.
     """
     if method not in LOSSES:
-        raise ValueError(f"method {method!r} cannot be trained at many rates at once, only those that change the loss alone: {', '.join(LOSSES)}")
+        raise ValueError(
+            f"method {method!r} cannot be trained at many rates at once, only those that change the loss alone: {', '.join(LOSSES)}"
+        )
     rates, function = tuple(float(r) for r in rates), METHODS[method][0]
     if not rates:
         raise ValueError("no noise rates: give at least one, e.g. rates=(0, 0.5)")
@@ -107,16 +131,55 @@ def train_rates(method: str = "ce", noise: str = "symmetric", rates: Sequence[fl
     true = labels[0][1]
     index = choose(true, train_size, seed)
     given, true = np.stack([g for g, _ in labels])[:, index], true[index]
-    decides = json.dumps([method, noise, rates, seed, repr(recipe), source.fingerprint, len(index), method_digest(function, type(recipe))])
-    folder = runs_root(out) / "lab" / f"{method}-{noise}-seed{seed}-{hashlib.blake2b(decides.encode(), digest_size=4).hexdigest()}"
+    decides = json.dumps(
+        [
+            method,
+            noise,
+            rates,
+            seed,
+            repr(recipe),
+            source.fingerprint,
+            len(index),
+            method_digest(function, type(recipe)),
+        ]
+    )
+    folder = (
+        runs_root(out)
+        / "lab"
+        / f"{method}-{noise}-seed{seed}-{hashlib.blake2b(decides.encode(), digest_size=4).hexdigest()}"
+    )
     if (folder / "lab.npz").exists():
         return _load(folder / "lab.npz", method, noise, rates, source.classes)
     folder.mkdir(parents=True, exist_ok=True)
-    noisy = NoisyData(source.x[torch.from_numpy(index)], torch.from_numpy(given[0]), source.classes, mean=source.mean, std=source.std,
-                      like=source.like, batch_size=recipe.batch_size, seed=seed, device=find_device(device))
-    lab = Lab(method, noise, rates, source.classes, given, true, source.test_y.numpy(), np.empty((0, len(rates))), np.empty((0, len(rates))),
-              np.empty(0), np.empty(0))
-    run, members, stopped = Run(folder, data=noisy, evaluator=None, model="small_cnn", seed=seed, progress=False), [], False
+    noisy = NoisyData(
+        source.x[torch.from_numpy(index)],
+        torch.from_numpy(given[0]),
+        source.classes,
+        mean=source.mean,
+        std=source.std,
+        like=source.like,
+        batch_size=recipe.batch_size,
+        seed=seed,
+        device=find_device(device),
+    )
+    lab = Lab(
+        method,
+        noise,
+        rates,
+        source.classes,
+        given,
+        true,
+        source.test_y.numpy(),
+        np.empty((0, len(rates))),
+        np.empty((0, len(rates))),
+        np.empty(0),
+        np.empty(0),
+    )
+    run, members, stopped = (
+        Run(folder, data=noisy, evaluator=None, model="small_cnn", seed=seed, progress=False),
+        [],
+        False,
+    )
     try:
         for members in _epochs(lab, noisy, source.test_x, recipe, run):
             if on_epoch:
@@ -140,7 +203,9 @@ SAVED = ("given", "true", "test_true", "test_accuracy", "memorized", "train_prob
 
 def _load(path, method, noise, rates, classes) -> Lab:
     with np.load(path) as saved:
-        return Lab(method, noise, rates, classes, **{k: saved[k] for k in SAVED}, seconds=float(saved["seconds"]))
+        return Lab(
+            method, noise, rates, classes, **{k: saved[k] for k in SAVED}, seconds=float(saved["seconds"])
+        )
 
 
 def _epochs(lab: Lab, noisy: NoisyData, test_x, recipe, run: Run):
@@ -164,10 +229,17 @@ def _epochs(lab: Lab, noisy: NoisyData, test_x, recipe, run: Run):
             loss.sum().backward()
             optimizer.step()
         schedule.step()
-        members = [stacked.member(n, first) for n in range(len(lab.rates))]  # one after the other they predict faster
+        members = [
+            stacked.member(n, first) for n in range(len(lab.rates))
+        ]  # one after the other they predict faster
         lab.test_probs = np.stack([predict([m], test_x, noisy, run.autocast).numpy() for m in members])
-        memorized = [_agreement(m, noisy, y, run) for m, y in zip(members, np.where(lab.given != lab.true, lab.given, -1))]
-        lab.test_accuracy = np.vstack([lab.test_accuracy, (lab.test_probs.argmax(2) == lab.test_true).mean(1)])
+        memorized = [
+            _agreement(m, noisy, y, run)
+            for m, y in zip(members, np.where(lab.given != lab.true, lab.given, -1))
+        ]
+        lab.test_accuracy = np.vstack(
+            [lab.test_accuracy, (lab.test_probs.argmax(2) == lab.test_true).mean(1)]
+        )
         lab.memorized = np.vstack([lab.memorized, memorized])
         lab.seconds = time.perf_counter() - started
         yield members
@@ -178,7 +250,14 @@ def _agreement(network, noisy: NoisyData, labels: np.ndarray, run: Run) -> float
     at = np.flatnonzero(labels >= 0)
     if not len(at):
         return float("nan")
-    return float((predict([network], noisy.x[torch.from_numpy(at).to(noisy.x.device)], noisy, run.autocast).numpy().argmax(1) == labels[at]).mean())
+    return float(
+        (
+            predict([network], noisy.x[torch.from_numpy(at).to(noisy.x.device)], noisy, run.autocast)
+            .numpy()
+            .argmax(1)
+            == labels[at]
+        ).mean()
+    )
 
 
 class _WithLabels:

@@ -19,13 +19,31 @@ class Training:
     Stopped, the result is that of the last finished epoch.
     """
 
-    def __init__(self, work: Callable[[Callable], object], epochs: int, draw: Callable[[object], go.Figure],
-                 so_far: Callable[[object], object] = lambda result: result, after: Callable[[object], None] | None = None):
+    def __init__(
+        self,
+        work: Callable[[Callable], object],
+        epochs: int,
+        draw: Callable[[object], go.Figure],
+        so_far: Callable[[object], object] = lambda result: result,
+        after: Callable[[object], None] | None = None,
+    ):
         """work(on_epoch): trains, calls on_epoch(so far) after each epoch, and returns the result; a KeyboardInterrupt raised there
         ends it. draw(so far): the curves. so_far(result): what on_epoch would have been given last, of a result that was loaded.
         after(result): called at the end."""
-        self._draw, self._epochs, self._stop, self._problem, self._last = draw, epochs, threading.Event(), None, None
-        self._so_far, self._after, self._done, self._value, self._count = so_far, after, threading.Event(), None, 0
+        self._draw, self._epochs, self._stop, self._problem, self._last = (
+            draw,
+            epochs,
+            threading.Event(),
+            None,
+            None,
+        )
+        self._so_far, self._after, self._done, self._value, self._count = (
+            so_far,
+            after,
+            threading.Event(),
+            None,
+            0,
+        )
         if not live():
             self._train(work)
             self.result()  # raises what went wrong
@@ -75,7 +93,9 @@ class Training:
 
         self._bar = ipywidgets.IntProgress(max=self._epochs, description="epochs")
         self._line = ipywidgets.Label("starting")
-        self._button = ipywidgets.Button(description="Stop", icon="stop", tooltip="end after this epoch and keep the network")
+        self._button = ipywidgets.Button(
+            description="Stop", icon="stop", tooltip="end after this epoch and keep the network"
+        )
         self._button.on_click(lambda _: self.stop())
         self._figure, self._started, self._drawn = go.FigureWidget(), time.monotonic(), 0.0
         self.box = ipywidgets.VBox([ipywidgets.HBox([self._bar, self._button, self._line]), self._figure])
@@ -122,10 +142,21 @@ def train(method, epochs: int | None = None, **ask) -> Training:
     name, _, settings_class = find_method(method, ask.get("settings_class", Settings))
     dataset = ask.get("dataset", "digits")
     noise, rate = default_noise(ask.get("noise"), ask.get("rate"), ask.get("labels"), dataset)
-    plan = resolve(ask.get("preset", "quick"), name, settings_class, dataset=ask.get("like") or dataset.partition(":")[0], noise=noise, rate=rate)
+    plan = resolve(
+        ask.get("preset", "quick"),
+        name,
+        settings_class,
+        dataset=ask.get("like") or dataset.partition(":")[0],
+        noise=noise,
+        rate=rate,
+    )
     total = epochs or make(settings_class, **plan.settings).epochs
-    return Training(lambda on_epoch: train_run(method, epochs=total, progress=False, on_epoch=on_epoch, **ask), total,
-                    lambda rows: figures.curves({name: [rows]}, title=f"{name}: test accuracy by epoch"), lambda run: run.metrics)
+    return Training(
+        lambda on_epoch: train_run(method, epochs=total, progress=False, on_epoch=on_epoch, **ask),
+        total,
+        lambda rows: figures.curves({name: [rows]}, title=f"{name}: test accuracy by epoch"),
+        lambda run: run.metrics,
+    )
 
 
 def train_rates(method: str = "ce", after: Callable[[object], None] | None = None, **ask) -> Training:
@@ -135,7 +166,12 @@ def train_rates(method: str = "ce", after: Callable[[object], None] | None = Non
     from .. import figures
     from . import noise_lab
 
-    return Training(lambda on_epoch: noise_lab.train_rates(method, on_epoch=on_epoch, **ask), ask.get("epochs", noise_lab.EPOCHS), figures.lab_curves, after=after)
+    return Training(
+        lambda on_epoch: noise_lab.train_rates(method, on_epoch=on_epoch, **ask),
+        ask.get("epochs", noise_lab.EPOCHS),
+        figures.lab_curves,
+        after=after,
+    )
 
 
 class NoiseLab:
@@ -149,7 +185,13 @@ class NoiseLab:
         from . import noise_lab
 
         self._ask, self._labs = ask, {}
-        self._draw = (figures.lab_accuracy, figures.lab_histogram, figures.lab_decagon, figures.lab_reliability, figures.lab_confusion)
+        self._draw = (
+            figures.lab_accuracy,
+            figures.lab_histogram,
+            figures.lab_decagon,
+            figures.lab_reliability,
+            figures.lab_confusion,
+        )
         rates = [float(r) for r in ask.get("rates", noise_lab.RATES)]
         self._rate = min(rates, key=lambda r: abs(r - rate))
         if live():
@@ -174,8 +216,12 @@ class NoiseLab:
         import ipywidgets
 
         self._menu = ipywidgets.Dropdown(options=methods, value=method, description="method", disabled=True)
-        self._slider = ipywidgets.SelectionSlider(options=[(f"{r:.0%}", r) for r in rates], value=self._rate, description="noise rate",
-                                                  continuous_update=False)
+        self._slider = ipywidgets.SelectionSlider(
+            options=[(f"{r:.0%}", r) for r in rates],
+            value=self._rate,
+            description="noise rate",
+            continuous_update=False,
+        )
         self._place, self._shown = ipywidgets.VBox(), [go.FigureWidget() for _ in self._draw]
         self._menu.observe(self._choose, "value")
         self._slider.observe(self._redraw, "value")

@@ -7,8 +7,9 @@ import numpy as np
 from ..run.opened import OpenedRun
 
 
-def vicinal_ensemble(run: OpenedRun, view: str = "autoaugment", n_views: int = 16, seed: int = 0,
-                     epoch: int | None = None) -> np.ndarray:
+def vicinal_ensemble(
+    run: OpenedRun, view: str = "autoaugment", n_views: int = 16, seed: int = 0, epoch: int | None = None
+) -> np.ndarray:
     """(N, K): the training images' predictions, averaged over n_views draws of an unseen policy, Eq. (22)."""
     return run.predict_views(run.train_images(), view, n_views, seed, epoch).mean(0)
 
@@ -21,12 +22,16 @@ def true_class_loss(probs: np.ndarray, true: np.ndarray) -> np.ndarray:
 def self_correction(probs: np.ndarray, given: np.ndarray, true: np.ndarray) -> dict[str, float]:
     """A row of Table 1: accuracy against the true labels on clean, mislabeled and all training images."""
     right, wrong = probs.argmax(1) == true, given != true
-    return {"clean": right[~wrong].mean(), "mislabeled": right[wrong].mean() if wrong.any() else float("nan"),
-            "overall": right.mean()}
+    return {
+        "clean": right[~wrong].mean(),
+        "mislabeled": right[wrong].mean() if wrong.any() else float("nan"),
+        "overall": right.mean(),
+    }
 
 
-def most_corrected(single: np.ndarray, ensemble: np.ndarray, given: np.ndarray, true: np.ndarray,
-                   n: int) -> np.ndarray:
+def most_corrected(
+    single: np.ndarray, ensemble: np.ndarray, given: np.ndarray, true: np.ndarray, n: int
+) -> np.ndarray:
     """Indices of n mislabeled images that the network memorised and the ensemble puts right most clearly.
 
     single, ensemble: (N, K). One image per true class first, so that the examples differ.

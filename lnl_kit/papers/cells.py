@@ -7,8 +7,11 @@ from .published import name, noise_key, parse, read, results, tables
 
 def _settings_of(paper: str, method: str) -> list[dict]:
     """The rows of hyperparameters.csv for a method (our name) with our names, then those for all methods."""
-    rows = [{**r, "method": name(r["method"], paper), "noise_type": name(r["noise_type"], paper)}
-            for r in read("hyperparameters.csv") if r["paper"] == paper]
+    rows = [
+        {**r, "method": name(r["method"], paper), "noise_type": name(r["noise_type"], paper)}
+        for r in read("hyperparameters.csv")
+        if r["paper"] == paper
+    ]
     return [r for r in rows if r["method"] == "all"] + [r for r in rows if r["method"] == method]
 
 
@@ -36,8 +39,9 @@ def cells(method: str, paper: str = "nrd") -> list[tuple[str, str, float]]:
     return sorted(own)
 
 
-def paper_settings(method: str, dataset: str, noise: str, rate: float | None, paper: str = "nrd"
-                   ) -> tuple[dict[str, object], list[str]]:
+def paper_settings(
+    method: str, dataset: str, noise: str, rate: float | None, paper: str = "nrd"
+) -> tuple[dict[str, object], list[str]]:
     """Exactly one cell's hyper-parameters: (name -> value, names that the paper does not give).
 
     Rows for all methods come first, then the method's own, the most specific last. Names and values are the
@@ -49,8 +53,10 @@ def paper_settings(method: str, dataset: str, noise: str, rate: float | None, pa
     exist = cells(method, paper)
     if (dataset, *wanted) not in exist:
         listed = "; ".join(f"{d} {n} {r:g}" for d, n, r in exist)
-        raise ValueError(f"{paper} has no settings for {method} on {dataset} at {noise} {wanted[1]:g}: "
-                         + (f"there are {listed}" if exist else f"it gives none for {method} at all"))
+        raise ValueError(
+            f"{paper} has no settings for {method} on {dataset} at {noise} {wanted[1]:g}: "
+            + (f"there are {listed}" if exist else f"it gives none for {method} at all")
+        )
     rows = [r for r in _settings_of(paper, method) if r["dataset"] == dataset]
     chosen = [r for r in rows if r["noise_type"] == "any" and not r["noise_rate"]]
     chosen += [r for r in rows if r["noise_type"] != "any" and _key(r) == wanted]

@@ -11,16 +11,28 @@ if TYPE_CHECKING:
 from .published import noise_key, rows_of
 
 # Which column of summary.json stands beside a printed metric: (last, best). "best" is the paper's best epoch.
-COLUMNS = {"accuracy": ("test_accuracy_last", "test_accuracy_best"),
-           "best": ("test_accuracy_last", "test_accuracy_best"),
-           "last": ("test_accuracy_last", "test_accuracy_best"),
-           "avg_last10": ("test_accuracy_mean_last10", "test_accuracy_best"),
-           "top5": ("test_top5_last", None)}
-IMAGENET = {"accuracy": ("imagenet_accuracy_last", None), "top5": ("imagenet_top5_last", None)}  # of runs on WebVision
+COLUMNS = {
+    "accuracy": ("test_accuracy_last", "test_accuracy_best"),
+    "best": ("test_accuracy_last", "test_accuracy_best"),
+    "last": ("test_accuracy_last", "test_accuracy_best"),
+    "avg_last10": ("test_accuracy_mean_last10", "test_accuracy_best"),
+    "top5": ("test_top5_last", None),
+}
+IMAGENET = {
+    "accuracy": ("imagenet_accuracy_last", None),
+    "top5": ("imagenet_top5_last", None),
+}  # of runs on WebVision
 
 
-def beside(runs: Iterable, paper: str, table: str, *, dataset_map: dict[str, str] | None = None,
-           by: tuple[str, ...] = ("preset", "epochs", "model"), missing: bool = False) -> pd.DataFrame:
+def beside(
+    runs: Iterable,
+    paper: str,
+    table: str,
+    *,
+    dataset_map: dict[str, str] | None = None,
+    by: tuple[str, ...] = ("preset", "epochs", "model"),
+    missing: bool = False,
+) -> pd.DataFrame:
     """Measured runs beside the published cells they reproduce, averaged over seeds.
 
     runs: opened runs (`.summary`, `.settings`), or dictionaries with the fields of summary.json. Unfinished
@@ -46,27 +58,59 @@ def beside(runs: Iterable, paper: str, table: str, *, dataset_map: dict[str, str
         if row is None:
             continue
         measured_on = row["dataset"]
-        key = ((dataset_map or {}).get(measured_on, measured_on), row.get("split", "test"), row["method"],
-               noise_key(row["noise"], row["rate"]), measured_on, tuple(row.get(b) for b in by))
+        key = (
+            (dataset_map or {}).get(measured_on, measured_on),
+            row.get("split", "test"),
+            row["method"],
+            noise_key(row["noise"], row["rate"]),
+            measured_on,
+            tuple(row.get(b) for b in by),
+        )
         groups.setdefault(key, []).append(row)
     out = []
     for cell in rows_of(paper, table):
         if cell["metric"] not in COLUMNS:
             continue
         split = "test" if cell["split"] == "val" else cell["split"]
-        tested_too = cell["dataset"] == "imagenet"  # a network trained on WebVision, tested on ImageNet as well
-        wanted = ("webvision" if tested_too else cell["dataset"], split), noise_key(cell["noise"], cell["rate"])
+        tested_too = (
+            cell["dataset"] == "imagenet"
+        )  # a network trained on WebVision, tested on ImageNet as well
+        wanted = (
+            ("webvision" if tested_too else cell["dataset"], split),
+            noise_key(cell["noise"], cell["rate"]),
+        )
         pair = (IMAGENET if tested_too else COLUMNS)[cell["metric"]]
-        first = {k: cell[k] for k in ("dataset", "split", "method", "noise", "rate", "metric", "published",
-                                      "published_std")}
-        found = [{**first, "measured_on": key[4], **dict(zip(by, key[5])), **_averaged(group, pair)}
-                 for key, group in groups.items()
-                 if (key[:2], key[3]) == wanted and key[2] in (cell["method"], cell["method_printed"])
-                 and not (tested_too and all(row.get(pair[0]) is None for row in group))
-                 and not (cell["noise_printed"] == "none" and group[0].get("actual_rate"))]
+        first = {
+            k: cell[k]
+            for k in ("dataset", "split", "method", "noise", "rate", "metric", "published", "published_std")
+        }
+        found = [
+            {**first, "measured_on": key[4], **dict(zip(by, key[5])), **_averaged(group, pair)}
+            for key, group in groups.items()
+            if (key[:2], key[3]) == wanted
+            and key[2] in (cell["method"], cell["method_printed"])
+            and not (tested_too and all(row.get(pair[0]) is None for row in group))
+            and not (cell["noise_printed"] == "none" and group[0].get("actual_rate"))
+        ]
         out += found or ([first] if missing else [])
-    columns = ["dataset", "split", "method", "noise", "rate", "metric", "published", "published_std",
-               "measured_on", *by, "last", "best", "spread", "seeds", "device", "minutes"]
+    columns = [
+        "dataset",
+        "split",
+        "method",
+        "noise",
+        "rate",
+        "metric",
+        "published",
+        "published_std",
+        "measured_on",
+        *by,
+        "last",
+        "best",
+        "spread",
+        "seeds",
+        "device",
+        "minutes",
+    ]
     return pd.DataFrame(out, columns=columns)
 
 
@@ -82,16 +126,25 @@ def _averaged(group: list[dict], pair: tuple[str | None, str | None]) -> dict:
     seeds = sorted(row.get("seed", 0) for row in group)
     if len(set(seeds)) < len(seeds):
         one = group[0]
-        raise ValueError(f"several runs of {one['method']} on {one['dataset']} at {one['noise']} "
-                         f"{one['rate']} have the same seed ({seeds}): pass runs of one setting, or name "
-                         "what differs in `by`")
+        raise ValueError(
+            f"several runs of {one['method']} on {one['dataset']} at {one['noise']} "
+            f"{one['rate']} have the same seed ({seeds}): pass runs of one setting, or name "
+            "what differs in `by`"
+        )
     last, best = ([row[c] for row in group if row.get(c) is not None] if c else [] for c in pair)
-    seconds = [row["seconds"] + (row.get("stage_seconds") or 0) for row in group if row.get("seconds") is not None]
+    seconds = [
+        row["seconds"] + (row.get("stage_seconds") or 0) for row in group if row.get("seconds") is not None
+    ]
     average = _mean(last)
     spread = (sum((v - average) ** 2 for v in last) / (len(last) - 1)) ** 0.5 if len(last) > 1 else None
-    return {"last": average, "best": _mean(best), "spread": spread, "seeds": len(seeds),
-            "device": ", ".join(sorted({str(row["device"]) for row in group if row.get("device")})) or None,
-            "minutes": _mean(seconds) / 60 if seconds else None}
+    return {
+        "last": average,
+        "best": _mean(best),
+        "spread": spread,
+        "seeds": len(seeds),
+        "device": ", ".join(sorted({str(row["device"]) for row in group if row.get("device")})) or None,
+        "minutes": _mean(seconds) / 60 if seconds else None,
+    }
 
 
 def _mean(values: list[float]) -> float | None:

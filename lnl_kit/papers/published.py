@@ -15,15 +15,15 @@ DATA = Path(__file__).resolve().parents[2] / "data" / "published"
 # The papers' names -> ours, for every paper; (paper, name) where only one paper means it so.
 NAMES: dict[str | tuple[str, str], str] = {
     # methods
-    "bs": "bootstrap_soft",                       # BS(beta): (1 - beta) one-hot + beta prediction
-    ("robust_features", "bs"): "bootstrap",       # soft or hard is not said, so it joins with neither
+    "bs": "bootstrap_soft",  # BS(beta): (1 - beta) one-hot + beta prediction
+    ("robust_features", "bs"): "bootstrap",  # soft or hard is not said, so it joins with neither
     "ls": "label_smoothing",
     "lci": "label_confidence",
     "lnl_flywheel": "flywheel",
     "rfl": "robust_features",
     "joint_opt": "joint_optimization",
     # noise conventions
-    "real": "none",                               # the labels as they come with the data set
+    "real": "none",  # the labels as they come with the data set
     ("robust_features", "symmetric"): "symmetric_exclusive",
     ("robust_features", "asymmetric"): "pair_flip",
     # settings
@@ -54,7 +54,10 @@ NAMES: dict[str | tuple[str, str], str] = {
     ("pu_distill", "table_V_lambda"): "teacher_weight",
     ("pu_distill", "eta"): "threshold",
     ("pu_distill", "lambda"): "teacher_weight",
-    ("pu_distill", "teacher_sampling"): "teacher_sampling_words",  # a sentence there, not one of our setting's values
+    (
+        "pu_distill",
+        "teacher_sampling",
+    ): "teacher_sampling_words",  # a sentence there, not one of our setting's values
     ("flywheel", "lambda"): "confidence_regularizer",
     ("flywheel", "alpha"): "contrastive",
 }
@@ -70,8 +73,10 @@ def name(printed: str, paper: str = "") -> str:
 def read(file: str) -> tuple[dict[str, str], ...]:
     path = DATA / file
     if not path.exists():
-        raise FileNotFoundError(f"the published numbers are not at {path}: work in a clone of the "
-                                "repository, installed with `pip install -e .`")
+        raise FileNotFoundError(
+            f"the published numbers are not at {path}: work in a clone of the "
+            "repository, installed with `pip install -e .`"
+        )
     with open(path, newline="", encoding="utf-8") as lines:
         return tuple(csv.DictReader(lines))
 
@@ -82,15 +87,25 @@ def results() -> tuple[dict, ...]:
     rows = []
     for r in read("results.csv"):
         scale = 0.01 if r["metric"] in PERCENT else 1.0
-        rows.append({
-            "paper": r["paper"], "table": r["table"], "dataset": r["dataset"], "split": r["split"],
-            "architecture": r["architecture"] or None,
-            "method": name(r["method"], r["paper"]), "method_printed": r["method"],
-            "noise": name(r["noise_type"], r["paper"]) or None, "noise_printed": r["noise_type"] or None,
-            "rate": float(r["noise_rate"]) if r["noise_rate"] else None, "metric": r["metric"],
-            "published": round(float(r["value"]) * scale, 6),
-            "published_std": round(float(r["std"]) * scale, 6) if r["std"] else None,
-            "n_runs": int(r["n_runs"]) if r["n_runs"] else None, "notes": r["notes"]})
+        rows.append(
+            {
+                "paper": r["paper"],
+                "table": r["table"],
+                "dataset": r["dataset"],
+                "split": r["split"],
+                "architecture": r["architecture"] or None,
+                "method": name(r["method"], r["paper"]),
+                "method_printed": r["method"],
+                "noise": name(r["noise_type"], r["paper"]) or None,
+                "noise_printed": r["noise_type"] or None,
+                "rate": float(r["noise_rate"]) if r["noise_rate"] else None,
+                "metric": r["metric"],
+                "published": round(float(r["value"]) * scale, 6),
+                "published_std": round(float(r["std"]) * scale, 6) if r["std"] else None,
+                "n_runs": int(r["n_runs"]) if r["n_runs"] else None,
+                "notes": r["notes"],
+            }
+        )
     return tuple(rows)
 
 

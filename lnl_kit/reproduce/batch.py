@@ -27,8 +27,16 @@ class Job(NamedTuple):
     name: str
 
 
-def reproduce(names: list[str] | None = None, parameters: dict | None = None, *, preset: str | None = None,
-              out: str | Path | None = None, timeout: float | None = 3600, fresh: bool = False, jobs: int = 1) -> int:
+def reproduce(
+    names: list[str] | None = None,
+    parameters: dict | None = None,
+    *,
+    preset: str | None = None,
+    out: str | Path | None = None,
+    timeout: float | None = 3600,
+    fresh: bool = False,
+    jobs: int = 1,
+) -> int:
     """Run notebooks and write `<root>/reproduce/index.html`; its path is printed on standard output.
 
     names: notebooks as `20`, `20_noise_robust_distillation` or with `.ipynb`; None = all of them.
@@ -42,6 +50,7 @@ def reproduce(names: list[str] | None = None, parameters: dict | None = None, *,
     ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.
     """
     from ..files import runs_root
+
     notebooks = find_notebooks(names)
     values = {name: _values(value) for name, value in (parameters or {}).items()}
     if preset is not None:
@@ -88,8 +97,10 @@ def notebooks_folder() -> Path:
     for project in (*(p for p in (here, *here.parents) if (p / "pyproject.toml").exists()), PACKAGE.parent):
         if (project / "notebooks").is_dir():
             return project / "notebooks"
-    raise FileNotFoundError(f"there is no notebooks/ folder beside a pyproject.toml above {here}: "
-                            "run this inside a clone of lnl-kit")
+    raise FileNotFoundError(
+        f"there is no notebooks/ folder beside a pyproject.toml above {here}: "
+        "run this inside a clone of lnl-kit"
+    )
 
 
 def find_notebooks(names: list[str] | None = None) -> list[Path]:
@@ -106,8 +117,9 @@ def find_notebooks(names: list[str] | None = None) -> list[Path]:
         matches = [p for p in existing if p.stem == stem]
         matches = matches or [p for p in existing if p.stem.split("_")[0] == stem]
         if not matches:
-            raise FileNotFoundError(f"there is no notebook {name} in {folder}; there are "
-                                    + ", ".join(p.stem for p in existing))
+            raise FileNotFoundError(
+                f"there is no notebook {name} in {folder}; there are " + ", ".join(p.stem for p in existing)
+            )
         found += [p for p in matches if p not in found]
     return found
 
@@ -150,7 +162,13 @@ def _jobs(notebook: Path, values: dict[str, list]) -> list[Job]:
     found = []
     for combination in itertools.product(*values.values()):
         parameters = dict(zip(values, combination))
-        found.append(Job(notebook, parameters, "-".join([notebook.stem, *(f"{name}-{safe(str(parameters[name]))}" for name in several)])))
+        found.append(
+            Job(
+                notebook,
+                parameters,
+                "-".join([notebook.stem, *(f"{name}-{safe(str(parameters[name]))}" for name in several)]),
+            )
+        )
     return found
 
 
@@ -164,11 +182,13 @@ def _run_all(jobs: list[Job], folder: Path, timeout: float | None, processes: in
 
     threads = max(1, (os.cpu_count() or 1) // processes)
     yield from Parallel(n_jobs=processes, batch_size=1, return_as="generator_unordered")(
-        delayed(_run)(*job, folder, timeout, threads) for job in jobs)
+        delayed(_run)(*job, folder, timeout, threads) for job in jobs
+    )
 
 
 def _line(record: dict, skipped: bool) -> str:
     from .pages import duration
+
     if skipped:
         return f"finished before ({duration(record['seconds'])}); --fresh runs it again"
     if record["status"] == "failed":
@@ -182,6 +202,7 @@ def _write_pages(folder: Path, notebooks: list[Path]) -> list[tuple[dict, list[d
 
     from .. import __version__
     from . import pages
+
     entries = []
     for notebook in notebooks:
         copies = [notebook.stem, *(p.stem for p in sorted(folder.glob(f"{notebook.stem}-*.json")))]
@@ -191,16 +212,25 @@ def _write_pages(folder: Path, notebooks: list[Path]) -> list[tuple[dict, list[d
                 entries.append((record, pages.write_page(executed, record)))
     finished = sum(record["status"] == "finished" for record, _ in entries)
     total = sum(record["seconds"] for record, _ in entries)
-    pages.write_index(folder, entries, [
-        f"{finished} of {len(entries)} notebooks finished", f"{sum(len(f) for _, f in entries)} figures",
-        pages.duration(total), datetime.date.today().isoformat(), f"lnl-kit {__version__}",
-        f"torch {version('torch')}"])
+    pages.write_index(
+        folder,
+        entries,
+        [
+            f"{finished} of {len(entries)} notebooks finished",
+            f"{sum(len(f) for _, f in entries)} figures",
+            pages.duration(total),
+            datetime.date.today().isoformat(),
+            f"lnl-kit {__version__}",
+            f"torch {version('torch')}",
+        ],
+    )
     return entries
 
 
 def _write_pngs(folder: Path, entries: list[tuple[dict, list[dict]]]) -> None:
     """Every figure as png/<notebook>-<nn>.png where Chrome or Chromium is found, else one line says so."""
     from .. import figures
+
     wanted, drawn = {}, {}
     for record, made in entries:
         executed = (folder / f"{record['notebook']}.ipynb").stat().st_mtime
@@ -233,7 +263,9 @@ def _say_table(grid: list[Job], records: dict[str, dict]) -> None:
         record = records.get(job.name)
         ended = "not run" if record is None else f"{record['status']} {duration(record['seconds'])}"
         words = " ".join(f"{name}={value}" for name, value in job.parameters.items())
-        _say(f"{job.notebook.stem.split('_')[0]}  {words:<40}  {ended:<22}  {(record or {}).get('headline', '')}")
+        _say(
+            f"{job.notebook.stem.split('_')[0]}  {words:<40}  {ended:<22}  {(record or {}).get('headline', '')}"
+        )
 
 
 def _say(text: str) -> None:

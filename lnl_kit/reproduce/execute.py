@@ -19,6 +19,7 @@ def _parameters_of(notebooks: list[Path], values: dict, all_named: bool) -> dict
     """The part of `values` for each notebook; refuses what a named notebook, or every notebook, lacks."""
     import nbformat
     import papermill
+
     known = {}
     for path in notebooks:
         notebook = nbformat.read(path, as_version=4)
@@ -43,8 +44,12 @@ def _digest(*files: Path) -> str:
 def _made_from(notebook: Path, parameters: dict) -> dict:
     """What decides a notebook's outputs: itself, its parameters, the package, the tables it draws from."""
     tables = notebook.parent.parent / "data"
-    return {"source": _digest(notebook), "parameters": parameters, "package": _digest(*PACKAGE.rglob("*.py")),
-            "tables": _digest(*tables.glob("published/*.csv"), *tables.glob("measured/*.csv"))}
+    return {
+        "source": _digest(notebook),
+        "parameters": parameters,
+        "package": _digest(*PACKAGE.rglob("*.py")),
+        "tables": _digest(*tables.glob("published/*.csv"), *tables.glob("measured/*.csv")),
+    }
 
 
 def _still_holds(notebook: Path, parameters: dict, name: str, folder: Path) -> dict | None:
@@ -62,19 +67,33 @@ def _read(path: Path) -> dict | None:
         return None
 
 
-def _run(notebook: Path, parameters: dict, name: str, folder: Path, timeout: float | None, threads: int = 0) -> dict:
+def _run(
+    notebook: Path, parameters: dict, name: str, folder: Path, timeout: float | None, threads: int = 0
+) -> dict:
     """Execute one notebook in a fresh kernel and put its copy and record in place, called name, once it has ended.
 
     threads: of the kernel's arithmetic; 0 = as many as it likes."""
     import papermill
+
     unfinished = folder / f".{name}.unfinished.ipynb"
     made_from, error, start = _made_from(notebook, parameters), None, time.monotonic()
-    progress = {"desc": name, "leave": False, "disable": True if threads else None}  # None: only on a terminal
+    progress = {
+        "desc": name,
+        "leave": False,
+        "disable": True if threads else None,
+    }  # None: only on a terminal
     try:
         with _kernel_of_this_python(folder.parent, threads):
-            papermill.execute_notebook(notebook, unfinished, parameters, kernel_name="python3",
-                                       language="python", cwd=notebook.parent, progress_bar=progress,
-                                       execution_timeout=int(timeout) if timeout else None)
+            papermill.execute_notebook(
+                notebook,
+                unfinished,
+                parameters,
+                kernel_name="python3",
+                language="python",
+                cwd=notebook.parent,
+                progress_bar=progress,
+                execution_timeout=int(timeout) if timeout else None,
+            )
     except Exception as exception:  # an error in a cell, a cell that takes too long, a kernel that died
         error = _explain(exception, unfinished, timeout)
     except KeyboardInterrupt:
@@ -82,9 +101,15 @@ def _run(notebook: Path, parameters: dict, name: str, folder: Path, timeout: flo
         raise
     # The notebook may have written a table of its own: that must not make it out of date.
     made_from["tables"] = _made_from(notebook, parameters)["tables"]
-    record = {"notebook": name, "of": notebook.stem, "status": "failed" if error else "finished", **made_from,
-              "seconds": round(time.monotonic() - start, 1), "error": error,
-              "ended": datetime.datetime.now().astimezone().isoformat(timespec="seconds")}
+    record = {
+        "notebook": name,
+        "of": notebook.stem,
+        "status": "failed" if error else "finished",
+        **made_from,
+        "seconds": round(time.monotonic() - start, 1),
+        "error": error,
+        "ended": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
     target = folder / f"{name}.json"
     target.unlink(missing_ok=True)  # a copy without a record is not taken for finished
     if not unfinished.exists():  # not even the kernel started
@@ -100,9 +125,14 @@ def _run(notebook: Path, parameters: dict, name: str, folder: Path, timeout: flo
 def _kernel_of_this_python(root: Path, threads: int = 0):
     """Within: `python3` is a kernel of this very interpreter, whatever kernels the machine has installed."""
     from ipykernel.kernelspec import get_kernel_dict
+
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    environment = {"LNL_HEADLESS": "1", "LNL_RUNS": str(root), "PYTHONPATH": path,
-                   "PLOTLY_RENDERER": "plotly_mimetype"}
+    environment = {
+        "LNL_HEADLESS": "1",
+        "LNL_RUNS": str(root),
+        "PYTHONPATH": path,
+        "PLOTLY_RENDERER": "plotly_mimetype",
+    }
     environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     spec = get_kernel_dict() | {"env": environment}
     spec["argv"] = [sys.executable, *spec["argv"][1:], "--log-level=ERROR"]
@@ -128,9 +158,13 @@ def _explain(exception: Exception, executed: Path, timeout: float | None) -> dic
     from papermill.exceptions import PapermillExecutionError
 
     from .pages import first_line
+
     if isinstance(exception, PapermillExecutionError):
-        return {"cell": exception.exec_count, "line": first_line(exception.source),
-                "message": f"{exception.ename}: {exception.evalue}"}
+        return {
+            "cell": exception.exec_count,
+            "line": first_line(exception.source),
+            "message": f"{exception.ename}: {exception.evalue}",
+        }
     number, source = 0, ""  # the last cell that was started
     if executed.exists():
         for cell in nbformat.read(executed, as_version=4).cells:
@@ -139,8 +173,10 @@ def _explain(exception: Exception, executed: Path, timeout: float | None) -> dic
                 number, source = number + 1, cell.source
     message = f"{type(exception).__name__}: {exception}"
     if isinstance(exception, CellTimeoutError):
-        message = (f"the cell took longer than {timeout:g} s (--timeout); what it trained is kept, "
-                   "so running it again goes on")
+        message = (
+            f"the cell took longer than {timeout:g} s (--timeout); what it trained is kept, "
+            "so running it again goes on"
+        )
     elif isinstance(exception, DeadKernelError):
         message = "the notebook's process was killed, often for lack of memory"
     return {"cell": number, "line": first_line(source), "message": message}

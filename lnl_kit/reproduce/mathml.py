@@ -10,29 +10,82 @@ import html
 import re
 import unicodedata
 
-GREEK = ("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon "
-         "phi chi psi omega").split()
-IDENTIFIERS = {name: unicodedata.lookup(f"GREEK SMALL LETTER {'LAMDA' if name == 'lambda' else name}")
-               for name in GREEK}
+GREEK = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"]
+IDENTIFIERS = {
+    name: unicodedata.lookup(f"GREEK SMALL LETTER {'LAMDA' if name == 'lambda' else name}") for name in GREEK
+}
 IDENTIFIERS |= {name.capitalize(): letter.upper() for name, letter in IDENTIFIERS.items()}
-IDENTIFIERS |= {"varepsilon": "ε", "varphi": "φ", "ell": "ℓ", "infty": "∞", "partial": "∂", "nabla": "∇",
-                "dots": "…", "ldots": "…", "cdots": "⋯", "top": "⊤", "emptyset": "∅"}
-OPERATORS = {"sum": "∑", "prod": "∏", "int": "∫", "cdot": "⋅", "times": "×", "pm": "±", "to": "→",
-             "mapsto": "↦",
-             "rightarrow": "→", "leftarrow": "←", "leq": "≤", "le": "≤", "geq": "≥", "ge": "≥", "neq": "≠",
-             "ne": "≠", "approx": "≈", "sim": "∼", "equiv": "≡", "propto": "∝", "in": "∈", "notin": "∉",
-             "subset": "⊂", "cup": "∪", "cap": "∩", "mid": "∣", "|": "‖", "Vert": "‖", "ll": "≪", "gg": "≫",
-             "langle": "⟨", "rangle": "⟩", "lfloor": "⌊", "rfloor": "⌋", "odot": "⊙", "oplus": "⊕",
-             "circ": "∘", "forall": "∀", "exists": "∃"} | {c: c for c in "{}%&_#$"}
-FUNCTIONS = "log ln exp max min arg argmax argmin sup inf det dim Pr sin cos tanh".split()
+IDENTIFIERS |= {
+    "varepsilon": "ε",
+    "varphi": "φ",
+    "ell": "ℓ",
+    "infty": "∞",
+    "partial": "∂",
+    "nabla": "∇",
+    "dots": "…",
+    "ldots": "…",
+    "cdots": "⋯",
+    "top": "⊤",
+    "emptyset": "∅",
+}
+OPERATORS = {
+    "sum": "∑",
+    "prod": "∏",
+    "int": "∫",
+    "cdot": "⋅",
+    "times": "×",
+    "pm": "±",
+    "to": "→",
+    "mapsto": "↦",
+    "rightarrow": "→",
+    "leftarrow": "←",
+    "leq": "≤",
+    "le": "≤",
+    "geq": "≥",
+    "ge": "≥",
+    "neq": "≠",
+    "ne": "≠",
+    "approx": "≈",
+    "sim": "∼",
+    "equiv": "≡",
+    "propto": "∝",
+    "in": "∈",
+    "notin": "∉",
+    "subset": "⊂",
+    "cup": "∪",
+    "cap": "∩",
+    "mid": "∣",
+    "|": "‖",
+    "Vert": "‖",
+    "ll": "≪",
+    "gg": "≫",
+    "langle": "⟨",
+    "rangle": "⟩",
+    "lfloor": "⌊",
+    "rfloor": "⌋",
+    "odot": "⊙",
+    "oplus": "⊕",
+    "circ": "∘",
+    "forall": "∀",
+    "exists": "∃",
+} | {c: c for c in "{}%&_#$"}
+FUNCTIONS = ["log", "ln", "exp", "max", "min", "arg", "argmax", "argmin", "sup", "inf", "det", "dim", "Pr", "sin", "cos", "tanh"]
 LIMITS = {"∑", "∏", "max", "min", "argmax", "argmin", "sup", "inf", "arg max", "arg min"}
-ACCENTS = {"hat": "^", "widehat": "^", "bar": "¯", "overline": "‾", "tilde": "~", "widetilde": "~",
-           "vec": "→", "dot": "˙"}
+ACCENTS = {
+    "hat": "^",
+    "widehat": "^",
+    "bar": "¯",
+    "overline": "‾",
+    "tilde": "~",
+    "widetilde": "~",
+    "vec": "→",
+    "dot": "˙",
+}
 SPACES = {",": 0.17, ":": 0.22, ";": 0.28, " ": 0.25, "quad": 1, "qquad": 2, "\\": 1, "!": 0}
 ALPHABETS = {"mathcal": "SCRIPT", "mathscr": "SCRIPT", "mathbb": "DOUBLE-STRUCK", "mathfrak": "FRAKTUR"}
 BOLD = {"mathbf", "boldsymbol", "bm"}
 UPRIGHT = {"text", "textrm", "mathrm", "textbf", "textit", "operatorname", "mathsf", "texttt"}
-IGNORED = set("left right big Big bigl bigr Bigl Bigr displaystyle limits nolimits".split())
+IGNORED = set(["left", "right", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "displaystyle", "limits", "nolimits"])
 
 
 def mathml(tex: str, display: bool = False) -> str:
@@ -70,8 +123,11 @@ def _row(tokens: list[str]) -> str:
 
 def _scripts(base: str, scripts: dict[str, str]) -> str:
     under = re.sub("<[^>]*>", "", base) in LIMITS
-    names = {"_": "munder", "^": "mover", "_^": "munderover"} if under else \
-            {"_": "msub", "^": "msup", "_^": "msubsup"}
+    names = (
+        {"_": "munder", "^": "mover", "_^": "munderover"}
+        if under
+        else {"_": "msub", "^": "msup", "_^": "msubsup"}
+    )
     which = "".join(s for s in "_^" if s in scripts)
     return f"<{names[which]}>{base}{''.join(scripts[s] for s in which)}</{names[which]}>"
 
@@ -93,7 +149,7 @@ def _raw(tokens: list[str]) -> str:
         depth += (token == "{") - (token == "}")
         if token not in "{}":
             text += token
-        if depth == 0 and text.strip() or depth < 1 and token == "}":
+        if (depth == 0 and text.strip()) or (depth < 1 and token == "}"):
             break
     return text
 

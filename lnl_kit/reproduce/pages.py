@@ -37,11 +37,19 @@ def write_page(notebook: Path, record: dict) -> list[dict]:
     dictionary) or `html` (an image; with `kind` and `bytes` where it is not an SVG).
     """
     # without papermill's own error messages: the page shows errors in its own way
-    cells = [c for c in nbformat.read(notebook, as_version=4).cells
-             if "papermill-error-cell-tag" not in c.metadata.get("tags", ())]
+    cells = [
+        c
+        for c in nbformat.read(notebook, as_version=4).cells
+        if "papermill-error-cell-tag" not in c.metadata.get("tags", ())
+    ]
     record.update(_opening(cells, notebook.stem))
-    printed = (o for c in cells if "headline" in c.metadata.get("tags", ()) for o in c.get("outputs", ())
-               if o.output_type == "stream" and o.name == "stdout")
+    printed = (
+        o
+        for c in cells
+        if "headline" in c.metadata.get("tags", ())
+        for o in c.get("outputs", ())
+        if o.output_type == "stream" and o.name == "stdout"
+    )
     record["headline"] = " ".join(_plain(o.text).strip().split("\n")[0] for o in printed)
     heading, seen, figures, body = record["title"], 0, [], []
     for cell in cells:
@@ -75,38 +83,56 @@ def write_index(folder: Path, entries: list[tuple[dict, list[dict]]], parts: lis
     """
     script = importlib.resources.files("plotly") / "package_data" / "plotly.min.js"
     (folder / "plotly.min.js").write_bytes(script.read_bytes())
-    body = ["<h1>lnl-kit: reproductions</h1>",
-            f'<p class="meta">{html.escape(" · ".join(parts))}</p>', "<nav>"]
-    whole = [(record, figures) for record, figures in entries if record.get("of", record["notebook"]) == record["notebook"]]
+    body = [
+        "<h1>lnl-kit: reproductions</h1>",
+        f'<p class="meta">{html.escape(" · ".join(parts))}</p>',
+        "<nav>",
+    ]
+    whole = [
+        (record, figures)
+        for record, figures in entries
+        if record.get("of", record["notebook"]) == record["notebook"]
+    ]
     grid = [entry for entry in entries if entry not in whole]
     for record, _ in whole:
-        body.append(f'<a href="#{record["notebook"]}"><b>{inline(record["title"])}</b>'
-                    f'<span class="meta">{meta(record)}</span></a>')
+        body.append(
+            f'<a href="#{record["notebook"]}"><b>{inline(record["title"])}</b>'
+            f'<span class="meta">{meta(record)}</span></a>'
+        )
     body.append("</nav>")
     body += _batch(grid) if grid else []
     for record, figures in whole:
         name = record["notebook"]
-        body.append(f'<section id="{name}"><h2>{inline(record["title"])}</h2>'
-                    f'<div class="lead">{markdown(record["question"])}</div>'
-                    f'<p class="meta">{meta(record)} &middot; '
-                    f'<a href="{name}.html">the whole notebook, with code and tables</a></p>'
-                    f"{headline(record)}{failure(record)}")
+        body.append(
+            f'<section id="{name}"><h2>{inline(record["title"])}</h2>'
+            f'<div class="lead">{markdown(record["question"])}</div>'
+            f'<p class="meta">{meta(record)} &middot; '
+            f'<a href="{name}.html">the whole notebook, with code and tables</a></p>'
+            f"{headline(record)}{failure(record)}"
+        )
         body += [figure_html(figure) for figure in figures] + ["</section>"]
     return _write(folder / "index.html", "lnl-kit: reproductions", "\n".join(body))
 
 
 def _batch(grid: list[tuple[dict, list[dict]]]) -> list[str]:
     """A table of the notebooks that ran with several values of a parameter: a row each, with its figures as thumbnails."""
-    rows = ["<section><h2>Batches</h2><div class='card'><table><thead><tr><th>notebook</th><th>parameters</th><th>status</th><th>time</th>"
-            "<th>headline</th><th>figures</th></tr></thead><tbody>"]
+    rows = [
+        "<section><h2>Batches</h2><div class='card'><table><thead><tr><th>notebook</th><th>parameters</th><th>status</th><th>time</th>"
+        "<th>headline</th><th>figures</th></tr></thead><tbody>"
+    ]
     for record, figures in grid:
         page = f"{record['notebook']}.html"
         given = ", ".join(f"{name}={value}" for name, value in record["parameters"].items())
-        small = "".join(f'<a href="{page}"><img class="thumb" loading="lazy" src="png/{f["id"]}.png" '
-                        f'alt="{html.escape(_text(f["caption"]))}"></a>' for f in figures)
-        rows.append(f'<tr><th><a href="{page}">{inline(record["title"])}</a></th><td><code>{html.escape(given)}</code></td>'
-                    f'<td class="status {record["status"]}">{record["status"]}</td><td>{duration(record["seconds"])}</td>'
-                    f'<td>{html.escape(record["headline"])}</td><td class="thumbs">{small}</td></tr>')
+        small = "".join(
+            f'<a href="{page}"><img class="thumb" loading="lazy" src="png/{f["id"]}.png" '
+            f'alt="{html.escape(_text(f["caption"]))}"></a>'
+            for f in figures
+        )
+        rows.append(
+            f'<tr><th><a href="{page}">{inline(record["title"])}</a></th><td><code>{html.escape(given)}</code></td>'
+            f'<td class="status {record["status"]}">{record["status"]}</td><td>{duration(record["seconds"])}</td>'
+            f'<td>{html.escape(record["headline"])}</td><td class="thumbs">{small}</td></tr>'
+        )
     return [*rows, "</tbody></table></div></section>"]
 
 
@@ -117,15 +143,18 @@ def _text(fragment: str) -> str:
 
 def headline(record: dict) -> str:
     """What a notebook's headline cells printed, or nothing (HTML)."""
-    return f'<p><strong>{html.escape(record["headline"])}</strong></p>' if record.get("headline") else ""
+    return f"<p><strong>{html.escape(record['headline'])}</strong></p>" if record.get("headline") else ""
 
 
 def meta(record: dict) -> str:
     """One line about a record: status, time, number of figures, parameters (HTML)."""
     figures = record["figures"]
     status = record["status"]
-    parts = [f'<span class="status {status}">{status}</span>', duration(record["seconds"]),
-             f"{figures} figure{'s' * (figures != 1)}"]
+    parts = [
+        f'<span class="status {status}">{status}</span>',
+        duration(record["seconds"]),
+        f"{figures} figure{'s' * (figures != 1)}",
+    ]
     if record["parameters"]:
         given = ", ".join(f"{name}={value}" for name, value in record["parameters"].items())
         parts.append(f"<code>{html.escape(given)}</code>")
@@ -153,8 +182,10 @@ def failure(record: dict) -> str:
     if record["status"] != "failed":
         return ""
     e = record["error"]
-    return (f'<div class="error"><b class="failed">Stopped at cell [{e["cell"]}]</b> '
-            f'<code>{html.escape(e["line"])}</code><pre>{html.escape(e["message"])}</pre></div>')
+    return (
+        f'<div class="error"><b class="failed">Stopped at cell [{e["cell"]}]</b> '
+        f"<code>{html.escape(e['line'])}</code><pre>{html.escape(e['message'])}</pre></div>"
+    )
 
 
 def figure_html(figure: dict) -> str:
@@ -164,9 +195,16 @@ def figure_html(figure: dict) -> str:
         config = spec.pop("config", None) or {}
         config |= {"responsive": True, "displaylogo": False, "plotlyServerURL": ""}
         height = spec.get("layout", {}).get("height") or 450
-        body = plotly.io.to_html(spec, config=config, auto_play=False, include_plotlyjs=False,
-                                 full_html=False, default_height=f"{height}px", validate=False,
-                                 div_id=figure["id"])
+        body = plotly.io.to_html(
+            spec,
+            config=config,
+            auto_play=False,
+            include_plotlyjs=False,
+            full_html=False,
+            default_height=f"{height}px",
+            validate=False,
+            div_id=figure["id"],
+        )
     else:
         body = figure["html"]
     return f'<figure><div class="plot">{body}</div><figcaption>{figure["caption"]}</figcaption></figure>'
@@ -195,7 +233,7 @@ def _opening(cells: list, name: str) -> dict:
     """Title and question: the first heading and the first paragraph after it."""
     text = "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
     title = re.search(r"^# +(.+?)[ #]*$", text, flags=re.M)
-    rest = text[title.end():] if title else text
+    rest = text[title.end() :] if title else text
     paragraphs = [p.strip() for p in re.split(r"\n\s*\n", rest) if p.strip()]
     question = next((p for p in paragraphs if not re.match(r"[#|>$`<]|[-*] |!\[", p)), "")
     return {"title": title[1] if title else name, "question": question}
@@ -203,8 +241,10 @@ def _opening(cells: list, name: str) -> dict:
 
 def _code(cell) -> str:
     number = cell.execution_count or " "
-    return (f"<details><summary>[{number}] <code>{html.escape(first_line(cell.source))}</code></summary>"
-            f"{highlight(cell.source, PythonLexer(), CODE)}</details>")
+    return (
+        f"<details><summary>[{number}] <code>{html.escape(first_line(cell.source))}</code></summary>"
+        f"{highlight(cell.source, PythonLexer(), CODE)}</details>"
+    )
 
 
 def _joined(outputs: list) -> list:
@@ -230,8 +270,11 @@ def _figure(output) -> dict | None:
     for kind in ("image/png", "image/jpeg", "image/gif"):
         if kind in data:
             code = "".join(data[kind].split())
-            return {"html": f'<img alt="" src="data:{kind};base64,{code}">', "kind": kind,
-                    "bytes": base64.b64decode(code)}
+            return {
+                "html": f'<img alt="" src="data:{kind};base64,{code}">',
+                "kind": kind,
+                "bytes": base64.b64decode(code),
+            }
     if "image/svg+xml" in data:
         # as an image, an SVG can load nothing
         code = base64.b64encode(data["image/svg+xml"].encode()).decode()
@@ -281,17 +324,20 @@ def _offline(page: str) -> str:
             return tag[0]
         alt = re.search(r"""(?i)\balt\s*=\s*["']([^"']*)""", tag[0])
         return f"<em>{alt[1] if alt else ''}</em>"
+
     return re.sub(r"(?is)<(?:img|source)\b[^>]*>", image, page)
 
 
 def _write(path: Path, title: str, body: str) -> Path:
     title = html.escape(re.sub(r"[`*$]", "", title))
-    page = (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            '<link rel="icon" href="data:,">\n'
-            f'<style>{STYLE}{CODE.get_style_defs(".highlight")}</style>\n'
-            '<script src="plotly.min.js"></script></head>\n'
-            f"<body><main>\n{body}\n</main><script>{SORT}</script></body></html>\n")
+    page = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n'
+        f"<style>{STYLE}{CODE.get_style_defs('.highlight')}</style>\n"
+        '<script src="plotly.min.js"></script></head>\n'
+        f"<body><main>\n{body}\n</main><script>{SORT}</script></body></html>\n"
+    )
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(path)

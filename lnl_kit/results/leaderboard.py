@@ -44,15 +44,33 @@ def board(found: pd.DataFrame, setting: str, dataset: str = "digits", preset: st
     """
     import pandas as pd
 
-    chosen = found[(found.dataset == dataset) & (found.preset == preset) & (found.setting == setting)] if len(found) else found
+    chosen = (
+        found[(found.dataset == dataset) & (found.preset == preset) & (found.setting == setting)]
+        if len(found)
+        else found
+    )
     if not len(chosen):
-        there = "; ".join(sorted({f"{d} {p} {s}" for d, p, s in zip(found.dataset, found.preset, found.setting)})) if len(found) else "nothing yet"
+        there = (
+            "; ".join(sorted({f"{d} {p} {s}" for d, p, s in zip(found.dataset, found.preset, found.setting)}))
+            if len(found)
+            else "nothing yet"
+        )
         raise ValueError(f"nothing was measured on {dataset} under {preset} at {setting}: there is {there}")
     by = chosen.groupby("method")
     last = by["test_accuracy_last"]
-    table = pd.DataFrame({"last": last.mean(), "spread": last.std(), "best": by["test_accuracy_best"].mean(),
-                          "memorized": by["memorized_last"].mean(), "ece": by["test_ece_last"].mean(), "auc": by["selection_auc_last"].mean(),
-                          "cost": by["cost"].mean(), "seeds": by["seed"].nunique(), "uses": by["uses"].first()})
+    table = pd.DataFrame(
+        {
+            "last": last.mean(),
+            "spread": last.std(),
+            "best": by["test_accuracy_best"].mean(),
+            "memorized": by["memorized_last"].mean(),
+            "ece": by["test_ece_last"].mean(),
+            "auc": by["selection_auc_last"].mean(),
+            "cost": by["cost"].mean(),
+            "seeds": by["seed"].nunique(),
+            "uses": by["uses"].first(),
+        }
+    )
     table["uses"] = table["uses"].map(lambda told: ", ".join(told) if isinstance(told, list) else told or "")
     table["family"] = [family(m) for m in table.index]
     return table.sort_values("last", ascending=False)
@@ -61,7 +79,9 @@ def board(found: pd.DataFrame, setting: str, dataset: str = "digits", preset: st
 def settings_of(found: pd.DataFrame, dataset: str = "digits", preset: str = "quick") -> list[str]:
     """The settings measured there, those with most methods first."""
     there = found[(found.dataset == dataset) & (found.preset == preset)]
-    return list(there.groupby("setting")["method"].nunique().sort_values(ascending=False, kind="stable").index)
+    return list(
+        there.groupby("setting")["method"].nunique().sort_values(ascending=False, kind="stable").index
+    )
 
 
 def front(board: pd.DataFrame) -> list[str]:
@@ -83,7 +103,9 @@ def epoch_cost(found: pd.DataFrame, dataset: str = "digits", preset: str = "quic
     return (fastest / fastest["ce"]).sort_values()
 
 
-def unmeasured(found: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick") -> list[str]:
+def unmeasured(
+    found: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick"
+) -> list[str]:
     """The methods of the kit without a row at this setting."""
     there = set(board(found, setting, dataset, preset).index)
     return [m for m in METHODS if m not in there]

@@ -10,8 +10,23 @@ from pathlib import Path
 from ..files import csv_bytes, lock, save_atomically
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "measured"
-FIRST = ("method", "dataset", "noise", "rate", "seed", "preset", "model", "epochs", "train_images", "actual_rate",
-         "test_accuracy_last", "test_accuracy_best", "test_accuracy_mean_last10", "device", "commit")
+FIRST = (
+    "method",
+    "dataset",
+    "noise",
+    "rate",
+    "seed",
+    "preset",
+    "model",
+    "epochs",
+    "train_images",
+    "actual_rate",
+    "test_accuracy_last",
+    "test_accuracy_best",
+    "test_accuracy_mean_last10",
+    "device",
+    "commit",
+)
 
 
 def table(name: str | Path) -> Path:
@@ -25,8 +40,10 @@ def read(name: str | Path) -> list[dict]:
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:
-        return [{k: v if k in ("commit", "device", "asked") else parse(v) for k, v in row.items()}
-                for row in csv.DictReader(file)]
+        return [
+            {k: v if k in ("commit", "device", "asked") else parse(v) for k, v in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def parse(text: str):
@@ -44,12 +61,26 @@ def parse(text: str):
 def add(name: str | Path, row: dict) -> None:
     """Add a row to data/measured/<name>.csv (see `table`), in place of one about the same run. The file is rewritten whole."""
     row = row | {"commit": commit()}
-    identity = ("method", "dataset", "noise", "rate", "seed", "preset", "model", "epochs", "train_images", "asked")
+    identity = (
+        "method",
+        "dataset",
+        "noise",
+        "rate",
+        "seed",
+        "preset",
+        "model",
+        "epochs",
+        "train_images",
+        "asked",
+    )
     path = table(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path.parent):  # another process may be adding its own
         rows = [r for r in read(name) if any(r.get(k) != row.get(k) for k in identity)]
-        rows = [{k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in r.items()} for r in [*rows, row]]
+        rows = [
+            {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in r.items()}
+            for r in [*rows, row]
+        ]
         save_atomically(path, csv_bytes(rows, FIRST))
 
 
@@ -61,8 +92,13 @@ def asked(cell: dict) -> str:
 def commit() -> str:
     """The commit of this checkout, short, with + where files were changed since; empty outside a repository."""
     try:
-        run = subprocess.run(["git", "describe", "--always", "--dirty=+", "--exclude=*"], cwd=FOLDER.parents[1],
-                             capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+            cwd=FOLDER.parents[1],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
     return run.stdout.strip()

@@ -12,13 +12,46 @@ from ..data.batches import NoisyData, at_once
 from ..data.streams import in_chunks
 from ..toolbox import metrics
 
-LOGGED = ("clean_score", "selected", "new_labels", "train_probs", "transition", "transition_of",
-          "transition_all", "accepted", "test_accepted", "votes", "test_votes", "teacher_probs", "test_teacher_probs", "fitted_probs")
-COLUMNS = ("epoch", "loss", "learning_rate", "test_accuracy", "test_top5", "test_ece", "noisy_val_accuracy",
-           "train_accuracy_clean", "train_accuracy_wrong", "memorized", "selection_auc", "selection_precision",
-           "selection_recall", "refurbished_accuracy", "transition_error", "accepted_precision", "accepted_share",
-           "test_accepted_precision", "test_accepted_share", "epoch_seconds",
-           "evaluation_seconds", "images_per_second")
+LOGGED = (
+    "clean_score",
+    "selected",
+    "new_labels",
+    "train_probs",
+    "transition",
+    "transition_of",
+    "transition_all",
+    "accepted",
+    "test_accepted",
+    "votes",
+    "test_votes",
+    "teacher_probs",
+    "test_teacher_probs",
+    "fitted_probs",
+)
+COLUMNS = (
+    "epoch",
+    "loss",
+    "learning_rate",
+    "test_accuracy",
+    "test_top5",
+    "test_ece",
+    "noisy_val_accuracy",
+    "train_accuracy_clean",
+    "train_accuracy_wrong",
+    "memorized",
+    "selection_auc",
+    "selection_precision",
+    "selection_recall",
+    "refurbished_accuracy",
+    "transition_error",
+    "accepted_precision",
+    "accepted_share",
+    "test_accepted_precision",
+    "test_accepted_share",
+    "epoch_seconds",
+    "evaluation_seconds",
+    "images_per_second",
+)
 HISTORY_EPOCHS = 20  # snapshots of the training predictions in a run
 HISTORY_NUMBERS = 1_000_000  # N x K up to which a snapshot holds every image
 HISTORY_SAMPLE = 1000  # images in a snapshot of a larger set
@@ -35,7 +68,9 @@ def predict(networks, images: Tensor, data: NoisyData, autocast=contextlib.nullc
 
     images: uint8 (n, C, H, W), a tensor or a Stream. The networks' training mode is restored.
     """
-    batch_size = min(256 if data.device.type == "cpu" else 2000, at_once(images))  # small ones stay in a CPU's cache
+    batch_size = min(
+        256 if data.device.type == "cpu" else 2000, at_once(images)
+    )  # small ones stay in a CPU's cache
     modes = [net.training for net in networks]
     for net in networks:
         net.eval()
@@ -71,13 +106,17 @@ class Evaluator:
     def test(self, networks, autocast) -> tuple[dict, np.ndarray]:
         """The row's test columns and the (M, K) test probabilities."""
         probs = predict(networks, self.test_x, self.data, autocast).numpy()
-        row = {"test_accuracy": metrics.accuracy(probs, self.test_y), "test_ece": metrics.ece(probs, self.test_y)}
+        row = {
+            "test_accuracy": metrics.accuracy(probs, self.test_y),
+            "test_ece": metrics.ece(probs, self.test_y),
+        }
         if self.data.num_classes > 20:
             row["test_top5"] = metrics.top_k(probs, self.test_y, 5)
         if self.noisy_val is not None:
             images, labels = self.noisy_val
             row["noisy_val_accuracy"] = metrics.accuracy(
-                predict(networks, images, self.data, autocast).numpy(), np.asarray(labels))
+                predict(networks, images, self.data, autocast).numpy(), np.asarray(labels)
+            )
         if self.second is not None:
             name, images, labels = self.second
             second_probs = predict(networks, images, self.data, autocast).numpy()
@@ -108,10 +147,12 @@ class Evaluator:
             row["selection_auc"] = metrics.selection_auc(log["clean_score"], right)
         if "selected" in log:
             row["selection_precision"], row["selection_recall"] = metrics.selection_precision_recall(
-                log["selected"], right)
+                log["selected"], right
+            )
         if "new_labels" in log:
             row["refurbished_accuracy"] = metrics.refurbished_accuracy(log["new_labels"], self.true)
         if "transition" in log:
             row["transition_error"] = metrics.transition_error(
-                log["transition"], self.true, self.given, log.get("transition_of", "all"))
+                log["transition"], self.true, self.given, log.get("transition_of", "all")
+            )
         return row

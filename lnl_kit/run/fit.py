@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable
 from torch import Tensor
 
 
-def fit_epoch(run, network, optimizer, batches: Iterable, loss: Callable[[Tensor, Tensor, Tensor], Tensor], term: str = "labels") -> None:
+def fit_epoch(
+    run,
+    network,
+    optimizer,
+    batches: Iterable,
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    term: str = "labels",
+) -> None:
     """One step a batch on the mean of `loss(logits (B, K), given labels (B,), indices (B,)) -> (B,)`.
 
     run: a run or a stage. batches: of `NoisyData.batches`, one view. term: what the loss is called where it diverges.

@@ -25,14 +25,31 @@ def source_of(fn) -> str:
     except (OSError, TypeError):
         return ""
 
-ONLY_RECORDED = ("preset", "dataset_path", "labels_file", "versions", "not_given", "image_size", "label_column",
-                 "true_column", "classes", "mean", "std", "split")  # in settings.json, not in the hash
+
+ONLY_RECORDED = (
+    "preset",
+    "dataset_path",
+    "labels_file",
+    "versions",
+    "not_given",
+    "image_size",
+    "label_column",
+    "true_column",
+    "classes",
+    "mean",
+    "std",
+    "split",
+)  # in settings.json, not in the hash
 
 
 def versions() -> dict[str, str]:
     """Versions that a result may depend on."""
-    return {"lnl_kit": __version__, "torch": torch.__version__, "numpy": np.__version__,
-            "python": platform.python_version()}
+    return {
+        "lnl_kit": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def method_digest(function, settings_class) -> str:

@@ -34,9 +34,23 @@ from .state import State, to_cpu, torch_bytes
 class Run:
     """One training run of a method, in one folder. Methods receive it as their third argument."""
 
-    def __init__(self, folder: Path, *, data: NoisyData, evaluator: Evaluator, model: str, seed: int,
-                 precision: str = "auto", compile: str = "off", keep: tuple[str, ...] = (),
-                 progress: bool = True, root: Path | None = None, name: str = "", images: str = "", on_epoch=None):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        data: NoisyData,
+        evaluator: Evaluator,
+        model: str,
+        seed: int,
+        precision: str = "auto",
+        compile: str = "off",
+        keep: tuple[str, ...] = (),
+        progress: bool = True,
+        root: Path | None = None,
+        name: str = "",
+        images: str = "",
+        on_epoch=None,
+    ):
         self.folder, self.root, self.name = Path(folder), Path(root or folder), name or Path(folder).name
         self.data, self.evaluator, self.model, self.seed = data, evaluator, model, seed
         self.on_epoch = on_epoch  # called with the rows of the metrics after each epoch
@@ -64,7 +78,11 @@ class Run:
         """
         torch.manual_seed(seed_of(self.seed, "network", self._networks))
         self._networks += 1
-        spec = {"name": name or self.model, "num_classes": self.data.num_classes, "channels": self.data.x.shape[1]}
+        spec = {
+            "name": name or self.model,
+            "num_classes": self.data.num_classes,
+            "channels": self.data.x.shape[1],
+        }
         net = models.make(spec["name"], spec["num_classes"], spec["channels"])
         net.spec = spec  # saved with the weights, so that a finished run can predict without its method
         return net.to(self.device, memory_format=torch.channels_last)
@@ -75,9 +93,14 @@ class Run:
         more: other modules trained by the same optimiser, each a parameter group of its own.
         """
         groups = [{"params": list(net.parameters())} for net in (network, *more)]
-        optimizer = torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum,
-                                    weight_decay=settings.weight_decay, nesterov=settings.nesterov,
-                                    fused=self.device.type in ("cuda", "cpu"))
+        optimizer = torch.optim.SGD(
+            groups,
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            nesterov=settings.nesterov,
+            fused=self.device.type in ("cuda", "cpu"),
+        )
         if settings.schedule == "cosine":
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
         else:
@@ -109,7 +132,9 @@ class Run:
         state.also_tested = (also_tested,) if isinstance(also_tested, str) else tuple(also_tested)
         for name in (*state.tested, *state.also_tested):
             if not isinstance(state.get(name), nn.Module):
-                raise ValueError(f"tested={name!r} is not a network in the state: {', '.join(parts)} are there")
+                raise ValueError(
+                    f"tested={name!r} is not a network in the state: {', '.join(parts)} are there"
+                )
         return state
 
     @property
@@ -140,16 +165,26 @@ class Run:
         """Yield the epochs still to do; after each one evaluate and commit. Restores the last finished one."""
         self._restore(state)
         self._require_space(state)
-        bar = tqdm(total=total, initial=state.done, desc=self.name, unit="epoch", file=sys.stderr, leave=False,
-                   disable=not self.progress or bool(os.environ.get("LNL_HEADLESS")), mininterval=0.2 if sys.stderr.isatty() else 10)
+        bar = tqdm(
+            total=total,
+            initial=state.done,
+            desc=self.name,
+            unit="epoch",
+            file=sys.stderr,
+            leave=False,
+            disable=not self.progress or bool(os.environ.get("LNL_HEADLESS")),
+            mininterval=0.2 if sys.stderr.isatty() else 10,
+        )
         with contextlib.closing(bar):
             for epoch in range(state.done, total):
                 torch.manual_seed(seed_of(self.seed, "epoch", epoch))
                 self._terms, self._log = {}, {}
                 for net in state.networks():
                     net.train()
-                rate = next((p.param_groups[0]["lr"] for p in state.values()
-                             if isinstance(p, torch.optim.Optimizer)), None)
+                rate = next(
+                    (p.param_groups[0]["lr"] for p in state.values() if isinstance(p, torch.optim.Optimizer)),
+                    None,
+                )
                 started = time.perf_counter()
                 yield epoch
                 row = {"epoch": epoch + 1, "learning_rate": rate, "loss": self._mean_loss(epoch)}
@@ -177,7 +212,16 @@ class Run:
             seed = seed_of(self.seed, "stage", name)
         else:
             told = json.dumps(depends, sort_keys=True, default=str)
-            key = seed_of(name, self.model, self.precision, self.images, source_of(fn), tuple(self.data.x.shape), self.data.classes, told)
+            key = seed_of(
+                name,
+                self.model,
+                self.precision,
+                self.images,
+                source_of(fn),
+                tuple(self.data.x.shape),
+                self.data.classes,
+                told,
+            )
             folder = self.root / "stages" / f"{name}-{key:016x}"
             seed = seed_of(name, self.images, told)  # the same draws whatever else is written in that file
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,13 +231,25 @@ class Run:
                 started = time.perf_counter()
                 data = copy.copy(self.data)
                 data.seed = seed
-                child = Run(folder, data=data, evaluator=self.evaluator, model=self.model, seed=seed,
-                            precision=self.precision, compile=self.compile, progress=self.progress,
-                            root=self.root, name=name, images=self.images)
+                child = Run(
+                    folder,
+                    data=data,
+                    evaluator=self.evaluator,
+                    model=self.model,
+                    seed=seed,
+                    precision=self.precision,
+                    compile=self.compile,
+                    progress=self.progress,
+                    root=self.root,
+                    name=name,
+                    images=self.images,
+                )
                 result = torch_bytes(to_cpu(fn(child)))
                 save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
                 save_atomically(done, result, durable=True)
-            self.stage_seconds += json.loads(clock.read_text()) if clock.exists() else 0.0  # an older version kept none
+            self.stage_seconds += (
+                json.loads(clock.read_text()) if clock.exists() else 0.0
+            )  # an older version kept none
             return torch.load(done, map_location=self.device, weights_only=True)
 
     # ---- the loop's own work -----------------------------------------------------------------------------
@@ -204,10 +260,14 @@ class Run:
             values = torch.stack(values).float().cpu()
             bad = (~values.isfinite()).nonzero()
             if len(bad):
-                good = f"the last good checkpoint is epoch {epoch}" if epoch else "no epoch was finished before"
-                raise RunError(f"epoch {epoch + 1}: the loss term {name!r} is {values[bad[0, 0]].item()} first in "
-                               f"batch {bad[0, 0].item() + 1} of {len(values)}; this epoch was not saved, {good} "
-                               f"({self.folder}). Try a lower learning rate")
+                good = (
+                    f"the last good checkpoint is epoch {epoch}" if epoch else "no epoch was finished before"
+                )
+                raise RunError(
+                    f"epoch {epoch + 1}: the loss term {name!r} is {values[bad[0, 0]].item()} first in "
+                    f"batch {bad[0, 0].item() + 1} of {len(values)}; this epoch was not saved, {good} "
+                    f"({self.folder}). Try a lower learning rate"
+                )
             total += values.double().mean().item()
         return total if self._terms else None
 
@@ -220,11 +280,15 @@ class Run:
         row.update(test_row)
         if not np.isfinite(test_probs).all():
             good = f"the last good checkpoint is epoch {epoch}" if epoch else "no epoch was finished before"
-            raise RunError(f"epoch {epoch + 1}: the network's predictions are not finite after the last batch; this "
-                           f"epoch was not saved, {good} ({self.folder}). Try a lower learning rate")
+            raise RunError(
+                f"epoch {epoch + 1}: the network's predictions are not finite after the last batch; this "
+                f"epoch was not saved, {good} ({self.folder}). Try a lower learning rate"
+            )
         if epoch in history_epochs(total):  # these passes are not spent every epoch
             for name in state.also_tested:
-                row[f"{name}_test_accuracy"] = self.evaluator.test([state[name]], self.autocast)[0]["test_accuracy"]
+                row[f"{name}_test_accuracy"] = self.evaluator.test([state[name]], self.autocast)[0][
+                    "test_accuracy"
+                ]
                 seen = self.evaluator.of_training(self.evaluator.train_probs([state[name]], self.autocast))
                 row.update({f"{name}_{column}": value for column, value in seen.items()})
             probs = log.get("train_probs")
@@ -240,8 +304,10 @@ class Run:
             elif np.ndim(value) == 0:
                 row[name] = float(value)
             else:
-                raise ValueError(f"run.log({name}=...) has shape {np.shape(value)}: arrays may be "
-                                 f"{', '.join(LOGGED)}; anything else is a single number")
+                raise ValueError(
+                    f"run.log({name}=...) has shape {np.shape(value)}: arrays may be "
+                    f"{', '.join(LOGGED)}; anything else is a single number"
+                )
         row.update(self.evaluator.of_log(log))
         if "features" in self.keep and epoch == total - 1:
             self.arrays["features"] = self._features(tested[0])
@@ -257,8 +323,10 @@ class Run:
             self.history["clean_score"].append(torch.from_numpy(clean_score[index]).half())
         if "weights" in self.keep:
             (self.folder / "weights").mkdir(exist_ok=True)
-            save_atomically(self.folder / "weights" / f"epoch-{epoch + 1:04d}.pt",
-                            torch_bytes([to_cpu(net.state_dict()) for net in tested]))
+            save_atomically(
+                self.folder / "weights" / f"epoch-{epoch + 1:04d}.pt",
+                torch_bytes([to_cpu(net.state_dict()) for net in tested]),
+            )
 
     @torch.no_grad()
     def _features(self, net: nn.Module) -> Tensor:
@@ -269,9 +337,17 @@ class Run:
     def _commit(self, state: State) -> None:
         started = time.perf_counter()
         specs = {name: getattr(state[name], "spec", None) for name in state.tested}
-        content = {"done": state.done, "rows": self.rows, "tested": list(state.tested), "networks": specs,
-                   "state": state.snapshot(), "arrays": self.arrays, "history": self.history,
-                   "inference_seconds": self.inference_seconds, "saving_seconds": self.saving_seconds}
+        content = {
+            "done": state.done,
+            "rows": self.rows,
+            "tested": list(state.tested),
+            "networks": specs,
+            "state": state.snapshot(),
+            "arrays": self.arrays,
+            "history": self.history,
+            "inference_seconds": self.inference_seconds,
+            "saving_seconds": self.saving_seconds,
+        }
         save_atomically(self.folder / "state.pt", torch_bytes(content), durable=True)
         self.write_tables(history=bool(self.history["epochs"]) and self.history["epochs"][-1] == state.done)
         self.saving_seconds += time.perf_counter() - started
@@ -306,8 +382,12 @@ class Run:
     def _require_space(self, state: State) -> None:
         kept = min(len(self.data) * self.data.num_classes, HISTORY_NUMBERS)
         # the old and the new state.pt, each with momentum still to come; arrays; 20 snapshots in two files
-        need = 4 * len(torch_bytes(state.snapshot())) + 24 * len(self.data) * self.data.num_classes + 80 * kept
+        need = (
+            4 * len(torch_bytes(state.snapshot())) + 24 * len(self.data) * self.data.num_classes + 80 * kept
+        )
         free = shutil.disk_usage(self.folder).free
         if free < need:
-            raise RunError(f"{self.folder} has {free / 1e6:.0f} MB free and this run needs about {need / 1e6:.0f} MB: "
-                           "make room or choose another root with --out")
+            raise RunError(
+                f"{self.folder} has {free / 1e6:.0f} MB free and this run needs about {need / 1e6:.0f} MB: "
+                "make room or choose another root with --out"
+            )

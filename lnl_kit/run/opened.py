@@ -25,12 +25,16 @@ class OpenedRun:
     def __init__(self, folder: Path):
         self.folder = Path(folder)
         if not (self.folder / "settings.json").exists():
-            raise FileNotFoundError(f"{self.folder} is not a run folder: it has no settings.json; "
-                                    "`lnl train` prints the folder of its run")
+            raise FileNotFoundError(
+                f"{self.folder} is not a run folder: it has no settings.json; "
+                "`lnl train` prints the folder of its run"
+            )
 
     def __repr__(self) -> str:
         s = self.summary or {}
-        state = f"last {s['test_accuracy_last']:.3f}, best {s['test_accuracy_best']:.3f}" if s else "unfinished"
+        state = (
+            f"last {s['test_accuracy_last']:.3f}, best {s['test_accuracy_best']:.3f}" if s else "unfinished"
+        )
         return f"<run {self.settings['method']} {self.folder}: {state}>"
 
     @functools.cached_property
@@ -51,8 +55,10 @@ class OpenedRun:
         if not path.exists():
             return []
         with open(path, newline="") as file:
-            return [{k: None if v == "" else int(v) if k == "epoch" else float(v) for k, v in row.items()}
-                    for row in csv.DictReader(file)]
+            return [
+                {k: None if v == "" else int(v) if k == "epoch" else float(v) for k, v in row.items()}
+                for row in csv.DictReader(file)
+            ]
 
     @functools.cached_property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -76,10 +82,13 @@ class OpenedRun:
             table = list(csv.DictReader(file))
         number = {name: k for k, name in enumerate(self.classes)}
         true = [number.get(r["true"]) for r in table]
-        return {"index": np.array([int(r["index"]) for r in table]), "path": np.array([r["path"] for r in table]),
-                "given": np.array([number[r["given"]] for r in table]),
-                "true": None if None in true else np.array(true),
-                "clean": np.array([r.get("clean") == "1" for r in table])}
+        return {
+            "index": np.array([int(r["index"]) for r in table]),
+            "path": np.array([r["path"] for r in table]),
+            "given": np.array([number[r["given"]] for r in table]),
+            "true": None if None in true else np.array(true),
+            "clean": np.array([r.get("clean") == "1" for r in table]),
+        }
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...]:
@@ -90,13 +99,21 @@ class OpenedRun:
     def dataset(self) -> data.Dataset:
         """The data set of the run, loaded again (labels as they came, before any synthetic noise)."""
         s = self.settings
-        found = data.load(s["dataset_path"], image_size=s["image_size"], labels=s["labels_file"],
-                         label_column=s["label_column"] if s["labels_file"] else None, true_column=s["true_column"],
-                         like=s["like"] if s["dataset_path"].startswith("folder:") and s["like"] else None,
-                         skip_bad=True, split=s.get("split", True))
+        found = data.load(
+            s["dataset_path"],
+            image_size=s["image_size"],
+            labels=s["labels_file"],
+            label_column=s["label_column"] if s["labels_file"] else None,
+            true_column=s["true_column"],
+            like=s["like"] if s["dataset_path"].startswith("folder:") and s["like"] else None,
+            skip_bad=True,
+            split=s.get("split", True),
+        )
         if found.fingerprint != s["fingerprint"]:
-            raise ValueError(f"{s['dataset_path']} is not the data of {self.folder} any more: images or labels were "
-                             "changed since; restore them, or train again")
+            raise ValueError(
+                f"{s['dataset_path']} is not the data of {self.folder} any more: images or labels were "
+                "changed since; restore them, or train again"
+            )
         return found
 
     def train_images(self) -> torch.Tensor | Stream:
@@ -115,14 +132,18 @@ class OpenedRun:
             path = self.folder / "weights" / f"epoch-{epoch:04d}.pt"
             if not path.exists():
                 kept = sorted(int(p.stem[6:]) for p in self.folder.glob("weights/*.pt"))
-                raise FileNotFoundError(f"no weights of epoch {epoch} in {self.folder}: kept are {kept or 'none'}; "
-                                        "train with keep=('weights',)")
+                raise FileNotFoundError(
+                    f"no weights of epoch {epoch} in {self.folder}: kept are {kept or 'none'}; "
+                    "train with keep=('weights',)"
+                )
             weights = torch.load(path, map_location="cpu", weights_only=True)
         nets = []
         for name, values in zip(saved["tested"], weights):
             spec = saved["networks"][name]
             if spec is None:
-                raise ValueError(f"the network {name!r} was not made by run.network(): it cannot be built again")
+                raise ValueError(
+                    f"the network {name!r} was not made by run.network(): it cannot be built again"
+                )
             net = models.make(spec["name"], spec["num_classes"], spec["channels"], pretrained=False)
             net.load_state_dict(values)
             nets.append(net.eval().to(memory_format=torch.channels_last))
@@ -132,10 +153,16 @@ class OpenedRun:
         """(n, K) probabilities for uint8 images (n, C, H, W): the mean softmax of the tested networks."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         s = self.settings
-        empty = NoisyData(images[:1], torch.zeros(1, dtype=torch.int64), self.classes, mean=s["mean"], std=s["std"],
-                          device=device)
+        empty = NoisyData(
+            images[:1],
+            torch.zeros(1, dtype=torch.int64),
+            self.classes,
+            mean=s["mean"],
+            std=s["std"],
+            device=device,
+        )
         asked = s["precision"]
-        fast = asked == "bf16" or asked == "auto" and supports_bf16(device)
+        fast = asked == "bf16" or (asked == "auto" and supports_bf16(device))
 
         def autocast():
             return torch.autocast(device.type, torch.bfloat16, enabled=fast)
@@ -147,11 +174,14 @@ class OpenedRun:
     def features(self, images: torch.Tensor) -> np.ndarray:
         """(n, D) float32: what the last layer of the (first) tested network sees of uint8 images (n, C, H, W)."""
         s, net = self.settings, self.networks()[0]
-        data = NoisyData(images, torch.zeros(len(images), dtype=torch.int64), self.classes, mean=s["mean"], std=s["std"])
+        data = NoisyData(
+            images, torch.zeros(len(images), dtype=torch.int64), self.classes, mean=s["mean"], std=s["std"]
+        )
         return torch.cat([net.cpu().features(x).float() for x, _ in data.in_order()]).numpy()
 
-    def predict_views(self, images: torch.Tensor, view: str, n_views: int, seed: int = 0,
-                      epoch: int | None = None) -> np.ndarray:
+    def predict_views(
+        self, images: torch.Tensor, view: str, n_views: int, seed: int = 0, epoch: int | None = None
+    ) -> np.ndarray:
         """(n_views, n, K) probabilities for augmented images, a new draw of the view for each of n_views."""
         return np.stack([self.predict(v, epoch) for v in self._views(images, view, n_views, seed)])
 
@@ -161,7 +191,9 @@ class OpenedRun:
 
     def _views(self, images, view, n_views, seed):
         s, images = self.settings, images[:]  # a Stream is decoded
-        policy = augment.view(view, like=s["like"], size=images.shape[-1], channels=images.shape[1], mean=s["mean"])
+        policy = augment.view(
+            view, like=s["like"], size=images.shape[-1], channels=images.shape[1], mean=s["mean"]
+        )
         for v in range(n_views):
             yield images if policy is None else policy(images, generator(seed, "views", v))
 

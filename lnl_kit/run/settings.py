@@ -33,7 +33,9 @@ class Settings:
     weight_decay: float = 1e-4  # L2 penalty of SGD, on all weights
     momentum: float = 0.9  # of SGD
     nesterov: bool = False  # Nesterov's form of momentum
-    schedule: str = "steps"  # of the learning rate: "steps" at the milestones, or "cosine" to 0 without restart
+    schedule: str = (
+        "steps"  # of the learning rate: "steps" at the milestones, or "cosine" to 0 without restart
+    )
     milestones: tuple[float, ...] = (0.7, 0.9)  # shares of the epochs after which the learning rate drops
     gamma: float = 0.1  # factor of each drop
     view: str = "crop"  # augmentation of the images that the supervised loss sees
@@ -49,9 +51,14 @@ class Settings:
         refuse(not 0 <= self.momentum < 1, f"momentum {self.momentum} is outside [0, 1)")
         refuse(self.nesterov and self.momentum == 0, "nesterov needs a momentum above 0")
         refuse(not 0 < self.gamma <= 1, f"gamma {self.gamma} is outside (0, 1]")
-        refuse(self.schedule not in ("steps", "cosine"), f"schedule {self.schedule!r} does not exist: steps or cosine")
-        refuse(any(not 0 < m < 1 for m in self.milestones),
-               f"milestones {self.milestones} are not allowed: shares of the epochs, each inside (0, 1)")
+        refuse(
+            self.schedule not in ("steps", "cosine"),
+            f"schedule {self.schedule!r} does not exist: steps or cosine",
+        )
+        refuse(
+            any(not 0 < m < 1 for m in self.milestones),
+            f"milestones {self.milestones} are not allowed: shares of the epochs, each inside (0, 1)",
+        )
 
 
 def field_help(settings_class: type) -> dict[str, str]:
@@ -75,12 +82,16 @@ def parse(field: dataclasses.Field, text: str):
             number = int if "int" in kind else float
             return tuple(number(part) for part in text.strip("()[] ").split(",") if part.strip())
         if kind == "bool":
-            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
+                text.lower()
+            ]
         if "float" in kind:
             return float(text)
         return int(text) if "int" in kind else text
     except (ValueError, KeyError):
-        raise ValueError(f"--{field.name.replace('_', '-')} {text}: a value of type {kind} is needed") from None
+        raise ValueError(
+            f"--{field.name.replace('_', '-')} {text}: a value of type {kind} is needed"
+        ) from None
 
 
 def make(settings_class: type, **values):
@@ -95,7 +106,10 @@ def make(settings_class: type, **values):
             values[name] = tuple(value)
         elif isinstance(value, int) and not isinstance(value, bool) and str(fields[name].type) == "float":
             values[name] = float(value)  # 1 and 1.0 ask for the same run
-        refuse(not of_type(values[name], str(fields[name].type)), f"{name} {value!r} is not allowed: a value of type {fields[name].type} is needed")
+        refuse(
+            not of_type(values[name], str(fields[name].type)),
+            f"{name} {value!r} is not allowed: a value of type {fields[name].type} is needed",
+        )
     return settings_class(**values)
 
 

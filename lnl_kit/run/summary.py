@@ -20,11 +20,19 @@ def summarise(run: Run, uses: list[str]) -> dict:
     last = run.rows[-1]
     seconds = sum(r["epoch_seconds"] + r["evaluation_seconds"] for r in run.rows) + run.saving_seconds
     summary = {
-        "seconds": seconds, "stage_seconds": run.stage_seconds, "seconds_per_epoch": float(np.median([r["epoch_seconds"] for r in run.rows])),
+        "seconds": seconds,
+        "stage_seconds": run.stage_seconds,
+        "seconds_per_epoch": float(np.median([r["epoch_seconds"] for r in run.rows])),
         "images_per_second": float(np.median([r["images_per_second"] for r in run.rows])),
-        "inference_seconds": run.inference_seconds, "device": device_name(run.device), "precision": run.precision,
-        "threads": torch.get_num_threads(), "compile": run.compile, "versions": versions(), "uses": uses,
-        "test_accuracy_best": max(accuracies), "test_accuracy_mean_last10": float(np.mean(accuracies[-10:])),
+        "inference_seconds": run.inference_seconds,
+        "device": device_name(run.device),
+        "precision": run.precision,
+        "threads": torch.get_num_threads(),
+        "compile": run.compile,
+        "versions": versions(),
+        "uses": uses,
+        "test_accuracy_best": max(accuracies),
+        "test_accuracy_mean_last10": float(np.mean(accuracies[-10:])),
         "test_accuracy_at_best_noisy_val": None,
     }
     if run.evaluator.noisy_val is not None:
@@ -39,7 +47,19 @@ def write_labels(path: Path, source, index, given, true, clean=None) -> None:
     """labels.csv: index, path, given, true (class names), one row per training image, usable by --labels; with a clean
     subset also clean (1 or 0)."""
     names = source.classes
-    save_atomically(path, csv_bytes([
-        {"index": int(i), "path": source.paths[i] if source.paths else None, "given": names[g],
-         "true": None if true is None else names[true[n]]} | ({} if clean is None else {"clean": int(clean[n])})
-        for n, (i, g) in enumerate(zip(index, given))], ("index", "path", "given", "true")))
+    save_atomically(
+        path,
+        csv_bytes(
+            [
+                {
+                    "index": int(i),
+                    "path": source.paths[i] if source.paths else None,
+                    "given": names[g],
+                    "true": None if true is None else names[true[n]],
+                }
+                | ({} if clean is None else {"clean": int(clean[n])})
+                for n, (i, g) in enumerate(zip(index, given))
+            ],
+            ("index", "path", "given", "true"),
+        ),
+    )

@@ -60,7 +60,9 @@ def sce(logits: Tensor, target: Tensor, alpha: float, beta: float) -> Tensor:
 
 def cores(logits: Tensor, target: Tensor, prior: Tensor, beta: float) -> Tensor:
     """CE − β Σ_c prior_c · (−log(p_c + 1e-8)): the confidence regulariser of CORES² (Cheng et al. 2021); prior (K,)."""
-    return cross_entropy(logits, target) + beta * (logits.float().softmax(1) + 1e-8).log() @ prior.to(logits.device, torch.float32)
+    return cross_entropy(logits, target) + beta * (logits.float().softmax(1) + 1e-8).log() @ prior.to(
+        logits.device, torch.float32
+    )
 
 
 def imae(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
@@ -87,8 +89,7 @@ def gce(logits: Tensor, target: Tensor, q: float) -> Tensor:
 def nce_rce(logits: Tensor, target: Tensor, alpha: float, beta: float) -> Tensor:
     """α NCE + β RCE, with NCE = log p_y / Σ_k log p_k (Ma et al. 2020)."""
     log_p = logits.float().log_softmax(1)
-    return (alpha * _mean_under(target, log_p) / log_p.sum(1)
-            + beta * _reverse_cross_entropy(logits, target))
+    return alpha * _mean_under(target, log_p) / log_p.sum(1) + beta * _reverse_cross_entropy(logits, target)
 
 
 def js(logits: Tensor, target: Tensor, pi1: float, scale: bool = True) -> Tensor:
@@ -121,17 +122,23 @@ def jsd(pi: Sequence[float], *probs: Tensor) -> Tensor:
     Raises ValueError where the weights are not one per distribution, non-negative, and 1 in sum.
     """
     if len(pi) != len(probs) or min(pi) < 0 or not abs(sum(pi) - 1) <= 1e-6:
-        raise ValueError(f"the weights {tuple(pi)} must be non-negative, one for each of the {len(probs)} "
-                         "distributions, and sum to 1")
+        raise ValueError(
+            f"the weights {tuple(pi)} must be non-negative, one for each of the {len(probs)} "
+            "distributions, and sum to 1"
+        )
     probs = [p.float() for p in probs]
     mixture = sum(weight * p for weight, p in zip(pi, probs))
     return entropy(mixture) - sum(weight * entropy(p) for weight, p in zip(pi, probs))
 
 
 # Losses that resist wrong labels, with the parameters their papers use most: name -> loss(logits, target) -> (B,)
-ROBUST = {"gce": lambda logits, target, q=0.7: gce(logits, target, q), "mae": mae,
-          "js": lambda logits, target: js(logits, target, 0.5), "sce": lambda logits, target: sce(logits, target, 0.1, 1.0),
-          "nce_rce": lambda logits, target: nce_rce(logits, target, 1.0, 0.1)}
+ROBUST = {
+    "gce": lambda logits, target, q=0.7: gce(logits, target, q),
+    "mae": mae,
+    "js": lambda logits, target: js(logits, target, 0.5),
+    "sce": lambda logits, target: sce(logits, target, 0.1, 1.0),
+    "nce_rce": lambda logits, target: nce_rce(logits, target, 1.0, 0.1),
+}
 
 
 def contrastive(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:

@@ -44,9 +44,12 @@ def reliability(probs: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict[s
     which = np.digitize(confidence, edges[1:-1], right=True)
     count = np.bincount(which, minlength=bins)
     with np.errstate(invalid="ignore"):  # 0/0 in an empty bin is NaN, as promised
-        return {"confidence": np.bincount(which, confidence, bins) / count,
-                "accuracy": np.bincount(which, correct, bins) / count,
-                "count": count, "edges": edges}
+        return {
+            "confidence": np.bincount(which, confidence, bins) / count,
+            "accuracy": np.bincount(which, correct, bins) / count,
+            "count": count,
+            "edges": edges,
+        }
 
 
 def selection_auc(clean_score: np.ndarray, is_clean: np.ndarray) -> float | None:
@@ -66,8 +69,9 @@ def selection_auc(clean_score: np.ndarray, is_clean: np.ndarray) -> float | None
     return float((ranks[is_clean].sum() - right * (right + 1) / 2) / (right * wrong))
 
 
-def selection_precision_recall(selected: np.ndarray,
-                               is_clean: np.ndarray) -> tuple[float | None, float | None]:
+def selection_precision_recall(
+    selected: np.ndarray, is_clean: np.ndarray
+) -> tuple[float | None, float | None]:
     """The share of right labels among the selected images, and the share of right labels that are selected.
 
     None where there is nothing to divide by.
@@ -88,8 +92,9 @@ def refurbished_accuracy(new_labels: np.ndarray, true: np.ndarray) -> float | No
     return _mean(_predicted(new_labels) == true)
 
 
-def empirical_transition(true: np.ndarray, given: np.ndarray, num_classes: int,
-                         corrupted: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def empirical_transition(
+    true: np.ndarray, given: np.ndarray, num_classes: int, corrupted: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """The transition matrix (K, K) that was made, row = true class, and the images behind each row (K,).
 
     `corrupted` counts wrong labels only, so the diagonal is zero. A row without images is NaN.
@@ -103,8 +108,9 @@ def empirical_transition(true: np.ndarray, given: np.ndarray, num_classes: int,
         return counts / mass[:, None], mass
 
 
-def transition_error(estimate: np.ndarray, true: np.ndarray, given: np.ndarray,
-                     kind: str = "all") -> float | None:
+def transition_error(
+    estimate: np.ndarray, true: np.ndarray, given: np.ndarray, kind: str = "all"
+) -> float | None:
     """Mean absolute error of a transition matrix estimate (K, K) against the one that was made.
 
     The mean goes over all K entries of the rows whose true class has images of that kind: "all", or
@@ -112,7 +118,7 @@ def transition_error(estimate: np.ndarray, true: np.ndarray, given: np.ndarray,
     Raises ValueError for another kind or a matrix that is not square.
     """
     if kind not in ("all", "corrupted"):
-        raise ValueError(f"a transition matrix is of \"all\" or of \"corrupted\" labels, not {kind!r}")
+        raise ValueError(f'a transition matrix is of "all" or of "corrupted" labels, not {kind!r}')
     estimate = np.asarray(estimate, np.float64)
     if estimate.ndim != 2 or estimate.shape[0] != estimate.shape[1]:
         raise ValueError(f"a transition matrix has the shape (K, K), not {estimate.shape}")
@@ -132,8 +138,16 @@ def train_metrics(probs: np.ndarray, given: np.ndarray, true: np.ndarray | None)
         return dict.fromkeys(names)
     predicted, given, true = _predicted(probs), np.asarray(given), np.asarray(true)
     wrong = given != true
-    return dict(zip(names, (_mean((predicted == true)[~wrong]), _mean((predicted == true)[wrong]),
-                            _mean((predicted == given)[wrong]))))
+    return dict(
+        zip(
+            names,
+            (
+                _mean((predicted == true)[~wrong]),
+                _mean((predicted == true)[wrong]),
+                _mean((predicted == given)[wrong]),
+            ),
+        )
+    )
 
 
 def _predicted(probs: np.ndarray) -> np.ndarray:

@@ -54,14 +54,18 @@ def check(name: str) -> None:
 
 def _imagenet_weights(name: str) -> dict[str, Tensor]:
     """torchvision's network trained on ImageNet, as first released; downloaded once, to torch's cache."""
-    weights = {"resnet18_imagenet": ResNet18_Weights, "resnet50_imagenet": ResNet50_Weights}[name].IMAGENET1K_V1
+    weights = {"resnet18_imagenet": ResNet18_Weights, "resnet50_imagenet": ResNet50_Weights}[
+        name
+    ].IMAGENET1K_V1
     try:
         with patience(PATIENCE):
             return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError, HTTPException) as error:
         path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-        raise FileNotFoundError(f"the ImageNet weights of {name[:8]} are not at {path}: put {path.name} (from "
-                                f"{weights.url}) there (the download failed: {error})") from error
+        raise FileNotFoundError(
+            f"the ImageNet weights of {name[:8]} are not at {path}: put {path.name} (from "
+            f"{weights.url}) there (the download failed: {error})"
+        ) from error
 
 
 class Classifier(nn.Module):
@@ -130,8 +134,14 @@ class PreActResNet(Classifier):
     CIFAR leave them out, the three-stage one has them: each as in the code that the compared papers build on.
     """
 
-    def __init__(self, widths: tuple[int, ...], blocks: tuple[int, ...], final_norm: bool,
-                 num_classes: int, channels: int):
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        blocks: tuple[int, ...],
+        final_norm: bool,
+        num_classes: int,
+        channels: int,
+    ):
         super().__init__()
         layers, inputs = [_conv(channels, widths[0])], widths[0]
         for stage, (width, depth) in enumerate(zip(widths, blocks)):
@@ -150,8 +160,9 @@ class PreActResNet(Classifier):
 class TorchvisionResNet(Classifier, ResNet):
     """torchvision's ResNet; `cifar_stem`: a 3x3 convolution of stride 1 and no max pool, for small images."""
 
-    def __init__(self, block: type[nn.Module], blocks: list[int], cifar_stem: bool,
-                 num_classes: int, channels: int):
+    def __init__(
+        self, block: type[nn.Module], blocks: list[int], cifar_stem: bool, num_classes: int, channels: int
+    ):
         super().__init__(block, blocks, num_classes=num_classes)
         if cifar_stem:
             self.conv1 = _conv(channels, 64)
@@ -181,8 +192,10 @@ class InceptionResNetV2(Classifier):
 
     def feature_map(self, x: Tensor) -> Tensor:
         if min(x.shape[2:]) < 75:
-            raise ValueError(f"inception_resnet_v2 needs images of at least 75 pixels a side, not {min(x.shape[2:])}: "
-                             "--image-size sets it")
+            raise ValueError(
+                f"inception_resnet_v2 needs images of at least 75 pixels a side, not {min(x.shape[2:])}: "
+                "--image-size sets it"
+            )
         return self.body.forward_features(x)
 
 

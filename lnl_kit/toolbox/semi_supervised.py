@@ -8,7 +8,9 @@ from torch import Tensor
 
 def repeated(index: Tensor, n: int, draw: torch.Generator) -> Tensor:
     """n of these indices in random order, going round again where they are fewer."""
-    rounds = [index[torch.randperm(len(index), generator=draw).to(index.device)] for _ in range(-(-n // len(index)))]
+    rounds = [
+        index[torch.randperm(len(index), generator=draw).to(index.device)] for _ in range(-(-n // len(index)))
+    ]
     return torch.cat(rounds)[:n]
 
 

@@ -31,13 +31,21 @@ class Stacked(nn.Module):
             elif isinstance(first, nn.BatchNorm2d):
                 made = nn.BatchNorm2d(first.num_features * self.count, first.eps, first.momentum)
             elif isinstance(first, nn.Linear):
-                made = StackedLinear(first.in_features, first.out_features, self.count, first.bias is not None)
+                made = StackedLinear(
+                    first.in_features, first.out_features, self.count, first.bias is not None
+                )
             elif list(first.parameters(recurse=False)):
-                raise ValueError(f"{type(first).__name__} cannot be stacked: only convolutions, batch norms and linear layers can")
+                raise ValueError(
+                    f"{type(first).__name__} cannot be stacked: only convolutions, batch norms and linear layers can"
+                )
             else:
                 continue
             for key, value in made.state_dict().items():
-                value.copy_(torch.cat([v.state_dict()[key] for v in layers]) if value.dim() else first.state_dict()[key])
+                value.copy_(
+                    torch.cat([v.state_dict()[key] for v in layers])
+                    if value.dim()
+                    else first.state_dict()[key]
+                )
             parent, _, own = name.rpartition(".")
             setattr(self.network.get_submodule(parent), own, made)
         first = next(networks[0].parameters())
@@ -53,8 +61,12 @@ class Stacked(nn.Module):
         """A copy of the n-th member, in a copy of `like`, a network of its architecture."""
         alone = copy.deepcopy(like)
         wide = self.network.state_dict()
-        alone.load_state_dict({key: wide[key].unflatten(0, (self.count, -1))[n] if value.dim() else wide[key]
-                               for key, value in alone.state_dict().items()})
+        alone.load_state_dict(
+            {
+                key: wide[key].unflatten(0, (self.count, -1))[n] if value.dim() else wide[key]
+                for key, value in alone.state_dict().items()
+            }
+        )
         return alone
 
 
@@ -77,5 +89,14 @@ class StackedLinear(nn.Module):
 def _conv(layers: list[nn.Conv2d]) -> nn.Conv2d:
     """An empty grouped convolution that holds those of all members."""
     one, n = layers[0], len(layers)
-    return nn.Conv2d(n * one.in_channels, n * one.out_channels, one.kernel_size, one.stride, one.padding, one.dilation,
-                     n * one.groups, one.bias is not None, one.padding_mode)
+    return nn.Conv2d(
+        n * one.in_channels,
+        n * one.out_channels,
+        one.kernel_size,
+        one.stride,
+        one.padding,
+        one.dilation,
+        n * one.groups,
+        one.bias is not None,
+        one.padding_mode,
+    )

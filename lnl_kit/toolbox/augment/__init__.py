@@ -28,9 +28,24 @@ from .kernels import OPERATIONS, operation
 from .policies import AugMix, AutoAugment, ColorJitter, RandAugment
 
 __all__ = [
-    "AugMix", "Augmentation", "AutoAugment", "ColorJitter", "Compose", "CropFlip", "Cutout", "HorizontalFlip",
-    "OPERATIONS", "OnTop", "RandAugment", "RandomCrop", "RandomErasing", "RandomResizedCrop", "VIEWS", "operation",
-    "take", "view",
+    "OPERATIONS",
+    "VIEWS",
+    "AugMix",
+    "Augmentation",
+    "AutoAugment",
+    "ColorJitter",
+    "Compose",
+    "CropFlip",
+    "Cutout",
+    "HorizontalFlip",
+    "OnTop",
+    "RandAugment",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomResizedCrop",
+    "operation",
+    "take",
+    "view",
 ]  # fmt: skip
 
 VIEWS = {
