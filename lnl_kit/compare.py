@@ -1,4 +1,6 @@
-"""`lnl compare`: a grid of methods, noises and seeds on equal terms, several processes at a time, one tidy table."""
+"""`lnl compare`: a grid of methods, noises and seeds on equal terms, several processes at a time, one tidy
+table.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +55,12 @@ def compare(
     csv: str | None = None,
     **ask,
 ) -> int:
-    """Train every cell of the grid and print a table; returns 0, or 1 where cells failed (they are named at the end).
+    """Train every cell of the grid and print a table; returns 0, or 1 where cells failed (they are named at
+    the end).
 
-    noises: (noise, rate); `none` as given by --labels or by the data set. ask: arguments of `train` for every cell. Finished
-    runs are loaded, interrupted ones go on. csv: a row is added as each cell ends; cells that it has are skipped.
+    noises: (noise, rate); `none` as given by --labels or by the data set. ask: arguments of `train` for every
+    cell. Finished runs are loaded, interrupted ones go on. csv: a row is added as each cell ends; cells that
+    it has are skipped.
     Raises ValueError for what no cell could be trained with.
     """
     ask = {k: v for k, v in ask.items() if v is not None}

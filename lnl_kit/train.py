@@ -75,19 +75,22 @@ def train(
 
     method: a name of `lnl methods`, or a function `(data, settings, run)` of one's own (its settings are
         `settings_class`, by default the plain recipe).
-    noise, rate: see `lnl_kit.data.noise`; by default symmetric 0.5, or the labels as they come with `labels` and for
-        clothing1m and webvision.
+    noise, rate: see `lnl_kit.data.noise`; by default symmetric 0.5, or the labels as they come with `labels`
+        and for clothing1m and webvision.
     preset: quick | demo | paper | paper:NAME; keyword arguments in `settings` override its values.
     noisy_val: share of the training images held out with their given labels, the honest stopping rule.
-    clean_share, clean_list: labels known to be right (`NoisyData.clean`), that synthetic noise leaves alone: a share of
-        each class, by default what the method needs, or a CSV file of images (see `clean_subset.read`). The noise rate
-        still holds over all images.
+    clean_share, clean_list: labels known to be right (`NoisyData.clean`), that synthetic noise leaves alone:
+        a share of each class, by default what the method needs, or a CSV file of images (see
+        `clean_subset.read`). The noise rate still holds over all images.
     keep: "features" and/or "weights" (of the tested network at the history's epochs).
-    split: False trains on all images of a folder without `test/`, those of the test set among them (see `data.load`).
-    on_folder: called with the run's folder before training starts. on_epoch: called with the rows of metrics so far after each
-        epoch that is saved; a KeyboardInterrupt that it raises ends the training as Ctrl-C does.
-    Ctrl-C returns the run as of the last finished epoch (`on_interrupt="raise"`: raises KeyboardInterrupt).
-    Raises ValueError or FileNotFoundError with one sentence for bad input, RunError when training cannot go on.
+    split: False trains on all images of a folder without `test/`, those of the test set among them (see
+        `data.load`).
+    on_folder: called with the run's folder before training starts. on_epoch: called with the rows of metrics
+        so far after each epoch that is saved; a KeyboardInterrupt that it raises ends the training as Ctrl-C
+        does. Ctrl-C returns the run as of the last finished epoch (`on_interrupt="raise"`: raises
+        KeyboardInterrupt).
+    Raises ValueError or FileNotFoundError with one sentence for bad input, RunError when training cannot go
+    on.
     """
     name, function, settings_class = find_method(method, settings_class)
     seed, keep = check_choices(seed, precision, compile, keep, on_interrupt)

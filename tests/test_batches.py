@@ -141,7 +141,7 @@ def test_in_order_over_some_images_only(noisy):
 
 
 def test_the_draws_are_those_of_earlier_versions(noisy):
-    x, y, idx = next(noisy.batches(5, views="crop"))
+    x, _y, idx = next(noisy.batches(5, views="crop"))
     assert idx[:8].tolist() == [322, 1109, 145, 61, 75, 136, 682, 1277]
     assert x.double().sum().item() == pytest.approx(-1486.13651, abs=1e-2)
     x, _ = next(noisy.in_order("crop", epoch=1))

@@ -1,4 +1,6 @@
-"""The clean subset: drawn without a look at the noise, protected from it, and refused where it makes no sense."""
+"""The clean subset: drawn without a look at the noise, protected from it, and refused where it makes no
+sense.
+"""
 
 import numpy as np
 import pytest

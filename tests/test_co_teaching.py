@@ -36,7 +36,9 @@ def test_jocors_loss_by_a_slow_loop():
 
 
 def test_each_network_learns_what_the_other_selects(tmp_path, monkeypatch):
-    """With everything dropped but one image a batch, the first network's gradient comes from the second's choice."""
+    """With everything dropped but one image a batch, the first network's gradient comes from the second's
+    choice.
+    """
     picked = []
     original = co.small_loss
 

@@ -96,7 +96,7 @@ def test_subset_picks_images_labels_and_paths(digits):
 
 def test_wrong_names_say_what_is_allowed():
     with pytest.raises(
-        ValueError, match="unknown data set 'mnist'.*digits, cifar10, cifar100, tiny_imagenet, .*folder:PATH"
+        ValueError, match=r"unknown data set 'mnist'.*digits, cifar10, cifar100, tiny_imagenet, .*folder:PATH"
     ):
         data.load("mnist")
     with pytest.raises(ValueError, match="digits cannot be like 'cifar10'"):
@@ -152,13 +152,13 @@ def test_wrong_tables(tmp_path):
     with pytest.raises(FileNotFoundError, match="no label file"):
         data.load("digits", labels=tmp_path / "none.csv")
     table = write(tmp_path / "a.csv", ["index,worst", "0,1"])
-    with pytest.raises(ValueError, match="no column 'given' or 'label'.*index, worst"):
+    with pytest.raises(ValueError, match=r"no column 'given' or 'label'.*index, worst"):
         data.load("digits", labels=table)
     with pytest.raises(ValueError, match="no column 'best': its columns are index, worst"):
         data.load("digits", labels=table, label_column="best")
     with pytest.raises(ValueError, match="no column 'index'"):
         data.load("digits", labels=write(tmp_path / "b.csv", ["path,label", "x,1"]))
-    with pytest.raises(ValueError, match="no column 'given' or 'label'.*none"):
+    with pytest.raises(ValueError, match=r"no column 'given' or 'label'.*none"):
         data.load("digits", labels=write(tmp_path / "c.csv", []))
     with pytest.raises(ValueError, match="--labels"):
         data.load("digits", true_column="clean")
@@ -333,7 +333,7 @@ def test_human_labels_are_read_and_checked(tmp_path, cifar):
     assert np.array_equal(data.human_labels("cifar10", "random1", root, true_labels=y).numpy(), y)
     with pytest.raises(ValueError, match="choose one of aggre, worst, random1, random2, random3"):
         data.human_labels("cifar10", "best", root)
-    with pytest.raises(ValueError, match="not the label file.*random_label2"):
+    with pytest.raises(ValueError, match=r"not the label file.*random_label2"):
         data.human_labels("cifar10", "random2", root)
     torch.save({"clean_label": y[::-1].copy(), "worse_label": worst}, path)
     with pytest.raises(ValueError, match=r"disagree with cifar10 on \d+ of 100 images"):

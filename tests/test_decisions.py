@@ -133,7 +133,7 @@ def test_a_file_that_grew_elsewhere_is_read_anew_before_anything_is_decided(tmp_
 def test_what_is_not_a_file_of_decisions_is_refused_and_left_as_it_is(tmp_path, content):
     path = tmp_path / "decisions.csv"
     path.write_bytes(content.encode())
-    with pytest.raises(ValueError, match="not a file of decisions|no decision"):
+    with pytest.raises(ValueError, match=r"not a file of decisions|no decision"):
         Decisions(path)
     assert path.read_bytes() == content.encode()
 
@@ -144,13 +144,13 @@ def test_bad_input_is_one_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file"):
         apply(tmp_path / "decisions.csv", tmp_path / "labels.csv")
     Decisions(tmp_path / "decisions.csv").add("strange.png", "keep")
-    with pytest.raises(FileNotFoundError, match="labels_before.csv: `lnl find-errors` writes it"):
+    with pytest.raises(FileNotFoundError, match=r"labels_before.csv: `lnl find-errors` writes it"):
         apply(tmp_path / "decisions.csv", tmp_path / "labels.csv")
     (tmp_path / "labels_before.csv").write_text("path,label\na,b\n")
     with pytest.raises(ValueError, match="not a table of labels: it has no index, given, dropped"):
         apply(tmp_path / "decisions.csv", tmp_path / "labels.csv")
     write_labels(tmp_path)
-    with pytest.raises(ValueError, match="such as strange.png: they are not of one search"):
+    with pytest.raises(ValueError, match=r"such as strange.png: they are not of one search"):
         apply(tmp_path / "decisions.csv", tmp_path / "labels.csv")
     for name in ("decisions.csv", "labels_before.csv", "errors.csv"):
         with pytest.raises(ValueError, match="belongs to the findings"):

@@ -62,7 +62,9 @@ def test_an_image_that_was_never_seen_has_no_score():
 
 
 def test_each_networks_targets_come_from_the_other_ones_average(tmp_path):
-    """With a target decay of 0 and an average that is the network itself, targets are the other network's last predictions."""
+    """With a target decay of 0 and an average that is the network itself, targets are the other network's
+    last predictions.
+    """
     run = lnl_kit.train(
         "elr_plus",
         out=tmp_path,

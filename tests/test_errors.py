@@ -1,4 +1,6 @@
-"""Finding label errors: estimates with a known answer, folders of every kind, files that come through unharmed."""
+"""Finding label errors: estimates with a known answer, folders of every kind, files that come through
+unharmed.
+"""
 
 import base64
 import csv
@@ -203,7 +205,9 @@ def test_names_of_every_kind_come_through_files_page_and_labels(quick, tmp_path)
 
 
 def test_every_image_is_decoded_once_whatever_is_asked_of_a_folder(quick, tmp_path, monkeypatch):
-    """Searched whole, opened again for the review, and split for training: from one cache, at the size of the training."""
+    """Searched whole, opened again for the review, and split for training: from one cache, at the size of the
+    training.
+    """
     from lnl_kit.data import decode
 
     folder, decoded = photos(tmp_path / "photos", size=48), []
@@ -308,7 +312,7 @@ def test_a_folder_with_the_review_of_other_images_is_refused(quick, tmp_path):
     quick(other, to=tmp_path / "found", report=False)  # nothing was decided yet
     Decisions(tmp_path / "found" / "decisions.csv").add("cat/000.png", "keep")
     with pytest.raises(
-        ValueError, match="holds the review of folder:.*other: choose another folder for folder:.*one"
+        ValueError, match=r"holds the review of folder:.*other: choose another folder for folder:.*one"
     ):
         quick(one, to=tmp_path / "found", report=False)
 

@@ -90,7 +90,7 @@ def test_nothing_a_learner_gives_raises():
     )
     assert verdict(EXERCISES["nrd.teacher"], lambda t, s, d: "seven").startswith("not yet. For")
     assert "too large" in verdict(EXERCISES["noise.wrong"], 3)
-    with pytest.raises(ValueError, match="exercise 'x' does not exist: noise.wrong"):
+    with pytest.raises(ValueError, match=r"exercise 'x' does not exist: noise.wrong"):
         check("x", 1)
 
 

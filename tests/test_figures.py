@@ -88,7 +88,7 @@ def test_decagon_slider_has_a_step_and_a_frame_per_epoch():
     )
     single = figures.decagon_slider([1, 10, 20], seen[:, 0], unseen[:, 0], DIGITS, given=1, true=3)
     assert len(single.frames[0].data) == 3
-    with pytest.raises(ValueError, match="2 epochs.*3 and 3"):
+    with pytest.raises(ValueError, match=r"2 epochs.*3 and 3"):
         figures.decagon_slider([1, 10], seen, unseen, DIGITS, given=[1, 2], true=[3, 4])
 
 

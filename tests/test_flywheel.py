@@ -79,7 +79,9 @@ def test_main_loss_is_equations_8_and_9(problem):
 
 @pytest.mark.parametrize("weight_is, expected_is", [("1 - gamma'", "clean"), ("0", "noisy")])
 def test_lemma_1(weight_is, expected_is):
-    """p(y|x) = gamma' p_pi + (1 - gamma') / K with uniform labels: lambda = 1 - gamma' gives p_pi, 0 gives p(y|x)."""
+    """p(y|x) = gamma' p_pi + (1 - gamma') / K with uniform labels: lambda = 1 - gamma' gives p_pi, 0 gives
+    p(y|x).
+    """
     k, share = 4, 0.4
     rows = torch.from_numpy(np.random.RandomState(0).dirichlet([0.5] * k, 5)).float()
     clean = torch.cat([rows.roll(i, 1) for i in range(k)])  # every class equally often

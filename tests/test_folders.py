@@ -90,7 +90,7 @@ def test_stratified_split_by_largest_remainder():
 
 
 def test_wrong_folders(tmp_path, load, photos):
-    with pytest.raises(FileNotFoundError, match="no folder .*nowhere: give folder:PATH"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere: give folder:PATH"):
         load(tmp_path / "nowhere")
     save(tmp_path / "one/train/cat/1.png", picture(1))
     with pytest.raises(ValueError, match="images of 1 classes, at least 2"):
@@ -254,7 +254,7 @@ def test_a_cut_cache_is_made_again(photos, load, decodes, tmp_path):
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(photos, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="cannot be kept in .*LNL_DATA"):
+    with pytest.raises(OSError, match=r"cannot be kept in .*LNL_DATA"):
         data.load(f"folder:{photos}", root=tmp_path / "file")
 
 
@@ -382,7 +382,7 @@ def test_an_error_names_the_first_ten(tmp_path, load):
         save(tmp_path / f"set/train/{'ab'[i % 2]}/{i:02}.png", picture(i))
     save(tmp_path / "set/test/a/1.png", picture(1))
     table = write(tmp_path / "l.csv", "path,label", "a/00.png,a")
-    with pytest.raises(ValueError, match="images without a label: 29.*and 19 more") as error:
+    with pytest.raises(ValueError, match=r"images without a label: 29.*and 19 more") as error:
         load(tmp_path / "set", labels=table)
     assert str(error.value).count("no row in l.csv") == 10
 

@@ -1,7 +1,7 @@
 """Widgets in notebooks that nobody looks at: nothing to answer, so nothing to wait for (nbclient#312).
 
-nbclient answers a kernel in the middle of a cell only where an Output widget asks it to, and may then wait for ever. Headless,
-the kit opens no widget at all; live, it opens none of that kind.
+nbclient answers a kernel in the middle of a cell only where an Output widget asks it to, and may then wait
+for ever. Headless, the kit opens no widget at all; live, it opens none of that kind.
 """
 
 import copy

@@ -11,7 +11,9 @@ SMALL = dict(rates=(0.0, 0.5), epochs=2)
 
 @pytest.mark.parametrize("method", ["ce", "gjs", "mixup", "cores"])
 def test_a_member_is_the_run_at_its_rate(tmp_path, method):
-    """Same start, order, crops and labels; only the order of sums differs, so that few predictions do after two epochs."""
+    """Same start, order, crops and labels; only the order of sums differs, so that few predictions do after
+    two epochs.
+    """
     found = noise_lab.train_rates(method, out=tmp_path, **SMALL)
     for rate in SMALL["rates"]:
         run = lnl_kit.train(
@@ -56,7 +58,7 @@ def test_a_lab_answers_by_rate(tmp_path):
     found = noise_lab.train_rates(out=tmp_path, **SMALL)
     assert found.actual_rate(0.0) == 0 and 0.4 < found.actual_rate(0.5) < 0.5
     assert found.confusion(0.5).sum(1) == pytest.approx(np.ones(10))
-    with pytest.raises(ValueError, match="rate 0.3 was not trained: 0, 0.5"):
+    with pytest.raises(ValueError, match=r"rate 0.3 was not trained: 0, 0.5"):
         found.at(0.3)
 
 

@@ -97,7 +97,9 @@ def test_the_robust_loss_reaches_one_network_the_penalty_both():
 
 
 def test_training_gives_each_network_only_its_own_gradient(tmp_path, monkeypatch):
-    """Without penalty, the noise-robust network trains as it would alone: on the robust loss and nothing else."""
+    """Without penalty, the noise-robust network trains as it would alone: on the robust loss and nothing
+    else.
+    """
     ours = lnl_kit.train("label_confidence", out=tmp_path, penalty=0.0, **TINY)
     monkeypatch.setattr(lci, "confident_loss", lambda logits, *args: 0 * logits.sum())
     monkeypatch.setattr(lci, "consistency", lambda logits, other: 0 * logits.sum(1))
@@ -108,13 +110,17 @@ def test_training_gives_each_network_only_its_own_gradient(tmp_path, monkeypatch
 
 
 def theorem_holds(g, alpha, tau, p, h):
-    """Eq. (3) times n, both sides without their common part: |D_ce| R_L >= alpha |D_ce| R_CE, over predictions p (n,)."""
+    """Eq. (3) times n, both sides without their common part: |D_ce| R_L >= alpha |D_ce| R_CE, over
+    predictions p (n,).
+    """
     return h.sum() * g(p).mean() - alpha * (h * -np.log(p)).sum()
 
 
 @pytest.mark.parametrize("name, g", [("gce", lambda p: (1 - p**0.7) / 0.7), ("mae", lambda p: 1 - p)])
 def test_theorem_1_inside_and_outside_its_condition(name, g):
-    """g'(1) = -1 for GCE and MAE, so alpha < 1 has a threshold below which CE must not be used, and alpha > 1 none."""
+    """g'(1) = -1 for GCE and MAE, so alpha < 1 has a threshold below which CE must not be used, and alpha > 1
+    none.
+    """
     grid = np.linspace(1e-4, 1 - 1e-9, 200_001)
 
     def admissible(alpha):

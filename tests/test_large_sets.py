@@ -109,7 +109,7 @@ def test_tiny_imagenet_from_its_archive(tiny, root):
     archive = root / "tiny-imagenet-200.zip"
     archive.write_bytes(archive.read_bytes()[:500])
     with pytest.raises(
-        FileNotFoundError, match="tiny-imagenet-200.zip is not the whole archive .*: fetch it again"
+        FileNotFoundError, match=r"tiny-imagenet-200.zip is not the whole archive .*: fetch it again"
     ):
         data.load("tiny_imagenet")
     assert not tiny.exists()  # no half of it is left to be taken for the whole
@@ -131,7 +131,7 @@ def test_clothing1m_images_labelled_twice(clothing):
     given, true = data.clothing1m_double_labels()
     assert given.tolist() == [(5 - i) % 3 for i in (2, 3, 4, 5)] and given.dtype == np.int64
     assert true.tolist() == [i % 3 for i in (2, 3, 4, 5)] and true.dtype == np.int64
-    with pytest.raises(FileNotFoundError, match="clothing1m needs .*elsewhere"):
+    with pytest.raises(FileNotFoundError, match=r"clothing1m needs .*elsewhere"):
         data.clothing1m_double_labels(clothing / "elsewhere")
 
 
@@ -186,7 +186,7 @@ def test_missing_images_are_counted_or_left_out(web):
     (web / "google/q0001/0.jpg").unlink()
     (web / "val_images_256/val000002.jpg").write_bytes(b"")
     (web / "imagenet/val/n04/ILSVRC2012_val_00000004.JPEG").write_bytes(b"")
-    with pytest.raises(ValueError, match="unreadable images: 3; .*google/q0001/0.jpg .missing or empty"):
+    with pytest.raises(ValueError, match=r"unreadable images: 3; .*google/q0001/0.jpg .missing or empty"):
         data.load("webvision")
     d = data.load("webvision", image_size=24, skip_bad=True)
     assert len(d.x) == len(d.given_labels) == len(d.paths) == 99 and len(d.skipped) == 3
@@ -300,7 +300,7 @@ def streams_only(make):
 
 
 def test_noise_of_its_own_is_not_added_to(web, tmp_path):
-    with pytest.raises(ValueError, match="noise symmetric on webvision: .*its noise is none"):
+    with pytest.raises(ValueError, match=r"noise symmetric on webvision: .*its noise is none"):
         train(out=tmp_path, noise="symmetric", rate=0.5)
 
 

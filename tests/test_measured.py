@@ -71,7 +71,9 @@ def test_most_corrected_picks_memorised_images_of_different_classes():
 @pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.2, 0.5])
 def test_a_memorised_network_knows_better_on_unseen_views(tmp_path, rate):
-    """Fits at least 99 % of the given labels; the ensemble lifts the mislabeled images by 0.25 and is calibrated better."""
+    """Fits at least 99 % of the given labels; the ensemble lifts the mislabeled images by 0.25 and is
+    calibrated better.
+    """
     run = lnl_kit.train(
         "ce", out=tmp_path, rate=rate, view="none", weight_decay=0.0, epochs=120, progress=False
     )

@@ -57,7 +57,7 @@ def test_parameter_counts_by_hand():
     convolutions = 3 * 9 * 32
     norms, inputs = 0, 32
     for width in (32, 64, 128):
-        for i in range(5):
+        for _i in range(5):
             shortcut = inputs * width if inputs != width else 0
             convolutions += 9 * inputs * width + 9 * width * width + shortcut
             norms += 2 * inputs + 2 * width

@@ -379,7 +379,7 @@ def test_check_accepts(matrix_file):
 def test_wrong_data():
     with pytest.raises(ValueError, match="noise like cifar10 is for 10 classes, but the data have 7"):
         noise.noisy_labels(labels(10, 7), "asymmetric", 0.4, 0, num_classes=7, like="cifar10")
-    with pytest.raises(ValueError, match="integer per image in 0..4"):
+    with pytest.raises(ValueError, match=r"integer per image in 0..4"):
         noise.noisy_labels(labels(10, 7), "symmetric", 0.4, 0, num_classes=5)
     with pytest.raises(ValueError, match="at least 2 classes, not 1"):
         noise.noisy_labels(np.zeros(5, int), "symmetric_exclusive", 0.4, 0, num_classes=1)

@@ -42,7 +42,9 @@ def some_data(n=60, classes=3, clean=12):
 
 
 def test_a_filter_draws_by_algorithm_1():
-    """Positives: own clean ones and m accepted; negatives: m' others that are not accepted and m' clean of other classes."""
+    """Positives: own clean ones and m accepted; negatives: m' others that are not accepted and m' clean of
+    other classes.
+    """
     data, s = some_data(), settings(filters=7, votes=5)
     positives = torch.zeros(60, dtype=torch.bool)
     positives[[0, 20, 23, 26, 29, 32, 35]] = True  # image 0 is clean: never drawn as accepted
@@ -150,7 +152,9 @@ def test_mixup_and_entropy_are_what_the_paper_prints():
 
 
 def test_stacked_filters_are_what_their_members_are_alone(tmp_path):
-    """A bag against its members trained one after the other on the same draws: the same votes, probabilities within 1e-3."""
+    """A bag against its members trained one after the other on the same draws: the same votes, probabilities
+    within 1e-3.
+    """
     from lnl_kit.toolbox import losses
 
     s = settings(

@@ -227,7 +227,7 @@ def test_cells():
 
 
 def test_a_refused_cell_lists_those_that_exist():
-    with pytest.raises(ValueError, match="symmetric 0.2.*symmetric 0.8"):
+    with pytest.raises(ValueError, match=r"symmetric 0.2.*symmetric 0.8"):
         paper_settings("nrd", "cifar10", "symmetric", 0.5)
     with pytest.raises(ValueError, match="none for elr"):
         paper_settings("elr", "cifar10", "symmetric", 0.4)

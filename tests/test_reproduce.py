@@ -262,13 +262,13 @@ def test_unknown_parameters_and_names_are_refused_before_anything_runs(tmp_path,
     monkeypatch.chdir(make_project(tmp_path / "p"))
     monkeypatch.setattr(module, "_run", lambda *_: pytest.fail("a notebook was run"))
     ask = {"out": tmp_path / "out"}
-    with pytest.raises(ValueError, match="parameter rte: 20_good has rate, words, seed; 30_fails has rate$"):
+    with pytest.raises(ValueError, match=r"parameter rte: 20_good has rate, words, seed; 30_fails has rate$"):
         reproduce(None, {"rte": 0.5}, **ask)
     with pytest.raises(ValueError, match=r"unknown parameter words: 30_fails has rate$"):
         reproduce(["20", "30"], {"words": "b"}, **ask)
     with pytest.raises(ValueError, match="unknown parameter preset"):
         reproduce(["20"], preset="demo", **ask)
-    with pytest.raises(FileNotFoundError, match="no notebook 99 .* 20_good, 30_fails"):
+    with pytest.raises(FileNotFoundError, match=r"no notebook 99 .* 20_good, 30_fails"):
         reproduce(["99"], **ask)
     assert not (tmp_path / "out").exists()
 

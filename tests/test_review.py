@@ -1,4 +1,6 @@
-"""The review widget: what it sends to the page, what it does with what the page sends, and names that are only ever text."""
+"""The review widget: what it sends to the page, what it does with what the page sends, and names that are
+only ever text.
+"""
 
 import base64
 import csv
@@ -57,7 +59,7 @@ def test_the_most_suspicious_come_first_and_nothing_is_decided(wall, findings):
 def test_a_decision_is_on_disk_before_the_page_shows_the_next(wall, findings):
     seen, path = [], findings.folder / "decisions.csv"
     wall.observe(lambda change: seen.append(len(Decisions(path).made)), "revision")
-    for n in range(review.PAGE + 2):
+    for _n in range(review.PAGE + 2):
         send(wall, "decide", image=wall.cards[wall.cursor]["image"], action="accept")
     assert seen == list(range(1, review.PAGE + 3)) and wall.page == 1 and wall.cursor == 2
     assert list(wall.made) == list(findings.table["image"][: review.PAGE + 2])

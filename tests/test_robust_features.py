@@ -41,7 +41,9 @@ def test_mutual_information_is_zero_for_one_cluster_and_largest_for_sure_even_as
 
 
 def test_a_constant_assignment_satisfies_the_consistency_alone():
-    """The collapse: with a small lambda one cluster for all costs less than any informative assignment that errs."""
+    """The collapse: with a small lambda one cluster for all costs less than any informative assignment that
+    errs.
+    """
     torch.manual_seed(0)
     constant = torch.zeros(64, 10)
     constant[:, 0] = 20.0

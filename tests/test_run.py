@@ -110,7 +110,7 @@ def test_an_own_method_runs_is_loaded_and_retrained_when_edited(tmp_path):
         optimizer, schedule = run.sgd(net, settings)
         state = run.state(net=net, optimizer=optimizer, schedule=schedule, tested="net")
         for epoch in run.epochs(state, settings.epochs):
-            for x, y, idx in data.batches(epoch, views="crop"):
+            for x, y, _idx in data.batches(epoch, views="crop"):
                 optimizer.zero_grad()
                 run.total(ce=torch.nn.functional.cross_entropy(net(x), y)).backward()
                 optimizer.step()
@@ -157,7 +157,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_epoch(tmp_pat
         optimizer, _ = run.sgd(net, settings)
         state = run.state(net=net, optimizer=optimizer, tested="net")
         for epoch in run.epochs(state, settings.epochs):
-            for i, (x, y, idx) in enumerate(data.batches(epoch, views="crop")):
+            for i, (x, y, _idx) in enumerate(data.batches(epoch, views="crop")):
                 loss = torch.nn.functional.cross_entropy(net(x), y)
                 optimizer.zero_grad()
                 run.total(fine=loss, fire=loss * (float("nan") if epoch == 1 and i == 1 else 0)).backward()
@@ -325,7 +325,7 @@ def test_bad_input_gets_one_sentence(tmp_path, arguments, sentence):
 
 def test_an_unwritable_root_is_reported_before_training(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot write in .*choose another root with --out"):
+    with pytest.raises(RunError, match=r"cannot write in .*choose another root with --out"):
         lnl_kit.train("ce", out=tmp_path / "file", **TINY)
 
 

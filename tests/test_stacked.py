@@ -13,7 +13,9 @@ from lnl_kit.toolbox.stacked import Stacked
     [("small_cnn", 1, 16), ("preact_resnet18", 3, 16), ("preact_resnet34_cifar", 3, 16), ("resnet18", 3, 16)],
 )
 def test_members_train_as_they_would_alone(name, channels, size):
-    """Three steps of SGD with momentum and weight decay, in float64: every output and running statistic to 1e-6."""
+    """Three steps of SGD with momentum and weight decay, in float64: every output and running statistic to
+    1e-6.
+    """
     torch.manual_seed(0)
     n, b = 2, 8
     alone = [models.make(name, 2, channels).double() for _ in range(n)]
@@ -57,7 +59,9 @@ def test_what_cannot_be_stacked_is_refused():
 
 @pytest.mark.slow
 def test_stacked_training_is_faster_than_one_after_the_other():
-    """A bag of 20 filters on two cores: at least 1.5 times as fast on an idle machine (`lnl bench --only stacked`)."""
+    """A bag of 20 filters on two cores: at least 1.5 times as fast on an idle machine (`lnl bench --only
+    stacked`).
+    """
     from lnl_kit.bench.stacked import stacked_against_sequential
 
     assert (

@@ -79,7 +79,7 @@ def test_the_next_chunk_is_asked_for_while_this_one_is_used(stream, monkeypatch)
 def test_a_file_that_cannot_be_read_is_named(stream, tmp_path):
     (tmp_path / "8.png").write_bytes(b"not an image")
     assert stream[:8].shape[0] == 8
-    with pytest.raises(ValueError, match="8.png cannot be read .*--skip-bad"):
+    with pytest.raises(ValueError, match=r"8.png cannot be read .*--skip-bad"):
         stream[torch.tensor([1, 8])]
 
 
@@ -124,7 +124,7 @@ def test_streamed_batches_are_the_resident_ones_bit_for_bit(stream, monkeypatch)
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_stream_feeds_a_gpu(stream):
-    for (x, y, idx), (x2, y2, idx2) in zip(
+    for (x, _y, idx), (x2, _y2, idx2) in zip(
         noisy(stream, device="cuda").batches(0), noisy(stream[:]).batches(0)
     ):
         assert x[0].is_cuda and torch.equal(idx.cpu(), idx2) and torch.allclose(x[0].cpu(), x2[0], atol=1e-5)

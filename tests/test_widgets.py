@@ -101,7 +101,7 @@ def test_several_figures_move_together_and_each_takes_its_own_values(in_jupyter,
         drawn.append(("second", rate, noise))
         return go.Figure(go.Bar(y=[rate]), layout_title_text=noise)
 
-    controls, one, two, error = widgets.explore(
+    controls, one, two, _error = widgets.explore(
         [first, second], rate=(0, 0.9, 0.1), noise=["a", "b"]
     ).children
     drawn.clear()
@@ -192,7 +192,7 @@ def test_explorers_work_on_any_run_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("LNL_HEADLESS", "1")
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
-    with pytest.raises(ValueError, match="no finished run in .*lnl train ce"):
+    with pytest.raises(ValueError, match=r"no finished run in .*lnl train ce"):
         widgets.pick_run(tmp_path)
     run = lnl_kit.train("ce", epochs=2, train_size=256, out=tmp_path, progress=False)
     curve = widgets.pick_run(tmp_path, metrics=("test_accuracy",))

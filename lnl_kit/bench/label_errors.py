@@ -1,4 +1,5 @@
-"""How well label errors are found where the truth is known, and beside cleanlab: `data/measured/find_errors.csv`.
+"""How well label errors are found where the truth is known, and beside cleanlab:
+`data/measured/find_errors.csv`.
 
     python -m lnl_kit.error_measures digits
     python -m lnl_kit.error_measures data/cifar10-jpeg          # needs cleanlab: pip install -e .[bench]
@@ -33,8 +34,10 @@ CLEANLAB = {
 
 
 def quality(wrong: np.ndarray, suspicion: np.ndarray) -> dict[str, float]:
-    """AUC, average precision and precision among the first n (n = the number of errors) of a suspicion (N,) for wrong (N,) bool labels,
-    the true and the estimated share of errors, and the share that is called an error (suspicion of a half or more). NaN without errors."""
+    """AUC, average precision and precision among the first n (n = the number of errors) of a suspicion (N,)
+    for wrong (N,) bool labels, the true and the estimated share of errors, and the share that is called an
+    error (suspicion of a half or more). NaN without errors.
+    """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     n = int(wrong.sum())
@@ -53,7 +56,9 @@ def quality(wrong: np.ndarray, suspicion: np.ndarray) -> dict[str, float]:
 def cleanlab_suspicions(probs: np.ndarray, given: np.ndarray) -> dict[str, tuple[np.ndarray, float]]:
     """{name: (suspicion (N,), share called errors)} by cleanlab, from out-of-sample probabilities (N, K).
 
-    Its self-confidence ranking, and `find_label_issues`: what that finds comes first, each part ranked by self-confidence."""
+    Its self-confidence ranking, and `find_label_issues`: what that finds comes first, each part ranked by
+    self-confidence.
+    """
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 

@@ -1,8 +1,9 @@
 """`lnl bench`: how close the full loop comes to what the networks alone would cost on this machine.
 
 The net-only bound does the same passes as the method (with and without gradient, optimiser and moving-average
-steps) on one resident random batch, at the fastest of the precision and compile settings tried here. Loop and bound
-alternate in one process; each figure is the median of the rounds. Evaluation and saving stand beside the ratio.
+steps) on one resident random batch, at the fastest of the precision and compile settings tried here. Loop and
+bound alternate in one process; each figure is the median of the rounds. Evaluation and saving stand beside
+the ratio.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from ..toolbox import losses
 from .augment import compare_with_pil
 from .stacked import stacked_against_sequential
 
-# what a step of the method sends through each of its networks: views with gradient, views without, a moving average
+# what a step of the method sends through each of its networks: views with gradient, views without, a moving
+# average
 PASSES = {
     "ce": ((1, 0, False),),
     "gjs": ((2, 0, False),),

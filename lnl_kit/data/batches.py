@@ -23,9 +23,9 @@ def at_once(images: Tensor | Stream) -> int:
 class NoisyData:
     """A training set whose labels may be wrong. It holds no true labels: methods cannot see them.
 
-    x: uint8 (N, C, H, W), a tensor or a Stream; y: int64 (N,) given labels; clean: bool (N,), labels known to be
-    right; classes: K names; transition: (K, K), the matrix that made the labels, row = true class, None = unknown: for
-    methods that ask to be told. Random numbers are a function of (seed, epoch, position) alone.
+    x: uint8 (N, C, H, W), a tensor or a Stream; y: int64 (N,) given labels; clean: bool (N,), labels known to
+    be right; classes: K names; transition: (K, K), the matrix that made the labels, row = true class, None =
+    unknown: for methods that ask to be told. Random numbers are a function of (seed, epoch, position) alone.
     """
 
     def __init__(
@@ -95,9 +95,9 @@ class NoisyData:
     ) -> Iterator[tuple]:
         """Yield (x, y, idx) in the random order of this epoch, or in that of the indices `order` (n,).
 
-        views: names or augmentations (`augment.OnTop` augments the view before it further); x is a tuple with one
-        normalised (B, C, H, W) tensor per view (a single tensor where `views` is one name). The last, partial batch
-        is dropped.
+        views: names or augmentations (`augment.OnTop` augments the view before it further); x is a tuple with
+        one normalised (B, C, H, W) tensor per view (a single tensor where `views` is one name). The last,
+        partial batch is dropped.
         """
         single = not isinstance(views, tuple | list)
         policies = [self.view(v) for v in ((views,) if single else views)]

@@ -27,8 +27,8 @@ def draw(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 def read(table: str | Path, names: Sequence[str], classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """(clean bool (N,), labels int64 (N,), -1 = as it stands) from a CSV file that lists checked images.
 
-    names: of the N training images, as in the column `path` (or `index`) of the file; its column `label`, where there
-        is one, holds the right class of each.
+    names: of the N training images, as in the column `path` (or `index`) of the file; its column `label`,
+        where there is one, holds the right class of each.
     Raises FileNotFoundError, and ValueError for images and classes that do not exist.
     """
     try:
@@ -64,7 +64,9 @@ def read(table: str | Path, names: Sequence[str], classes: Sequence[str]) -> tup
 
 
 def compensated(rate: float, share: float) -> float:
-    """The noise rate for the images outside a clean subset of this share, so that `rate` holds over all of them."""
+    """The noise rate for the images outside a clean subset of this share, so that `rate` holds over all of
+    them.
+    """
     if rate > 1 - share + 1e-9:
         raise ValueError(
             f"noise rate {rate:g} with {share:.3g} of the labels known to be right: at most {1 - share:.3g}, since "

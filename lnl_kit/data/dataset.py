@@ -82,9 +82,9 @@ def load(
     """The data set `name`: one of `NAMES`; data/README.md says what to put where.
 
     root: where downloads and caches lie; None = `data_root()`.
-    image_size: pixels a side. None = the set's own (digits 16, CIFAR 32, tiny_imagenet 64), 224 for clothing1m
-        and webvision; for a folder the images' own if they share a square one of at most 256 pixels, else 32.
-        Resizing scales the shorter side and cuts out the centre.
+    image_size: pixels a side. None = the set's own (digits 16, CIFAR 32, tiny_imagenet 64), 224 for
+        clothing1m and webvision; for a folder the images' own if they share a square one of at most 256
+        pixels, else 32. Resizing scales the shorter side and cuts out the centre.
     labels: CSV of the training images' labels, with a column `path` (relative to the folder, `train/` may be
         left out) or, for digits and CIFAR, `index`. label_column: None = `given`, else `label`. true_column:
         None = the truth is unknown for a folder, clothing1m and webvision, else the set's own labels.
@@ -94,7 +94,8 @@ def load(
     like: for a folder with the classes of a built-in set, that set's name: its class order and normalisation.
     skip_bad: leave out unreadable images, unknown classes, images without a label and labels without an
         image, and list them in `Dataset.skipped`; else one ValueError counts them and names the first ten.
-    split: False leaves all images of a folder without `test/` in the training set; the test set then repeats some of them.
+    split: False leaves all images of a folder without `test/` in the training set; the test set then repeats
+        some of them.
 
     Raises ValueError or FileNotFoundError with one sentence that says what to do. Notes go to standard error.
     """

@@ -45,8 +45,8 @@ def read(
     `keys` maps what stands in `key_column` to positions 0..N-1, `test_keys` to positions in the test set;
     `names (N,)` is how messages call the training images. A label is a class name, or a class number where no
     class is called by a number. Without `label_column`, `given` is taken, else `label`. The label of a test
-    image is in the true column if one is named, else in the label column. Where there is a column `dropped`, images with a 1
-    in it are left out, and that is no problem.
+    image is in the true column if one is named, else in the label column. Where there is a column `dropped`,
+    images with a 1 in it are left out, and that is no problem.
     Raises FileNotFoundError, and ValueError for a missing column; all else is in `problems`.
     """
     table = Path(table).expanduser()
@@ -114,7 +114,9 @@ def read(
 
 
 def class_numbers(classes) -> dict[str, int]:
-    """{what a label may read: class number}: the names and, where no class is called by a number, the numbers."""
+    """{what a label may read: class number}: the names and, where no class is called by a number, the
+    numbers.
+    """
     number = {name: k for k, name in enumerate(classes)}
     return (
         number

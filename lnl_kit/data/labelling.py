@@ -32,7 +32,9 @@ def default_noise(noise, rate, labels, dataset):
 
 
 def find_clean(source, share, clean_list, noise, seed):
-    """(clean bool (N,), their right labels int64 (N,), -1 = as they stand), or (None, None) without a clean subset."""
+    """(clean bool (N,), their right labels int64 (N,), -1 = as they stand), or (None, None) without a clean
+    subset.
+    """
     if clean_list and share:
         raise ValueError(
             "--clean-share beside --clean-list: the list says which labels are right; drop one of them"
@@ -54,8 +56,8 @@ def find_clean(source, share, clean_list, noise, seed):
 def draw_labels(source, noise, rate, seed, label_column, clean=None, checked=None, share=0.0):
     """(given, true) as int64 arrays over the whole training set; true is None where it is unknown.
 
-    The images in `clean`, bool (N,), have their right label: that in `checked` (N,), where that is -1 the true one, where
-    it is unknown the given one. Synthetic noise acts on the others, at a higher rate.
+    The images in `clean`, bool (N,), have their right label: that in `checked` (N,), where that is -1 the
+    true one, where it is unknown the given one. Synthetic noise acts on the others, at a higher rate.
     """
     given, true = with_noise(source, noise, rate, seed, label_column, clean, share)
     if clean is not None:
@@ -94,7 +96,9 @@ def with_noise(source, noise, rate, seed, label_column, clean, share):
 
 
 def expected_transition(noise, rate, source) -> np.ndarray | None:
-    """(K, K), row = true class, of synthetic noise that has such a matrix, for methods that ask for the true one."""
+    """(K, K), row = true class, of synthetic noise that has such a matrix, for methods that ask for the true
+    one.
+    """
     if noise in ("none", "human", "instance"):
         return None
     return noise_models.transition_matrix(noise, rate, len(source.classes), like=source.like)
@@ -117,7 +121,9 @@ def choose(labels: np.ndarray, size: int | None, seed: int) -> np.ndarray:
 def choose_with(
     clean: np.ndarray, labels: np.ndarray, size: int | None, share: float, seed: int
 ) -> np.ndarray:
-    """Like `choose`, with the clean images, bool (N,), at their share; all of them where they come from a list."""
+    """Like `choose`, with the clean images, bool (N,), at their share; all of them where they come from a
+    list.
+    """
     if size is None or size >= len(labels):
         return np.arange(len(labels))
     parts, kept = (
@@ -139,5 +145,7 @@ def hold_out(n: int, share: float, seed: int) -> np.ndarray:
 
 
 def rows(images: torch.Tensor | Stream, index: np.ndarray) -> torch.Tensor | Stream:
-    """The images at these sorted indices, in memory if they fit; the whole set is passed on as it is, uncopied."""
+    """The images at these sorted indices, in memory if they fit; the whole set is passed on as it is,
+    uncopied.
+    """
     return resident(images if len(index) == len(images) else pick(images, torch.from_numpy(index)))

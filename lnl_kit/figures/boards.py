@@ -31,7 +31,9 @@ NAMES = {
 
 
 def ranking(board: pd.DataFrame, metric: str = "last", title: str = "", subtitle: str = "") -> go.Figure:
-    """A bar for each method, the largest value on top, the spread over seeds at its end; with `last`, best as an open circle."""
+    """A bar for each method, the largest value on top, the spread over seeds at its end; with `last`, best as
+    an open circle.
+    """
     board = board.dropna(subset=[metric]).sort_values(metric)
     fig = go.Figure()
     for name, color in TINT.items():
@@ -70,8 +72,9 @@ def ranking(board: pd.DataFrame, metric: str = "last", title: str = "", subtitle
 def last_against_best(
     board: pd.DataFrame, title: str = "Who memorises? Last against best", subtitle: str = ""
 ) -> go.Figure:
-    """A point for each method, by its test error (log scale): on the diagonal the last epoch is the best one, above it the
-    network got worse."""
+    """A point for each method, by its test error (log scale): on the diagonal the last epoch is the best one,
+    above it the network got worse.
+    """
     ends = [0.9 * _error(board.best).min(), 1.1 * _error(board["last"]).max()]
     fig = go.Figure(
         go.Scatter(
@@ -91,7 +94,9 @@ def last_against_best(
 
 
 def cost(board: pd.DataFrame, title: str = "What accuracy costs", subtitle: str = "") -> go.Figure:
-    """Last test error over seconds, both on log scales; the line joins the methods that no other one beats in both."""
+    """Last test error over seconds, both on log scales; the line joins the methods that no other one beats in
+    both.
+    """
     best = board.loc[front(board)]
     fig = go.Figure(
         go.Scatter(
@@ -146,7 +151,9 @@ def by_rate(
     subtitle: str = "",
     noise: str = "symmetric",
 ) -> go.Figure:
-    """A panel for each family: the curves of its methods over the noise rate, mean over the seeds, and cross-entropy's, dotted."""
+    """A panel for each family: the curves of its methods over the noise rate, mean over the seeds, and
+    cross-entropy's, dotted.
+    """
     from plotly.subplots import make_subplots
 
     rows = rows[(rows.noise == noise) | (rows.noise == "none")]

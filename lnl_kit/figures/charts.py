@@ -25,6 +25,7 @@ from .style import (
     sentence,
     words,
 )
+import itertools
 
 
 def memorization_histogram(
@@ -54,7 +55,7 @@ def memorization_histogram(
         count, _ = np.histogram(np.clip(loss, edges[0], edges[-1]), edges)
         spans = [
             f"{'under' if log and i == 0 else f'{a:.3g} to'} {b:.3g}"
-            for i, (a, b) in enumerate(zip(edges, edges[1:]))
+            for i, (a, b) in enumerate(itertools.pairwise(edges))
         ]
         fig.add_scatter(
             x=edges,
@@ -174,7 +175,9 @@ def curves(
 
 
 def apart(values: Sequence[float], gap: float) -> np.ndarray:
-    """The places (n,) nearest to the values, in their order, that are at least `gap` from each other: for labels that would overlap."""
+    """The places (n,) nearest to the values, in their order, that are at least `gap` from each other: for
+    labels that would overlap.
+    """
     from sklearn.isotonic import isotonic_regression
 
     values = np.asarray(values, float)
@@ -360,8 +363,8 @@ def transition_pairs(
 ) -> go.Figure:
     """Flywheel Fig 3: label corruption matrices, upper row true, lower row estimated, one column per noise.
 
-    pairs: name -> (true, estimated), each (K, K) with row = true class. As in the paper a *column* of the picture is
-    a true class and the colour ends at 0.9; a class without wrong labels (a NaN row) stays empty.
+    pairs: name -> (true, estimated), each (K, K) with row = true class. As in the paper a *column* of the
+    picture is a true class and the colour ends at 0.9; a class without wrong labels (a NaN row) stays empty.
     """
     classes = [plain(c) for c in classes]
     fig = make_subplots(
@@ -419,11 +422,12 @@ def score_slider(
     title: str = "Clean score by epoch",
     subtitle: str = "",
 ) -> go.Figure:
-    """Histograms of a score in [0, 1] for right (blue) and wrong (red) given labels, with a slider over the epochs.
+    """Histograms of a score in [0, 1] for right (blue) and wrong (red) given labels, with a slider over the
+    epochs.
 
-    scores (E, n), one row per entry of epochs (E,); right (n,) bool; span: what the axis shows. NaN scores are left
-    out. The legend's numbers, the share of either kind above one half, and the selection AUC in the title follow the
-    slider.
+    scores (E, n), one row per entry of epochs (E,); right (n,) bool; span: what the axis shows. NaN scores
+    are left out. The legend's numbers, the share of either kind above one half, and the selection AUC in the
+    title follow the slider.
     """
     scores, right, edges = (
         np.asarray(scores, np.float64),

@@ -9,10 +9,11 @@ from .style import BLUE, GREY, RED, fade, layout
 
 
 def suspicion_histogram(suspicion: np.ndarray, wrong: np.ndarray | None = None, bins: int = 40) -> go.Figure:
-    """How many images are how suspicious, and what share of those right of each threshold is estimated to be mislabeled.
+    """How many images are how suspicious, and what share of those right of each threshold is estimated to be
+    mislabeled.
 
-    suspicion (N,) in [0, 1], the probability that the label is wrong; wrong (N,) bool where the truth is known: the bars then
-    tell right and wrong labels apart, and a second line is the true share.
+    suspicion (N,) in [0, 1], the probability that the label is wrong; wrong (N,) bool where the truth is
+    known: the bars then tell right and wrong labels apart, and a second line is the true share.
     """
     edges = np.linspace(0, 1, bins + 1)
     middles, width = (edges[1:] + edges[:-1]) / 2, 1 / bins

@@ -339,7 +339,8 @@ def embedding(
 
     points: name of the panel -> (n, 2), from `embedding.tsne`. labels (n,): classes that give the colours; a
         mapping gives each panel its own.
-    texts: name -> hover text per image (see `hover`). Each point carries the number of its image as customdata.
+    texts: name -> hover text per image (see `hover`). Each point carries the number of its image as
+        customdata.
     """
     if not isinstance(labels, Mapping):
         labels = dict.fromkeys(points, labels)

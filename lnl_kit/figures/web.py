@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 PLOTLY = "application/vnd.plotly.v1+json"
-# A click on a heading sorts the table by that column, a second click the other way; missing values stay last. Tables with cells
-# that span several are left alone.
+# A click on a heading sorts the table by that column, a second click the other way; missing values stay last.
+# Tables with cells that span several are left alone.
 SORT = """
 for (const table of document.querySelectorAll("table")) {
   if (!table.tHead || !table.tBodies.length || table.querySelector("[colspan]:not([colspan='1']), [rowspan]:not([rowspan='1'])")) continue;

@@ -33,11 +33,12 @@ class CrossValidation(Settings):
 
 
 def cross_validation(data, settings, run) -> None:
-    """Train a network on all folds but one, for each fold side by side, on plain or generalised cross-entropy.
+    """Train a network on all folds but one, for each fold side by side, on plain or generalised
+    cross-entropy.
 
-    What the run keeps as `train_probs` (N, K) and `clean_score` (N,), the probability of the given label, is out of sample: of
-    the network that did not see the label, averaged over views. `fitted_probs` (N, K) is the mean of those that did see it. The
-    first network is the one whose test accuracy is logged.
+    What the run keeps as `train_probs` (N, K) and `clean_score` (N,), the probability of the given label, is
+    out of sample: of the network that did not see the label, averaged over views. `fitted_probs` (N, K) is
+    the mean of those that did see it. The first network is the one whose test accuracy is logged.
     """
     fold = folds_of(data.y.cpu(), settings.folds, data.seed).to(data.device)
     networks = [run.network() for _ in range(settings.folds)]

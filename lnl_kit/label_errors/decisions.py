@@ -19,10 +19,12 @@ WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 class Decisions:
-    """decisions.csv: one row a decision, appended and synced before `add` returns; the last about an image counts.
+    """decisions.csv: one row a decision, appended and synced before `add` returns; the last about an image
+    counts.
 
-    `made`: {image: (action, label)} of the decisions that stand, in the order they were made. A row that a killed process or a
-    power cut left unfinished is removed when the file is opened. Raises ValueError for a file with anything else in it.
+    `made`: {image: (action, label)} of the decisions that stand, in the order they were made. A row that a
+    killed process or a power cut left unfinished is removed when the file is opened. Raises ValueError for a
+    file with anything else in it.
     """
 
     def __init__(self, path: str | Path):
@@ -35,9 +37,12 @@ class Decisions:
         return {image: (action, label) for image, action, label in self._history}
 
     def add(self, image: str, action: str, label: str = "") -> None:
-        """Write a decision about an image (its path or index); label: the class for "accept" and "class", else empty.
+        """Write a decision about an image (its path or index); label: the class for "accept" and "class",
+        else empty.
 
-        Raises ValueError for an unknown action and OSError where the file cannot be written; then nothing was decided."""
+        Raises ValueError for an unknown action and OSError where the file cannot be written; then nothing was
+        decided.
+        """
         if action not in ACTIONS:
             raise ValueError(f"action {action!r} does not exist: {', '.join(ACTIONS)}")
         self._append(image, action, label)
@@ -115,10 +120,11 @@ class Decisions:
 def apply(decisions: str | Path, out: str | Path) -> dict[str, int]:
     """Write the labels as decided, for `--labels`; images and folders are not touched.
 
-    decisions: a `decisions.csv`, with `labels_before.csv` beside it. out: columns index, path, given (the corrected label), dropped
-    (1 = leave the image out) and before; a row for every training image, also for those that were not searched or were dropped
-    before. Images without a decision, and those that people were unsure about, keep their label. Returns how many labels were
-    changed, kept, dropped, unsure, undecided, and how many decisions were about images that are not there (any more).
+    decisions: a `decisions.csv`, with `labels_before.csv` beside it. out: columns index, path, given (the
+    corrected label), dropped (1 = leave the image out) and before; a row for every training image, also for
+    those that were not searched or were dropped before. Images without a decision, and those that people were
+    unsure about, keep their label. Returns how many labels were changed, kept, dropped, unsure, undecided,
+    and how many decisions were about images that are not there (any more).
     Raises FileNotFoundError or ValueError with one sentence.
     """
     decisions, out = Path(decisions), Path(out)

@@ -1,13 +1,16 @@
-"""From out-of-sample predictions to the probability that a label is wrong: a transition matrix by expectation-maximisation.
+"""From out-of-sample predictions to the probability that a label is wrong: a transition matrix by
+expectation-maximisation.
 
-A network that never saw an image's label believes p(t | x) of its true class t. The label g was given with probability T[t, g]. By
-Bayes the label is wrong with probability 1 - p(g | x) T[g, g] / sum_t p(t | x) T[t, g]. T maximises the likelihood of the labels,
-sum_i log sum_t p(t | x_i) T[t, g_i], and so does the temperature that tempers the network's confidence (its labels were held out, so
-they tell how far it can be believed). This is the second expectation-maximisation of LNL-flywheel, on held-out predictions.
+A network that never saw an image's label believes p(t | x) of its true class t. The label g was given with
+probability T[t, g]. By Bayes the label is wrong with probability 1 - p(g | x) T[g, g] / sum_t p(t | x) T[t,
+g]. T maximises the likelihood of the labels, sum_i log sum_t p(t | x_i) T[t, g_i], and so does the
+temperature that tempers the network's confidence (its labels were held out, so they tell how far it can be
+believed). This is the second expectation-maximisation of LNL-flywheel, on held-out predictions.
 
-Where the network is weak two readings of the number of errors differ: the likelihood's, which takes mistakes that the network shares
-with the labels for right ones, and that of the labels of the surest images alone, which takes the network's own mistakes for wrong
-labels. Their mean is the estimate, and the interval holds both. (Chosen by measurement, on the sets in `data/measured/find_errors.csv`.)
+Where the network is weak two readings of the number of errors differ: the likelihood's, which takes mistakes
+that the network shares with the labels for right ones, and that of the labels of the surest images alone,
+which takes the network's own mistakes for wrong labels. Their mean is the estimate, and the interval holds
+both. (Chosen by measurement, on the sets in `data/measured/find_errors.csv`.)
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ TEMPERATURES = np.geomspace(0.4, 6, 14)
 STEPS = 40  # of expectation-maximisation, for each temperature
 SURE = 0.2  # share of the images predicted as a class, the surest, whose labels T starts from
 DRAWS = 40  # bootstrap samples behind an interval
-PRIOR = 1.0  # images with a right label that each class is thought to have beside its own, so that a handful decides nothing
+# images with a right label that each class is thought to have beside its own, so that a handful decides
+# nothing
+PRIOR = 1.0
 
 
 class Estimate(NamedTuple):
@@ -40,8 +45,9 @@ def estimate(
 ) -> Estimate:
     """The suspicion of each label and what follows from all of them.
 
-    probs (N, K): of networks that did not see the label; given (N,): class numbers. ranking (N, K): other probabilities that the
-    images are ranked by, under the same transition matrix and temperature, to the same number of errors.
+    probs (N, K): of networks that did not see the label; given (N,): class numbers. ranking (N, K): other
+    probabilities that the images are ranked by, under the same transition matrix and temperature, to the same
+    number of errors.
     """
     probs, n = np.asarray(probs, np.float64), len(given)
     start = surest(probs, given)
@@ -76,8 +82,10 @@ def estimate(
 
 
 def disagreement(probs: np.ndarray, given: np.ndarray) -> Estimate:
-    """The same from predictions (N, K) of networks that were trained on the labels: their own beliefs lean towards what they were
-    told, so nothing is fitted; as many labels are taken to be wrong as differ from the predicted class."""
+    """The same from predictions (N, K) of networks that were trained on the labels: their own beliefs lean
+    towards what they were told, so nothing is fitted; as many labels are taken to be wrong as differ from the
+    predicted class.
+    """
     n, k, rows = len(given), probs.shape[1], np.arange(len(given))
     share = (probs.argmax(1) != given).mean()
     posterior = with_share(np.asarray(probs, np.float64), given, share)
@@ -88,7 +96,9 @@ def disagreement(probs: np.ndarray, given: np.ndarray) -> Estimate:
 
 
 def with_share(posterior: np.ndarray, given: np.ndarray, share: float) -> np.ndarray:
-    """The posterior (N, K) after the odds of every given label were multiplied by one number, so that `share` of the labels are wrong."""
+    """The posterior (N, K) after the odds of every given label were multiplied by one number, so that `share`
+    of the labels are wrong.
+    """
     rows = np.arange(len(given))
     low, high = -30.0, 30.0
     for _ in range(60):

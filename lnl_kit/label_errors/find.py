@@ -1,9 +1,10 @@
 """Finding label errors: which labels of one's own images are probably wrong, and what they should be.
 
-Networks that were never shown an image's label say what they see there (cross-validation). From their answers a transition matrix
-and the number of errors are estimated (`error_estimates`); images are ranked by these answers together with those of the networks
-that were trained on the image, on a loss that gives in to few wrong labels (their geometric mean). What the methods of the kit
-believe can stand beside it or in its place (`method`), and each single score can rank instead (`score`).
+Networks that were never shown an image's label say what they see there (cross-validation). From their answers
+a transition matrix and the number of errors are estimated (`error_estimates`); images are ranked by these
+answers together with those of the networks that were trained on the image, on a loss that gives in to few
+wrong labels (their geometric mean). What the methods of the kit believe can stand beside it or in its place
+(`method`), and each single score can rank instead (`score`).
 """
 
 from __future__ import annotations
@@ -64,20 +65,25 @@ def find_errors(
 ) -> pd.DataFrame:
     """Every training image with the suspicion that its label is wrong, most suspicious first.
 
-    dataset: `folder:PATH` (or PATH), a built-in set, or one with a synthetic `noise` at a `rate` to try it on (the table then has a
-        column `true`). A folder without `test/` is searched whole. labels, label_column, true_column, like, skip_bad: see `data.load`.
-    method: names of methods, one or several, whose predictions are combined (geometric mean); `cross_validation`, which is not in
-        `lnl methods`, makes the estimates honest: without it, as many labels count as wrong as the methods disagree with.
-    score: recipe, or one score of the first method that ranks the images instead: probability (of the given label), clean_score
-        (the method's own), trajectory (the probability's mean over the epochs kept), vicinal (its mean over unseen AutoAugment views).
-    train_size: at most so many images; None = all. out: root of the run folders; the same call again loads what is finished and
-        goes on with what is not. to: folder of errors.csv, summary.json, labels_before.csv and report.html; None = `errors/...` under that root.
+    dataset: `folder:PATH` (or PATH), a built-in set, or one with a synthetic `noise` at a `rate` to try it on
+        (the table then has a column `true`). A folder without `test/` is searched whole. labels,
+        label_column, true_column, like, skip_bad: see `data.load`.
+    method: names of methods, one or several, whose predictions are combined (geometric mean);
+        `cross_validation`, which is not in `lnl methods`, makes the estimates honest: without it, as many
+        labels count as wrong as the methods disagree with.
+    score: recipe, or one score of the first method that ranks the images instead: probability (of the given
+        label), clean_score (the method's own), trajectory (the probability's mean over the epochs kept),
+        vicinal (its mean over unseen AutoAugment views).
+    train_size: at most so many images; None = all. out: root of the run folders; the same call again loads
+        what is finished and goes on with what is not. to: folder of errors.csv, summary.json,
+        labels_before.csv and report.html; None = `errors/...` under that root.
     ask: further arguments of `train`, such as epochs, device, model.
 
-    Columns: rank (1, 2, ...), index, path (None for built-in sets), given, suggested (the most probable other class), suspicion
-    (estimated probability that the label is wrong; their sum is the estimated number of errors), because (what spoke against the
-    label), a column `suspicion_<method>` for each method, digest (of the pixels). `attrs["folder"]` is the folder, and
-    `open_findings(folder).summary` the estimates. Raises ValueError or FileNotFoundError with one sentence.
+    Columns: rank (1, 2, ...), index, path (None for built-in sets), given, suggested (the most probable other
+    class), suspicion (estimated probability that the label is wrong; their sum is the estimated number of
+    errors), because (what spoke against the label), a column `suspicion_<method>` for each method, digest (of
+    the pixels). `attrs["folder"]` is the folder, and `open_findings(folder).summary` the estimates. Raises
+    ValueError or FileNotFoundError with one sentence.
     """
     chosen = [m.strip() for m in method.split(",")] if isinstance(method, str) else list(method)
     if unknown := [m for m in chosen if m != "cross_validation" and m not in METHODS]:
@@ -220,7 +226,9 @@ def require_images(source: data.Dataset, methods: list[str]) -> None:
 
 
 def require_own(folder: str | Path | None, dataset: str) -> None:
-    """Refuse in one sentence a folder with the review of other images: its decisions would be taken for decisions about these."""
+    """Refuse in one sentence a folder with the review of other images: its decisions would be taken for
+    decisions about these.
+    """
     if (
         folder is None
         or not (Path(folder) / "decisions.csv").exists()

@@ -21,7 +21,8 @@ from ..files import csv_bytes, json_bytes, save_atomically
 class Findings:
     """A folder with errors.csv and summary.json, as `find_errors` writes it.
 
-    table: one row an image, most suspicious first, the columns of errors.csv and `image`, the path or else the index.
+    table: one row an image, most suspicious first, the columns of errors.csv and `image`, the path or else
+        the index.
     """
 
     folder: Path
@@ -53,7 +54,9 @@ class Findings:
         return {name: row for row, name in enumerate(self.dataset().names)}
 
     def changed(self) -> dict[str, list[str]]:
-        """{"changed": images that look different now, "removed": ..., "new": ...}; all empty where nothing happened."""
+        """{"changed": images that look different now, "removed": ..., "new": ...}; all empty where nothing
+        happened.
+        """
         Findings.dataset.cache_clear()
         Findings._rows.cache_clear()
         source = self.dataset()
@@ -84,9 +87,11 @@ def load(dataset, labels, label_column, true_column, image_size, like, train_siz
 
 
 def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
-    """Rows of labels_before.csv: every training image with its label, also those that were not searched or are left out.
+    """Rows of labels_before.csv: every training image with its label, also those that were not searched or
+    are left out.
 
-    searched: {image: label} of those that were, which may have been made wrong on purpose."""
+    searched: {image: label} of those that were, which may have been made wrong on purpose.
+    """
     labels = source.given_labels if source.given_labels is not None else source.true_labels
     rows = [(name, source.classes[k], 0) for name, k in zip(source.names, labels.tolist())] + [
         (name, "", 1) for name in source.left_out
@@ -103,9 +108,11 @@ def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
 
 
 def digests_of(source: data.Dataset) -> list[str]:
-    """16 hexadecimal digits for the pixels of each image; "" where images are decoded only when they are used.
+    """16 hexadecimal digits for the pixels of each image; "" where images are decoded only when they are
+    used.
 
-    A grey image has the same ones whether it is kept in one channel or in three, which other images decide."""
+    A grey image has the same ones whether it is kept in one channel or in three, which other images decide.
+    """
     if isinstance(source.x, Stream):
         return [""] * len(source.x)
     grey = (image[:1] if (image == image[:1]).all() else image for image in source.x.numpy())

@@ -18,7 +18,9 @@ EVERY = sys.maxsize  # images: all that there are
 def ranked(
     images: np.ndarray, given: np.ndarray, suspicion: np.ndarray, posterior: np.ndarray, classes: list[str]
 ) -> pd.DataFrame:
-    """One row an image, the most suspicious first: rank, given, suggested (the most probable other class), suspicion, at, image."""
+    """One row an image, the most suspicious first: rank, given, suggested (the most probable other class),
+    suspicion, at, image.
+    """
     other = posterior.copy()
     other[np.arange(len(given)), given] = -1
     at = np.argsort(-suspicion, kind="stable")
@@ -43,7 +45,9 @@ def geometric_mean(probs) -> np.ndarray:
 
 
 def single_score(run, score: str) -> np.ndarray:
-    """(N,): how suspicious one score finds each label; larger is more. Raises ValueError where the run has not got it."""
+    """(N,): how suspicious one score finds each label; larger is more. Raises ValueError where the run has
+    not got it.
+    """
     given, rows = run.labels["given"], np.arange(len(run.labels["given"]))
     if score == "vicinal":
         return -vicinal_ensemble(run, n_views=8)[rows, given]
@@ -63,7 +67,9 @@ def conflicting(
 ) -> list[np.ndarray]:
     """Groups of images, as positions, that are the same picture and have not all the same label.
 
-    digests (N,): of the pixels that were searched; whole: a digest of all that an image's file shows, asked where those are equal."""
+    digests (N,): of the pixels that were searched; whole: a digest of all that an image's file shows, asked
+    where those are equal.
+    """
 
     def groups(rows):
         rows = rows[(rows["digest"] != "") & rows["digest"].duplicated(keep=False)]
@@ -78,7 +84,9 @@ def conflicting(
 
 
 def at_least(groups: list[np.ndarray], given: np.ndarray, n: int) -> np.ndarray:
-    """(n,): how suspicious the labels of one picture are for that alone: each is as probable as it is frequent among its copies."""
+    """(n,): how suspicious the labels of one picture are for that alone: each is as probable as it is
+    frequent among its copies.
+    """
     suspicion = np.zeros(n)
     for group in groups:
         suspicion[group] = [1 - (given[group] == given[i]).mean() for i in group]

@@ -23,9 +23,11 @@ WALL_STYLE = """
 
 
 def write_report(findings, picture) -> Path:
-    """Write `report.html` into the findings' folder: the numbers, the histogram, who is taken for whom, duplicates, and a wall of images.
+    """Write `report.html` into the findings' folder: the numbers, the histogram, who is taken for whom,
+    duplicates, and a wall of images.
 
-    findings: an `errors.Findings`; picture(findings, row, pixels): a data URI of a row's image. Returns the path.
+    findings: an `errors.Findings`; picture(findings, row, pixels): a data URI of a row's image. Returns the
+        path.
     """
     table, summary, text = findings.table, findings.summary, html.escape
     low, high = summary["estimated_errors_interval"]

@@ -1,4 +1,6 @@
-"""The review widget: a wall of suspicious images to go through by mouse or keyboard, every decision on disk before the next."""
+"""The review widget: a wall of suspicious images to go through by mouse or keyboard, every decision on disk
+before the next.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,12 @@ WORDS = {"keep": "kept", "drop": "dropped", "unsure": "unsure"}
 
 
 class Review(anywidget.AnyWidget):
-    """Images whose labels look wrong, the most suspicious first; what is decided goes to `decisions.csv` in the findings' folder.
+    """Images whose labels look wrong, the most suspicious first; what is decided goes to `decisions.csv` in
+    the findings' folder.
 
-    findings: what `open_findings` returns, or its folder. A review that was begun goes on. `made` is {image: (action, label)}.
-    Images that were changed or removed since the errors were looked for are left out, and the line on top says so.
+    findings: what `open_findings` returns, or its folder. A review that was begun goes on. `made` is {image:
+    (action, label)}. Images that were changed or removed since the errors were looked for are left out, and
+    the line on top says so.
     """
 
     _esm = Path(__file__).with_name("review.js")
@@ -88,7 +92,9 @@ class Review(anywidget.AnyWidget):
             self._go_to(int(np.flatnonzero(self._listed() == self._place[image])[0]))
 
     def _listed(self) -> np.ndarray:
-        """Rows of the table on the wall's pages, by suspicion; under a filter those that its cell counted, decided or not."""
+        """Rows of the table on the wall's pages, by suspicion; under a filter those that its cell counted,
+        decided or not.
+        """
         if not self.filter:
             return np.arange(len(self._table))
         given, suggested = (self.classes[k] for k in self.filter)

@@ -1,15 +1,18 @@
-"""Co-teaching (Han et al. 2018), Co-teaching+ (Yu et al. 2019) and JoCoR (Wei et al. 2020): two networks, small losses.
+"""Co-teaching (Han et al. 2018), Co-teaching+ (Yu et al. 2019) and JoCoR (Wei et al. 2020): two networks,
+small losses.
 
-In each batch the images with a small loss are held to be right, and only they are learned; the share that is dropped rises
-over the first epochs to the noise rate, which these methods are told or guess (`forget_rate`).
+In each batch the images with a small loss are held to be right, and only they are learned; the share that is
+dropped rises over the first epochs to the noise rate, which these methods are told or guess (`forget_rate`).
 
 - Co-teaching: each network learns from the small-loss images of the *other*.
-- Co-teaching+: the same, among the images on which the two predict different classes; where they never disagree, all.
+- Co-teaching+: the same, among the images on which the two predict different classes; where they never
+  disagree, all.
 - JoCoR: one joint loss, cross-entropy of both plus the divergence between them, chooses the images for both.
 
-Where this differs: the papers set `forget_rate` to the true noise rate, one number for each cell; under `quick` and `demo` it
-is 0.4 at every rate, told by nobody. Co-teaching+ picks the disagreeing images from the predictions of the same batch, after
-`ramp` epochs of plain co-teaching, as its release does. Both networks see the same view.
+Where this differs: the papers set `forget_rate` to the true noise rate, one number for each cell; under
+`quick` and `demo` it is 0.4 at every rate, told by nobody. Co-teaching+ picks the disagreeing images from the
+predictions of the same batch, after `ramp` epochs of plain co-teaching, as its release does. Both networks
+see the same view.
 """
 
 from __future__ import annotations
@@ -125,7 +128,9 @@ def kept_share(epoch: int, settings) -> float:
 
 
 def small_loss(loss: Tensor, share: float, among: Tensor | None = None) -> Tensor:
-    """Indices of the `share` of images with the smallest loss (B,), at least one, among those marked (B,) or all."""
+    """Indices of the `share` of images with the smallest loss (B,), at least one, among those marked (B,) or
+    all.
+    """
     candidates = torch.arange(len(loss), device=loss.device) if among is None else among.nonzero()[:, 0]
     if not len(candidates):
         candidates = torch.arange(len(loss), device=loss.device)

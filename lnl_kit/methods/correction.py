@@ -1,12 +1,14 @@
-"""Forward and backward correction: Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach (Patrini,
-Rozza, Menon, Nock, Qu; CVPR 2017).
+"""Forward and backward correction: Making Deep Neural Networks Robust to Label Noise: a Loss Correction
+Approach (Patrini, Rozza, Menon, Nock, Qu; CVPR 2017).
 
-Knowing how labels were corrupted, T[i, j] = P(given j | true i), the loss is corrected so that its minimum is that of clean
-labels. T is told (`transition="known"`, synthetic noise only) or estimated from a network trained without correction.
+Knowing how labels were corrupted, T[i, j] = P(given j | true i), the loss is corrected so that its minimum is
+that of clean labels. T is told (`transition="known"`, synthetic noise only) or estimated from a network
+trained without correction.
 
-Where this differs: the estimate of T takes, for class i, the image whose probability of i is the `quantile`-th largest
-rather than the largest, as its release does on CIFAR. Under `quick` the network that estimates is trained for the same epochs
-as the corrected one. Backward correction can be negative, as in the paper.
+Where this differs: the estimate of T takes, for class i, the image whose probability of i is the
+`quantile`-th largest rather than the largest, as its release does on CIFAR. Under `quick` the network that
+estimates is trained for the same epochs as the corrected one. Backward correction can be negative, as in the
+paper.
 """
 
 from __future__ import annotations
@@ -104,7 +106,9 @@ def estimate(stage, settings) -> Tensor:
 
 
 def transition_of(probs: Tensor, quantile: float) -> Tensor:
-    """T (K, K) from probabilities (N, K): row i is the prediction for the image at that quantile of the probability of i."""
+    """T (K, K) from probabilities (N, K): row i is the prediction for the image at that quantile of the
+    probability of i.
+    """
     at = round(quantile * (len(probs) - 1))
     return torch.stack([probs[probs[:, i].argsort()[at]] for i in range(probs.shape[1])])
 
@@ -115,6 +119,8 @@ def forward_loss(logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
 
 
 def backward_loss(logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
-    """(T^-1 l)_y, (B,), with l_j = -log p_j; Theorem 1. Unbiased, and unbounded below where T is nearly singular."""
+    """(T^-1 l)_y, (B,), with l_j = -log p_j; Theorem 1. Unbiased, and unbounded below where T is nearly
+    singular.
+    """
     inverse = torch.linalg.inv(T.double()).float()
     return -(inverse[y] * logits.float().log_softmax(1)).sum(1)

@@ -1,12 +1,13 @@
 """DivideMix: Learning with Noisy Labels as Semi-supervised Learning (Li, Socher, Hoi; ICLR 2020).
 
-Two networks teach each other. A mixture of two Gaussians on a network's losses tells small losses (labels likely
-right) from large ones; the *other* network then trains on that division: likely right labels are refined, the rest
-are guessed by both networks, and MixMatch mixes all of them. The mean of both softmaxes is tested.
+Two networks teach each other. A mixture of two Gaussians on a network's losses tells small losses (labels
+likely right) from large ones; the *other* network then trains on that division: likely right labels are
+refined, the rest are guessed by both networks, and MixMatch mixes all of them. The mean of both softmaxes is
+tested.
 
 Where this differs from the paper, or chooses where it is silent (values from the authors' code):
-- A batch of B images is B/2 labelled and B/2 unlabelled ones, each in two views: the code's batch of 64 and 64, and
-  its warm-up batch of 128. As there, an epoch is one pass over the labelled images.
+- A batch of B images is B/2 labelled and B/2 unlabelled ones, each in two views: the code's batch of 64 and
+  64, and its warm-up batch of 128. As there, an epoch is one pass over the labelled images.
 - The division is made at the end of an epoch instead of at the start of the next, which is the same division.
 - Both networks are divided by losses on images without augmentation, in evaluation mode, scaled to [0, 1].
 - A division that leaves fewer than two images labelled or unlabelled is replaced by one at the median.
@@ -165,7 +166,9 @@ def train_divided(network, other, optimizer, clean, key, epoch, data, settings, 
 
 
 def divide(clean: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Indices of the images that count as labelled and as unlabelled; at the median where one side has fewer than 2."""
+    """Indices of the images that count as labelled and as unlabelled; at the median where one side has fewer
+    than 2.
+    """
     labelled = clean > threshold
     if min(labelled.sum(), (~labelled).sum()) < 2:
         labelled = torch.zeros_like(labelled)

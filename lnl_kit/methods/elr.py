@@ -1,14 +1,15 @@
-"""ELR and ELR+: Early-Learning Regularization Prevents Memorization of Noisy Labels (Liu, Niles-Weed, Razavian,
-Fernandez-Granda; NeurIPS 2020).
+"""ELR and ELR+: Early-Learning Regularization Prevents Memorization of Noisy Labels (Liu, Niles-Weed,
+Razavian, Fernandez-Granda; NeurIPS 2020).
 
-What a network predicts early, before it memorises, is kept as a running average per image, and the prediction is pulled
-towards it. ELR+ adds a second network, MixUp and averaged weights: each network's targets are what the other one's averaged
-copy predicts; the mean of both networks is tested.
+What a network predicts early, before it memorises, is kept as a running average per image, and the prediction
+is pulled towards it. ELR+ adds a second network, MixUp and averaged weights: each network's targets are what
+the other one's averaged copy predicts; the mean of both networks is tested.
 
-Where this differs from the paper's release: predictions are kept away from 0 and 1 by 1e-4, as there, and before its first
-update an image's target is 0, which leaves cross-entropy alone. lambda and beta are those of its CIFAR-10 experiments with
-symmetric noise (its configuration files); asymmetric: lambda 1, beta 0.9; CIFAR-100: lambda 7, beta 0.9. ELR+'s slow start
-of lambda and its reweighting of the labels by the targets, both for CIFAR-100 alone, are left out.
+Where this differs from the paper's release: predictions are kept away from 0 and 1 by 1e-4, as there, and
+before its first update an image's target is 0, which leaves cross-entropy alone. lambda and beta are those of
+its CIFAR-10 experiments with symmetric noise (its configuration files); asymmetric: lambda 1, beta 0.9;
+CIFAR-100: lambda 7, beta 0.9. ELR+'s slow start of lambda and its reweighting of the labels by the targets,
+both for CIFAR-100 alone, are left out.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ class ELRPlus(ELR):
 
 
 def train_elr_plus(data, settings, run) -> None:
-    """Each network in turn: cross-entropy under MixUp, pulled towards the mixed targets from the other's average."""
+    """Each network in turn: cross-entropy under MixUp, pulled towards the mixed targets from the other's
+    average.
+    """
     nets = [run.network() for _ in range(2)]
     averages = [copy.deepcopy(net).requires_grad_(False) for net in nets]
     sgd = [run.sgd(net, settings) for net in nets]
@@ -121,7 +124,9 @@ def train_elr_plus(data, settings, run) -> None:
 
 @torch.no_grad()
 def average_weights(average, network, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * network, in place; BatchNorm's statistics are its own, from its batches."""
+    """average <- decay * average + (1 - decay) * network, in place; BatchNorm's statistics are its own, from
+    its batches.
+    """
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
 
 

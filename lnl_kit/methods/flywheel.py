@@ -1,29 +1,32 @@
 """LNL-flywheel: Interconnection of Two Expectation-Maximizations (Kim, Chang, Cho, Lee, Han).
 
-Two networks with two roles. The main network g tells right labels from wrong ones: how probable is the given label
-under g, against an outlier distribution? The auxiliary network f gives every image with a doubtful label a new one.
-Each is one expectation-maximisation cycle; f's labels train g, g's verdicts make f's targets. f alone is tested.
+Two networks with two roles. The main network g tells right labels from wrong ones: how probable is the given
+label under g, against an outlier distribution? The auxiliary network f gives every image with a doubtful
+label a new one. Each is one expectation-maximisation cycle; f's labels train g, g's verdicts make f's
+targets. f alone is tested.
 
 Where this differs from the paper, or chooses where it is silent:
-- How long a cycle is the paper does not say; `paper` takes one epoch, 390 batches on CIFAR. Digits have 11, too few for an
-  M-step: right after the warm-up f is between two kinds of input (MixUp begins) and g between two losses, and a class that
-  one of them misses at that moment is lost for good. `quick` and `demo` renew q and the targets every 5 epochs, and warm
-  up for 20, until every class is learned.
-- With so few batches BatchNorm's moving averages lag behind the weights, and predictions swing from epoch to epoch
-  (accuracy .28 between .8 and .85); under `quick` and `demo` they are estimated anew before each E-step.
-- f's prediction after its M-step serves the new labels and (14) at once and, in the next cycle, (11) and the transition
-  matrices, since f has not changed by then.
+- How long a cycle is the paper does not say; `paper` takes one epoch, 390 batches on CIFAR. Digits have 11,
+  too few for an M-step: right after the warm-up f is between two kinds of input (MixUp begins) and g between
+  two losses, and a class that one of them misses at that moment is lost for good. `quick` and `demo` renew q
+  and the targets every 5 epochs, and warm up for 20, until every class is learned.
+- With so few batches BatchNorm's moving averages lag behind the weights, and predictions swing from epoch to
+  epoch (accuracy .28 between .8 and .85); under `quick` and `demo` they are estimated anew before each
+  E-step.
+- f's prediction after its M-step serves the new labels and (14) at once and, in the next cycle, (11) and the
+  transition matrices, since f has not changed by then.
 - Where an epoch is a class-balanced draw of batches (Clothing1M), E-steps cover the images of that epoch.
-- The regulariser's logarithm is of g + 1e-8 (CORES2's code), without which (8) has no lower bound for lambda > 1;
-  (4) adds 1e-8 above and below; rows of T_c without corrupted mass are uniform; epsilon_i is at least 1e-6 and
-  gamma within [0.001, 0.999].
+- The regulariser's logarithm is of g + 1e-8 (CORES2's code), without which (8) has no lower bound for lambda
+  > 1; (4) adds 1e-8 above and below; rows of T_c without corrupted mass are uniform; epsilon_i is at least
+  1e-6 and gamma within [0.001, 0.999].
 - p(y) in (9) is the frequency of the new labels, counted again each epoch (`prior="uniform"`: 1/K).
-- f's mixed-up images and both strong views go through the network as one batch of 3B images, so that BatchNorm sees
-  them together; MixUp's Beta(4, 4), temperature and the 2-layer projection to 128 dimensions are UNICON's.
+- f's mixed-up images and both strong views go through the network as one batch of 3B images, so that
+  BatchNorm sees them together; MixUp's Beta(4, 4), temperature and the 2-layer projection to 128 dimensions
+  are UNICON's.
 - g trains on crops and is evaluated without augmentation.
-- Without the auxiliary network (Table 6) g trains by (8) on the given labels, each image weighted by (4) as in (7), and
-  is tested; epsilon stays 1/K. A step then moves the logits along y + (lambda - 1) g - lambda p: for lambda > 1 g's own
-  opinion outweighs a mostly wrong y, and on small sets it loses classes.
+- Without the auxiliary network (Table 6) g trains by (8) on the given labels, each image weighted by (4) as
+  in (7), and is tested; epsilon stays 1/K. A step then moves the logits along y + (lambda - 1) g - lambda p:
+  for lambda > 1 g's own opinion outweighs a mostly wrong y, and on small sets it loses classes.
 - The learning rate is the paper's in every preset.
 """
 
@@ -190,12 +193,14 @@ def train_main_alone(data, settings, run) -> None:
         run.log(clean_score=q, new_labels=g_probs, gamma=gamma)
 
 
-# ---- the equations ---------------------------------------------------------------------------------------------
+# ---- the equations
+# ---------------------------------------------------------------------------------------------
 
 
 def cleanness(g_probs: Tensor, y: Tensor, gamma: Tensor, epsilon: Tensor) -> Tensor:
-    """Eq. (4), main E-step: probability that the given label y (N,) is right, (N,), from g_probs (N, K), the share
-    gamma of right labels and each image's outlier density epsilon (N,)."""
+    """Eq. (4), main E-step: probability that the given label y (N,) is right, (N,), from g_probs (N, K), the
+    share gamma of right labels and each image's outlier density epsilon (N,).
+    """
     gamma = gamma.clamp(1e-3, 1 - 1e-3)
     right = gamma * g_probs.gather(1, y[:, None])[:, 0]
     return (right + TINY) / (right + (1 - gamma) * epsilon + TINY)
@@ -208,9 +213,10 @@ def soft_targets(q: Tensor, f_probs: Tensor, y: Tensor) -> Tensor:
 
 
 def transition_matrix(mass: Tensor, y: Tensor) -> Tensor:
-    """T or T_c (below Eq. (13)): the shares in which each class's mass (N, K) has the given labels y (N,): (K, K),
-    row = true class. Mass (11) gives T; (1 - q) f alone, the corrupted part, gives T_c. A row with hardly any mass
-    is uniform."""
+    """T or T_c (below Eq. (13)): the shares in which each class's mass (N, K) has the given labels y (N,):
+    (K, K), row = true class. Mass (11) gives T; (1 - q) f alone, the corrupted part, gives T_c. A row with
+    hardly any mass is uniform.
+    """
     k = mass.shape[1]
     counts = mass.new_zeros(k, k).index_add_(0, y, mass).T  # [true, given]
     total = counts.sum(1, keepdim=True)
@@ -223,17 +229,22 @@ def outlier_density(f_probs: Tensor, T_c: Tensor, y: Tensor) -> Tensor:
 
 
 def main_loss(logits: Tensor, labels: Tensor, prior: Tensor, weight: float) -> Tensor:
-    """Eqs. (8)-(9) per image, (B,): cross-entropy to the new labels plus lambda times the expected log-probability
-    of a label drawn from the prior (K,). Its sign pushes the probability of random labels down."""
+    """Eqs. (8)-(9) per image, (B,): cross-entropy to the new labels plus lambda times the expected
+    log-probability of a label drawn from the prior (K,). Its sign pushes the probability of random labels
+    down.
+    """
     eta = (prior * (logits.float().softmax(1) + TINY).log()).sum(1)
     return losses.cross_entropy(logits, labels) + weight * eta
 
 
-# ---- one epoch of each ---------------------------------------------------------------------------------------
+# ---- one epoch of each
+# ---------------------------------------------------------------------------------------
 
 
 def images_of(epoch, data, settings):
-    """The images of an epoch: all, or those of its `batches_per_epoch` class-balanced batches (indices, in order)."""
+    """The images of an epoch: all, or those of its `batches_per_epoch` class-balanced batches (indices, in
+    order).
+    """
     return drawn(epoch, data, settings).unique() if settings.batches_per_epoch else slice(None)
 
 
@@ -306,9 +317,11 @@ def train_main(g, optimizer, labels, weights, epoch, data, settings, run) -> Non
 
 @torch.no_grad()
 def renew_statistics(network, key, data, settings, run) -> None:
-    """BatchNorm's statistics again, from at most 2048 random images, weakly augmented, under the weights as they are now.
+    """BatchNorm's statistics again, from at most 2048 random images, weakly augmented, under the weights as
+    they are now.
 
-    Random, since the images of a folder are in the order of their classes."""
+    Random, since the images of a folder are in the order of their classes.
+    """
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not settings.renew_statistics or not norms:
         return

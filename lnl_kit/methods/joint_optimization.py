@@ -1,11 +1,12 @@
-"""Joint optimization: Joint Optimization Framework for Learning with Noisy Labels (Tanaka, Ikami, Yamasaki, Aizawa; CVPR 2018).
+"""Joint optimization: Joint Optimization Framework for Learning with Noisy Labels (Tanaka, Ikami, Yamasaki,
+Aizawa; CVPR 2018).
 
-A large learning rate keeps a network from memorising; so it is trained with one, and the labels are replaced again and again by
-what it predicts. Then a new network is trained on the labels found.
+A large learning rate keeps a network from memorising; so it is trained with one, and the labels are replaced
+again and again by what it predicts. Then a new network is trained on the labels found.
 
-Where this differs: the label of an image is the mean of the predictions that its last `averaged` epochs made for it while
-training (augmented), as in the release. Under `quick` both steps have the same epochs. The weights are those of its CIFAR-10
-experiments with symmetric noise; the prior over the classes is even.
+Where this differs: the label of an image is the mean of the predictions that its last `averaged` epochs made
+for it while training (augmented), as in the release. Under `quick` both steps have the same epochs. The
+weights are those of its CIFAR-10 experiments with symmetric noise; the prior over the classes is even.
 """
 
 from __future__ import annotations

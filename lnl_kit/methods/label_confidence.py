@@ -1,19 +1,24 @@
-"""LCI: Sample-wise Label Confidence Incorporation for Learning with Noisy Labels (Ahn, Kim, Baek, Lim, Han; ICCV 2023).
+"""LCI: Sample-wise Label Confidence Incorporation for Learning with Noisy Labels (Ahn, Kim, Baek, Lim, Han;
+ICCV 2023).
 
-Losses that resist wrong labels underfit; cross-entropy fits, and memorises. So two networks: a noise-robust one trained
-with a robust loss on everything, and a noise-free one trained with cross-entropy, each image weighted by the confidence
-that the robust loss of the first has in its label. The noise-free network is tested.
+Losses that resist wrong labels underfit; cross-entropy fits, and memorises. So two networks: a noise-robust
+one trained with a robust loss on everything, and a noise-free one trained with cross-entropy, each image
+weighted by the confidence that the robust loss of the first has in its label. The noise-free network is
+tested.
 
 Where this differs from the paper, or chooses where it is silent:
-- The confidence and the corrected label carry no gradient: a weight that could be lowered by raising the robust loss
-  would undo the robust network (the paper prints one gradient for both).
-- Its factor is that of (8), alpha / sum(1 - C) over the batch; (9) as printed is `normalize_confidence=False`, alpha 1.
-- The robust loss, the confidence and the corrected label all see the first view x'; the running mean is updated first.
+- The confidence and the corrected label carry no gradient: a weight that could be lowered by raising the
+  robust loss would undo the robust network (the paper prints one gradient for both).
+- Its factor is that of (8), alpha / sum(1 - C) over the batch; (9) as printed is
+  `normalize_confidence=False`, alpha 1.
+- The robust loss, the confidence and the corrected label all see the first view x'; the running mean is
+  updated first.
 - Eq. (6) never reaches 0, as the theorem asks; `threshold` adds the hard cut.
-- The penalty is the sum of squared differences of the trainable parameters; both networks start from the same weights.
-- alpha, rho, lambda, m and q are in a supplement that we do not have. By `--noisy-val` (notebook 22) alpha is 0.1 on
-  digits; on photographs its first reading, 0.9, stays, as does that of rho, lambda, m and q everywhere: nothing tried was
-  better by more than its error.
+- The penalty is the sum of squared differences of the trainable parameters; both networks start from the same
+  weights.
+- alpha, rho, lambda, m and q are in a supplement that we do not have. By `--noisy-val` (notebook 22) alpha is
+  0.1 on digits; on photographs its first reading, 0.9, stays, as does that of rho, lambda, m and q
+  everywhere: nothing tried was better by more than its error.
 """
 
 from __future__ import annotations
@@ -135,8 +140,9 @@ def robust_loss(settings, logits: Tensor, y: Tensor) -> Tensor:
 
 
 def label_confidence(loss: Tensor, mean: Tensor, settings) -> Tensor:
-    """Eq. (6): sigmoid(slope (mean + m - loss)), (B,), from the robust loss (B,) and its running mean; 0 where the loss
-    is above that of the probability `threshold`."""
+    """Eq. (6): sigmoid(slope (mean + m - loss)), (B,), from the robust loss (B,) and its running mean; 0
+    where the loss is above that of the probability `threshold`.
+    """
     c = torch.sigmoid(settings.slope * (mean + settings.margin - loss))
     if settings.threshold:
         at = torch.tensor([[settings.threshold, 1 - settings.threshold]], device=loss.device).log()
@@ -145,7 +151,9 @@ def label_confidence(loss: Tensor, mean: Tensor, settings) -> Tensor:
 
 
 def confident_loss(logits: Tensor, target: Tensor, c: Tensor, settings) -> Tensor:
-    """The batch form of (8), 0-d: alpha sum(C CE) / sum(1 - C); or mean(C CE), as (9) prints it. target (B, K)."""
+    """The batch form of (8), 0-d: alpha sum(C CE) / sum(1 - C); or mean(C CE), as (9) prints it. target (B,
+    K).
+    """
     weighted = c * losses.cross_entropy(logits, target)
     if not settings.normalize_confidence:
         return weighted.mean()

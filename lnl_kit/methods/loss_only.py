@@ -1,7 +1,7 @@
 """Baselines that change nothing but the loss, sharing one loop.
 
-Their parameters' defaults are those of NRD's Table 5 (values of the GJS paper) for CIFAR-10 with 40 % symmetric
-noise, except GCE's q = 0.7 (its own paper); each cell's values belong to the `paper` presets.
+Their parameters' defaults are those of NRD's Table 5 (values of the GJS paper) for CIFAR-10 with 40 %
+symmetric noise, except GCE's q = 0.7 (its own paper); each cell's values belong to the `paper` presets.
 
 Where this differs: `gjs` sends its two views through the network as one batch of 2B images, so that BatchNorm
 sees both; the papers do not say.
@@ -187,7 +187,9 @@ class CORES(LossOnly):
 
 @dataclass(frozen=True, kw_only=True)
 class IMAE(LossOnly):
-    """Improved MAE: cross-entropy's gradient, each image weighted by exp(T p(y) (1 - p(y))) (Wang et al. 2019)."""
+    """Improved MAE: cross-entropy's gradient, each image weighted by exp(T p(y) (1 - p(y))) (Wang et al.
+    2019).
+    """
 
     temperature: float = 8.0  # T: how much more the uncertain images weigh, 0 = all the same; its release's at 20 and 40 % noise
 

@@ -1,11 +1,14 @@
-"""M-correction: Unsupervised Label Noise Modeling and Loss Correction (Arazo, Ortego, Albert, O'Connor, McGuinness; ICML 2019).
+"""M-correction: Unsupervised Label Noise Modeling and Loss Correction (Arazo, Ortego, Albert, O'Connor,
+McGuinness; ICML 2019).
 
-A mixture of two beta distributions, fitted to the losses of all images after every epoch, says how probable each label is to be
-wrong; by that much the target moves to the network's own prediction, under MixUp. This is their M-DYR-H.
+A mixture of two beta distributions, fitted to the losses of all images after every epoch, says how probable
+each label is to be wrong; by that much the target moves to the network's own prediction, under MixUp. This is
+their M-DYR-H.
 
-Where this differs, or chooses what the paper leaves to its release: the first `warmup` share of the epochs (105 of 300 there) is
-MixUp alone; the probability of an image is that of its loss in this batch, under the mixture of the last epoch; predictions for
-targets come from evaluation mode. The regulariser (Tanaka et al.'s) keeps the mean prediction even over the classes.
+Where this differs, or chooses what the paper leaves to its release: the first `warmup` share of the epochs
+(105 of 300 there) is MixUp alone; the probability of an image is that of its loss in this batch, under the
+mixture of the last epoch; predictions for targets come from evaluation mode. The regulariser (Tanaka et
+al.'s) keeps the mean prediction even over the classes.
 """
 
 from __future__ import annotations

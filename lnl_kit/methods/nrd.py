@@ -1,17 +1,18 @@
 """NRD, noise-robust distillation: Neural Vicinal Risk Minimization (Shon, Koh, Jeon, Kim; 2024).
 
-A network that has memorised wrong labels still predicts the true class for views of its training images that it
-was never trained on. NRD makes such views its second target: an exponential moving average of the student (the
-teacher) labels AugMix views, the student learns from the ordinary view, and the gradient never reaches the
-teacher's side.
+A network that has memorised wrong labels still predicts the true class for views of its training images that
+it was never trained on. NRD makes such views its second target: an exponential moving average of the student
+(the teacher) labels AugMix views, the student learns from the ordinary view, and the gradient never reaches
+the teacher's side.
 
 Where this differs from the paper, or chooses where it is silent:
-- The divergence is Eq. (19) as printed; the public GJS code, whose learning rates the paper takes over, divides
-  its loss by -(1 - pi1) ln(1 - pi1): `scale_jsd=True`.
+- The divergence is Eq. (19) as printed; the public GJS code, whose learning rates the paper takes over,
+  divides its loss by -(1 - pi1) ln(1 - pi1): `scale_jsd=True`.
 - Eq. (27) prints theta; the text and the pseudocode use the moving average, and so does this file.
-- The student is evaluated; the teacher's accuracy is logged beside it. The teacher labels with the statistics of
-  its batch (the pseudocode never switches it to evaluation); when it is evaluated it uses the student's
-  statistics, because its own are fed by AugMix views alone. `teacher_batch_statistics=False` labels with averaged ones.
+- The student is evaluated; the teacher's accuracy is logged beside it. The teacher labels with the statistics
+  of its batch (the pseudocode never switches it to evaluation); when it is evaluated it uses the student's
+  statistics, because its own are fed by AugMix views alone. `teacher_batch_statistics=False` labels with
+  averaged ones.
 - AugMix has the library's defaults and is followed by the crop and flip of the data set.
 - Under `quick` and `demo` the student's view is the crop that every method gets there, not RandAugment.
 """

@@ -1,14 +1,15 @@
 """PENCIL: Probabilistic End-to-end Noise Correction for Learning with Noisy Labels (Yi, Wu; CVPR 2019).
 
-Labels are learned like weights. Each image has a label distribution softmax(z), z starting at the given label; first the
-network learns the given labels at a large constant rate, then it and the z are updated together by backpropagation, then the
-labels stand and the network is fine-tuned on them.
+Labels are learned like weights. Each image has a label distribution softmax(z), z starting at the given
+label; first the network learns the given labels at a large constant rate, then it and the z are updated
+together by backpropagation, then the labels stand and the network is fine-tuned on them.
 
-The loss of the second part is KL(prediction || label) + alpha cross-entropy(given label, label) + beta entropy(prediction);
-the first and last are means over the K classes, as in the paper and its release. The third part has the first term alone.
+The loss of the second part is KL(prediction || label) + alpha cross-entropy(given label, label) + beta
+entropy(prediction); the first and last are means over the K classes, as in the paper and its release. The
+third part has the first term alone.
 
-Where this differs: the three parts are shares of the epochs (70, 130 and 120 of 320 in the release); the learning rate is
-constant until the recipe's first milestone, which lies in the third part.
+Where this differs: the three parts are shares of the epochs (70, 130 and 120 of 320 in the release); the
+learning rate is constant until the recipe's first milestone, which lies in the third part.
 """
 
 from __future__ import annotations

@@ -1,18 +1,22 @@
-"""PUDistill: Training Classifiers that are Universally Robust to All Label Noise Levels (Xu, Quek, Chong; IJCNN 2021).
+"""PUDistill: Training Classifiers that are Universally Robust to All Label Noise Levels (Xu, Quek, Chong;
+IJCNN 2021).
 
-A few labels are known to be right. From them alone, without a look at the noisy labels, bags of binary filters pick for
-each class the images that surely belong to it; teachers learn from these; a student learns from everything, each label
-mixed with what the teachers say. What never sees a noisy label cannot depend on the noise.
+A few labels are known to be right. From them alone, without a look at the noisy labels, bags of binary
+filters pick for each class the images that surely belong to it; teachers learn from these; a student learns
+from everything, each label mixed with what the teachers say. What never sees a noisy label cannot depend on
+the noise.
 
 Where this differs from the paper, or chooses where it is silent:
 - The filters of a bag train together as one stacked network; each keeps its own draw of images.
-- A filter is a classifier of two classes: f(x) is the second one's softmax. Its learning rate, epochs and votes under
-  `quick` and `demo` are ours, the votes chosen on the clean images by cross-validation (notebook 21).
-- An image that several classes accept goes to the one with most votes, then with the highest mean probability.
+- A filter is a classifier of two classes: f(x) is the second one's softmax. Its learning rate, epochs and
+  votes under `quick` and `demo` are ours, the votes chosen on the clean images by cross-validation (notebook
+  21).
+- An image that several classes accept goes to the one with most votes, then with the highest mean
+  probability.
 - K is not given: `iterations`. lambda weighs the teachers, as in (4); (1) has it on the given label.
 - Teachers see a balanced subset redrawn each epoch (Sec. IV-B; III-B draws once: `teacher_sampling="fixed"`).
-- Teachers label in evaluation mode, from images without augmentation. The released code leaves them in training mode and
-  keeps the best epoch on the test images; here it is the last.
+- Teachers label in evaluation mode, from images without augmentation. The released code leaves them in
+  training mode and keeps the best epoch on the test images; here it is the last.
 - MixUp mixes each batch with a permutation of itself, one coefficient a batch.
 """
 
@@ -42,7 +46,9 @@ SAMPLING = ("redrawn", "fixed", "all")
 
 @dataclass(frozen=True, kw_only=True)
 class PUDistill(Settings):
-    """PUDistill: filters and teachers from a few clean labels, and a student that is robust at every noise level."""
+    """PUDistill: filters and teachers from a few clean labels, and a student that is robust at every noise
+    level.
+    """
 
     iterations: int = 2  # K: bags of filters, one after the other, for each class
     filters: int = 20  # N: binary classifiers in a bag
@@ -166,12 +172,14 @@ def train_pu_distill(data, settings, run) -> None:
         )
 
 
-# ---- filters: which unlabelled images surely belong to a class -----------------------------------------------
+# ---- filters: which unlabelled images surely belong to a class
+# -----------------------------------------------
 
 
 def train_filters(clean: Tensor, data, settings, run, watched: Tensor | None = None) -> dict[str, Tensor]:
-    """All bags, from the clean subset, bool (N,): votes (iterations, K, N) and of the test images, the last bags' mean
-    probabilities (K, N), and each of their filters' for the images `watched` (K, filters, n)."""
+    """All bags, from the clean subset, bool (N,): votes (iterations, K, N) and of the test images, the last
+    bags' mean probabilities (K, N), and each of their filters' for the images `watched` (K, filters, n).
+    """
     bags = []
     with tqdm(
         total=data.num_classes * settings.iterations,
@@ -215,10 +223,12 @@ def train_bag(
     settings,
     watched: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """One bag of filters for class k: its votes for every training and test image, and its mean probabilities.
+    """One bag of filters for class k: its votes for every training and test image, and its mean
+    probabilities.
 
-    clean: bool (N,). positives: bool (N,), the images that the bag before has accepted. before: that bag's weights, for a
-    warm start. watched: indices (n,) of images for which each filter's probability is kept, (filters, n).
+    clean: bool (N,). positives: bool (N,), the images that the bag before has accepted. before: that bag's
+    weights, for a warm start. watched: indices (n,) of images for which each filter's probability is kept,
+    (filters, n).
     """
     data = stage.data
     data.classes = ("other", data.classes[k])
@@ -295,8 +305,8 @@ def draw_members(
 ) -> tuple[Tensor, Tensor]:
     """(indices, 1 for positive) of each filter's images, both (filters, n), by Algorithm 1.
 
-    Positives: the clean images of class k and m accepted ones; negatives: m' images that are not accepted and m' clean
-    ones of other classes (fewer where there are not so many).
+    Positives: the clean images of class k and m accepted ones; negatives: m' images that are not accepted and
+    m' clean ones of other classes (fewer where there are not so many).
     """
     own, others = ((clean & same).nonzero()[:, 0] for same in (data.y == k, data.y != k))
     found, rest = ((~clean & chosen).nonzero()[:, 0] for chosen in (positives, ~positives))
@@ -331,11 +341,14 @@ def accept(votes: Tensor, mean: Tensor, settings) -> Tensor:
 
 
 def cross_validate(data, settings, run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.95)) -> list[dict]:
-    """How precise the filters are on clean images that they have not seen, for each `sure` and number of votes.
+    """How precise the filters are on clean images that they have not seen, for each `sure` and number of
+    votes.
 
-    Filters are trained on all but a fold of the clean subset, whose images are then among the unlabelled ones. Returns
-    rows: sure, votes, precision (share of the accepted whose class is right, None where none is), kept (share accepted),
-    empty (number of classes that accept none). The bags before the last accept by the settings' own values.
+    Filters are trained on all but a fold of the clean subset, whose images are then among the unlabelled
+    ones. Returns
+    rows: sure, votes, precision (share of the accepted whose class is right, None where none is), kept (share
+    accepted), empty (number of classes that accept none). The bags before the last accept by the settings'
+    own values.
     """
     at = data.clean.nonzero()[:, 0]
     rank = torch.zeros(len(at), dtype=torch.int64)
@@ -370,7 +383,8 @@ def cross_validate(data, settings, run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.
     return rows
 
 
-# ---- teachers and student ------------------------------------------------------------------------------------
+# ---- teachers and student
+# ------------------------------------------------------------------------------------
 
 
 def train_teacher(stage, known: Tensor, settings) -> dict[str, Tensor]:
@@ -431,7 +445,9 @@ def student_targets(data, known: Tensor, teacher: Tensor, settings) -> Tensor:
 
 
 def step(forward, x: Tensor, target: Tensor, mixup: float, entropy: float, optimizer, run) -> None:
-    """One step on images x (B, C, H, W) and targets (B, K): cross-entropy on MixUp pairs, and the entropy (2)."""
+    """One step on images x (B, C, H, W) and targets (B, K): cross-entropy on MixUp pairs, and the entropy
+    (2).
+    """
     if mixup:
         mix = draw(len(x), mixup, x.device)
         x, target = mix(x), mix(target)
@@ -445,7 +461,8 @@ def step(forward, x: Tensor, target: Tensor, mixup: float, entropy: float, optim
     optimizer.step()
 
 
-# ---- what a stage's result depends on: never a noisy label ------------------------------------------------------
+# ---- what a stage's result depends on: never a noisy label
+# ------------------------------------------------------
 
 
 def bag_depends(k: int, iteration: int, clean: Tensor, data, settings, run) -> dict:

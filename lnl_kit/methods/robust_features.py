@@ -1,25 +1,28 @@
 """RFL: Robust Feature Learning Against Noisy Labels (Tai, Jhang, Hwang).
 
-One network and two heads that are dropped at test. The decoder restores the image from the features of its augmented
-copy, the cluster head sorts images into groups, and neither ever sees a label; the classifier's target moves from the
-given label to its own prediction while training goes on.
+One network and two heads that are dropped at test. The decoder restores the image from the features of its
+augmented copy, the cluster head sorts images into groups, and neither ever sees a label; the classifier's
+target moves from the given label to its own prediction while training goes on.
 
 Where this differs from the paper, or chooses where it is silent:
-- x is the cropped (and flipped) image, T(x) the same crop after RandAugment and Cutout: a crop cannot be undone.
+- x is the cropped (and flipped) image, T(x) the same crop after RandAugment and Cutout: a crop cannot be
+  undone.
 - T(x) is decoded; x is there for the cluster head. Under `paper` T(x) alone is classified, else both
   (`classify="augmented"`). Both go through the network as one batch, so that BatchNorm sees them together.
 - (12) and (13) print two logarithms; one is meant. The own prediction is a hard label without gradient.
-- H(c) is the entropy of the batch's mean assignment: with (10) as printed, of one image, H(c) and H(c|x) would cancel.
+- H(c) is the entropy of the batch's mean assignment: with (10) as printed, of one image, H(c) and H(c|x)
+  would cancel.
 - In (9) the assignment of x is a target without gradient (`target_gradient=True`: with).
 - (4) is a mean over pixels and channels of normalised images; its sum would drown the other losses.
-- alpha falls linearly from epoch to epoch under `paper`, else along a cosine: with few epochs classes that are not yet
-  learned would be given up (`schedule_alpha="linear"`).
-- lambda, the number of clusters (here: of classes), RandAugment's strength, decoder and cluster head are not given. The
-  head is one linear layer; the decoder a 1x1 convolution to at most 128 channels, then doublings of the size, each with
-  a 3x3 convolution.
-- With unit weights and a small lambda the consistency term (9) wins: every image in one cluster satisfies it, and the
-  features collapse. Outside `paper` the terms are weighted: found on digits with one seed (validation and test accuracy
-  both in view), measured over three (notebook 24). On photographs with human labels they are too strong.
+- alpha falls linearly from epoch to epoch under `paper`, else along a cosine: with few epochs classes that
+  are not yet learned would be given up (`schedule_alpha="linear"`).
+- lambda, the number of clusters (here: of classes), RandAugment's strength, decoder and cluster head are not
+  given. The head is one linear layer; the decoder a 1x1 convolution to at most 128 channels, then doublings
+  of the size, each with a 3x3 convolution.
+- With unit weights and a small lambda the consistency term (9) wins: every image in one cluster satisfies it,
+  and the features collapse. Outside `paper` the terms are weighted: found on digits with one seed (validation
+  and test accuracy both in view), measured over three (notebook 24). On photographs with human labels they
+  are too strong.
 """
 
 from __future__ import annotations
@@ -140,8 +143,9 @@ def distortion(data, settings):
 
 
 def cluster_loss(clusters: Tensor, augmented: Tensor, settings) -> Tensor:
-    """Eq. (7), 0-d, from the cluster head's logits (B, M) for x and for T(x): consistency (9) minus lambda times the
-    mutual information (6)."""
+    """Eq. (7), 0-d, from the cluster head's logits (B, M) for x and for T(x): consistency (9) minus lambda
+    times the mutual information (6).
+    """
     p = clusters.float().softmax(1)
     target = p if settings.target_gradient else p.detach()
     return losses.cross_entropy(augmented, target).mean() - settings.information * mutual_information(p)
@@ -164,7 +168,9 @@ class WithHeads(nn.Module):
         self.decoder = decoder(maps.shape[1:], image)
 
     def forward(self, x: Tensor, augmented: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Logits (2B, K) of x and T(x), the restored image (B, C, H, W), cluster logits (B, M) of x and of T(x)."""
+        """Logits (2B, K) of x and T(x), the restored image (B, C, H, W), cluster logits (B, M) of x and of
+        T(x).
+        """
         maps = self.network.feature_map(torch.cat((x, augmented)))  # (2B, D, h, w)
         features = maps.mean((2, 3))
         return self.network.head(features), self.decoder(maps[len(x) :]), *self.assign(features).chunk(2)

@@ -1,16 +1,20 @@
-"""UNICON: Combating Label Noise Through Uniform Selection and Contrastive Learning (Karim, Rizve, Rahnavard, Mian, Shah; CVPR 2022).
+"""UNICON: Combating Label Noise Through Uniform Selection and Contrastive Learning (Karim, Rizve, Rahnavard,
+Mian, Shah; CVPR 2022).
 
-Two networks, as in DivideMix, but the images whose labels are kept are chosen class by class, equally many of each: those whose
-label is nearest to the prediction in Jensen-Shannon divergence. The rest are unlabelled, and teach by their guessed labels
-(MixMatch) and, without any label, by a contrastive loss between two strong views.
+Two networks, as in DivideMix, but the images whose labels are kept are chosen class by class, equally many of
+each: those whose label is nearest to the prediction in Jensen-Shannon divergence. The rest are unlabelled,
+and teach by their guessed labels (MixMatch) and, without any label, by a contrastive loss between two strong
+views.
 
 Where this differs from the paper, or chooses where it is silent (values from the authors' code):
-- The divergence is in bits, so that it lies in [0, 1]. The release measures in nats, in which it never reaches the 0.7 from
-  which the cut-off is lowered.
-- A batch of B images is B/2 labelled and B/2 unlabelled ones, each in two weak and two strong views; an epoch is one pass over
-  the labelled images. Weak views make the labels, strong ones are learned.
-- The mixed and the unmixed strong views go through the network as one batch, so that BatchNorm sees them together.
-- The division is made at the end of an epoch for the next, by the mean prediction of both networks, so it is the same for both.
+- The divergence is in bits, so that it lies in [0, 1]. The release measures in nats, in which it never
+  reaches the 0.7 from which the cut-off is lowered.
+- A batch of B images is B/2 labelled and B/2 unlabelled ones, each in two weak and two strong views; an epoch
+  is one pass over the labelled images. Weak views make the labels, strong ones are learned.
+- The mixed and the unmixed strong views go through the network as one batch, so that BatchNorm sees them
+  together.
+- The division is made at the end of an epoch for the next, by the mean prediction of both networks, so it is
+  the same for both.
 - A share outside [1/K, 0.9] is moved to its end: both kinds of image are needed.
 """
 
@@ -33,7 +37,9 @@ from ..toolbox.semi_supervised import mean_softmax, repeated, sharpen
 
 @dataclass(frozen=True, kw_only=True)
 class Unicon(Settings):
-    """UNICON: labels are kept evenly over the classes, the other images teach without theirs, also by contrast."""
+    """UNICON: labels are kept evenly over the classes, the other images teach without theirs, also by
+    contrast.
+    """
 
     learning_rate: float = 0.02  # of SGD, at the start; its release
     weight_decay: float = 5e-4  # L2 penalty of SGD; its release
@@ -164,7 +170,9 @@ def divergence(probs: Tensor, y: Tensor) -> Tensor:
 
 
 def kept_share(distance: Tensor, num_classes: int, settings) -> float:
-    """The share of labels that are kept: those nearer than the cut-off, the mean divergence or, where that is high, less."""
+    """The share of labels that are kept: those nearer than the cut-off, the mean divergence or, where that is
+    high, less.
+    """
     cutoff = distance.mean()
     if cutoff > settings.cutoff:
         cutoff = cutoff - (cutoff - distance.min()) / settings.cutoff_divisor

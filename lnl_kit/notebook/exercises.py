@@ -1,6 +1,7 @@
 """Exercises at the end of the notebooks, with checks that explain a wrong answer.
 
-`check("nrd.teacher", my_function)` prints one sentence: right, not answered yet, or what is wrong. Solutions are in tests/.
+`check("nrd.teacher", my_function)` prints one sentence: right, not answered yet, or what is wrong. Solutions
+are in tests/.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ class Exercise:
 
 
 def check(name: str, answer) -> None:
-    """Print whether the answer to an exercise is right, and what is wrong if not. `...` or None: not answered yet.
+    """Print whether the answer to an exercise is right, and what is wrong if not. `...` or None: not answered
+    yet.
 
-    Raises ValueError for an exercise that does not exist, naming those that do."""
+    Raises ValueError for an exercise that does not exist, naming those that do.
+    """
     if name not in EXERCISES:
         raise ValueError(f"exercise {name!r} does not exist: {', '.join(EXERCISES)}")
     exercise = EXERCISES[name]

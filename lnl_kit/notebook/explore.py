@@ -1,4 +1,6 @@
-"""Sliders around figures, and trainings to watch, in a live notebook; in a batch run the same lines give figures and results."""
+"""Sliders around figures, and trainings to watch, in a live notebook; in a batch run the same lines give
+figures and results.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,14 @@ def live() -> bool:
 def explore(fn: Callable[..., go.Figure] | Sequence[Callable[..., go.Figure]], **sliders: Sequence) -> object:
     """The figure `fn(**values)`, redrawn as sliders move, e.g. `explore(draw, rate=(0, 0.9, 0.1))`.
 
-    fn: one function, or several that the same sliders move together; each is given those of the values that it takes.
+    fn: one function, or several that the same sliders move together; each is given those of the values that
+        it takes.
     sliders: argument name -> (min, max, step), a slider over numbers (whole numbers if all three are), or a
-        list of options (a menu where one of them is text). It starts at the first fn's own default where that is in range or
-        an option, else at the first.
-    Live, returns a box of the sliders and a FigureWidget for each fn; an error in fn is one line below, and the last
-    figure stays. Headless, calls each fn once and returns its figure, of several the last, the others being shown before.
-    (Sliders are observed: `interact` around a function that shows a plotly figure deadlocks when a notebook is executed.)
+        list of options (a menu where one of them is text). It starts at the first fn's own default where that
+        is in range or an option, else at the first. Live, returns a box of the sliders and a FigureWidget for
+        each fn; an error in fn is one line below, and the last figure stays. Headless, calls each fn once and
+        returns its figure, of several the last, the others being shown before. (Sliders are observed:
+        `interact` around a function that shows a plotly figure deadlocks when a notebook is executed.)
     Raises ValueError for a slider that is neither.
     """
     fns = [fn] if callable(fn) else list(fn)
@@ -105,7 +108,9 @@ def _controls(
 
 
 def _put(new: go.Figure, shown: go.FigureWidget) -> None:
-    """Show the new figure in place of the old one, its traces in place where they are of the same kinds; only what differs is sent."""
+    """Show the new figure in place of the old one, its traces in place where they are of the same kinds; only
+    what differs is sent.
+    """
     with shown.batch_update():
         if [t.type for t in shown.data] == [t.type for t in new.data]:
             for old, trace in zip(shown.data, new.data):
@@ -128,10 +133,11 @@ def _changes(old: object, new: object) -> dict[str, object]:
 
 
 def beside_image(figure: go.Figure, images, pixels: int = 128) -> object:
-    """The figure with the image under the pointer beside it; the traces' customdata number the images (n, C, H, W).
+    """The figure with the image under the pointer beside it; the traces' customdata number the images (n, C,
+    H, W).
 
-    Live, returns a box of a FigureWidget and the picture, empty until a point is hovered over. Headless, returns the
-    figure as it is.
+    Live, returns a box of a FigureWidget and the picture, empty until a point is hovered over. Headless,
+    returns the figure as it is.
     """
     if not live():
         return figure

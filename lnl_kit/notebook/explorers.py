@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from .explore import explore, live
 
-# ---- explorers of any run folder ------------------------------------------------------------------------------
+# ---- explorers of any run folder
+# ------------------------------------------------------------------------------
 
 
 def pick_run(
@@ -20,9 +21,11 @@ def pick_run(
         "loss",
     ),
 ) -> object:
-    """A menu of the finished runs under a root (default: where `lnl train` writes) and one of their metrics, by epoch.
+    """A menu of the finished runs under a root (default: where `lnl train` writes) and one of their metrics,
+    by epoch.
 
-    Raises ValueError where no run is finished, with the command that makes one."""
+    Raises ValueError where no run is finished, with the command that makes one.
+    """
     from .. import figures
     from ..files import runs_root
     from ..run.opened import finished_runs
@@ -42,7 +45,9 @@ def pick_run(
 
 
 def histogram_by_epoch(run) -> object:
-    """Loss on the true class of the training images, right and wrong labels apart, with a slider over the epochs that were kept."""
+    """Loss on the true class of the training images, right and wrong labels apart, with a slider over the
+    epochs that were kept.
+    """
     from .. import figures
 
     epochs, at = _kept_epochs(run)
@@ -57,7 +62,9 @@ def histogram_by_epoch(run) -> object:
 
 
 def decagon_by_epoch(run) -> object:
-    """The training images' predictions on the K-gon, with a slider over the epochs that were kept; wrong labels are rings."""
+    """The training images' predictions on the K-gon, with a slider over the epochs that were kept; wrong
+    labels are rings.
+    """
     from .. import figures
 
     epochs, at = _kept_epochs(run)
@@ -73,7 +80,9 @@ def decagon_by_epoch(run) -> object:
 
 
 def _kept_epochs(run) -> tuple[list[int], Callable]:
-    """The epochs of history.npz, counted from 1, and a function from an epoch to (probs, given, true) of its images."""
+    """The epochs of history.npz, counted from 1, and a function from an epoch to (probs, given, true) of its
+    images.
+    """
     history = run.history
     if not len(history):
         raise ValueError(f"{run.folder} has kept no epoch yet: train it first")
@@ -87,7 +96,8 @@ def _kept_epochs(run) -> tuple[list[int], Callable]:
 
 
 def inspect_images(run, views: int = 5) -> object:
-    """The training images, the most suspicious given label first: the image and views of it, and what the run thinks of it.
+    """The training images, the most suspicious given label first: the image and views of it, and what the run
+    thinks of it.
 
     Suspicious is a low clean score where the method gives one, else a low probability of the given label.
     """
@@ -122,9 +132,11 @@ def inspect_images(run, views: int = 5) -> object:
 
 
 def review(findings) -> object:
-    """The suspicious images of a folder of findings (or `errors.Findings`), to go through by mouse or keyboard.
+    """The suspicious images of a folder of findings (or `errors.Findings`), to go through by mouse or
+    keyboard.
 
-    Live, a `review.Review`: each decision is in `decisions.csv` there before the next image shows. Headless, its first page as a figure.
+    Live, a `review.Review`: each decision is in `decisions.csv` there before the next image shows. Headless,
+    its first page as a figure.
     """
     from .. import figures
     from ..label_errors.findings import Findings, open_findings

@@ -1,9 +1,10 @@
 """The noise lab: one small network for each noise rate, all trained at once, and what each of them learned.
 
 The networks see the same images in the same order; only their labels differ. They are one stacked network
-(`stacked.Stacked`), so that ten rates cost little more than half of ten runs. Each starts, and sees its images, as
-`lnl train METHOD --rate R --view none --batch-size 64` with the same seed and number of epochs does: without crops, so that a short training
-memorises, and in batches of 64, which a stack of networks gains most from.
+(`stacked.Stacked`), so that ten rates cost little more than half of ten runs. Each starts, and sees its
+images, as `lnl train METHOD --rate R --view none --batch-size 64` with the same seed and number of epochs
+does: without crops, so that a short training memorises, and in batches of 64, which a stack of networks gains
+most from.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ EPOCHS = 20  # enough for cross-entropy to pass its best epoch and memorise, at 
 
 @dataclass
 class Lab:
-    """Networks trained at R noise rates, on N images, tested on M. Probabilities are of the last finished epoch."""
+    """Networks trained at R noise rates, on N images, tested on M. Probabilities are of the last finished
+    epoch.
+    """
 
     method: str
     noise: str
@@ -71,7 +74,9 @@ class Lab:
         return noise_models.actual_rate(self.given[self.at(rate)], self.true)
 
     def confusion(self, rate: float) -> np.ndarray:
-        """(K, K): how often each true class (row) of the test set is predicted as each class (column), as shares of the row."""
+        """(K, K): how often each true class (row) of the test set is predicted as each class (column), as
+        shares of the row.
+        """
         k = len(self.classes)
         counts = np.zeros((k, k))
         np.add.at(counts, (self.test_true, self.test_probs[self.at(rate)].argmax(1)), 1)
@@ -79,7 +84,9 @@ class Lab:
 
 
 def labels_at(dataset, noise: str, rate: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(given, true) labels (N,) of a data set under synthetic noise, as `lnl train` draws them. `dataset`: a name or a Dataset."""
+    """(given, true) labels (N,) of a data set under synthetic noise, as `lnl train` draws them. `dataset`: a
+    name or a Dataset.
+    """
     source = data.load(dataset) if isinstance(dataset, str) else dataset
     noise_models.check(noise, rate, source.like)
     true = source.true_labels.numpy() if source.true_labels is not None else source.given_labels.numpy()
@@ -113,10 +120,10 @@ def train_rates(
 ) -> Lab:
     """Train a loss-only method at all these noise rates at once.
 
-    method: one of LOSSES. epochs, settings: of the recipe. train_size: at most so many training images, the same ones at every
-    rate. on_epoch: called with what is known after each epoch (all but the training images' probabilities); a KeyboardInterrupt
-    that it raises, or Ctrl-C, ends the training there. A finished lab is loaded when asked for again. Raises ValueError for bad
-    input with one sentence.
+    method: one of LOSSES. epochs, settings: of the recipe. train_size: at most so many training images, the
+    same ones at every rate. on_epoch: called with what is known after each epoch (all but the training
+    images' probabilities); a KeyboardInterrupt that it raises, or Ctrl-C, ends the training there. A finished
+    lab is loaded when asked for again. Raises ValueError for bad input with one sentence.
     """
     if method not in LOSSES:
         raise ValueError(
@@ -209,7 +216,9 @@ def _load(path, method, noise, rates, classes) -> Lab:
 
 
 def _epochs(lab: Lab, noisy: NoisyData, test_x, recipe, run: Run):
-    """Train epoch by epoch, keeping `lab` up to date but for the training images' probabilities; yields the networks."""
+    """Train epoch by epoch, keeping `lab` up to date but for the training images' probabilities; yields the
+    networks.
+    """
     started, given = time.perf_counter(), torch.from_numpy(lab.given).to(noisy.device)
     first = run.network()
     stacked = Stacked([first] * len(lab.rates))  # the same start for all
@@ -271,7 +280,9 @@ class _WithLabels:
 
 
 def _mixed(recipe, images: torch.Tensor, labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, list]:
-    """The images (B, C, H, W) that all networks see and the target of each of labels (R, B), mixed alike where the method mixes."""
+    """The images (B, C, H, W) that all networks see and the target of each of labels (R, B), mixed alike
+    where the method mixes.
+    """
     state = torch.get_rng_state()
     targets = []
     for y in labels:

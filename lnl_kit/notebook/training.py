@@ -14,9 +14,9 @@ from .explore import _put, live
 class Training:
     """A training that can be watched: a bar, curves that grow, a button that stops it, and then its result.
 
-    Live it trains in the background, so that the notebook can be read and used meanwhile; headless it is finished when it is made.
-    `result()` waits for it, and the notebook's buttons with it: while a cell waits, interrupting the kernel does what Stop does.
-    Stopped, the result is that of the last finished epoch.
+    Live it trains in the background, so that the notebook can be read and used meanwhile; headless it is
+    finished when it is made. `result()` waits for it, and the notebook's buttons with it: while a cell waits,
+    interrupting the kernel does what Stop does. Stopped, the result is that of the last finished epoch.
     """
 
     def __init__(
@@ -27,9 +27,10 @@ class Training:
         so_far: Callable[[object], object] = lambda result: result,
         after: Callable[[object], None] | None = None,
     ):
-        """work(on_epoch): trains, calls on_epoch(so far) after each epoch, and returns the result; a KeyboardInterrupt raised there
-        ends it. draw(so far): the curves. so_far(result): what on_epoch would have been given last, of a result that was loaded.
-        after(result): called at the end."""
+        """work(on_epoch): trains, calls on_epoch(so far) after each epoch, and returns the result; a
+        KeyboardInterrupt raised there ends it. draw(so far): the curves. so_far(result): what on_epoch would
+        have been given last, of a result that was loaded. after(result): called at the end.
+        """
         self._draw, self._epochs, self._stop, self._problem, self._last = (
             draw,
             epochs,
@@ -131,7 +132,9 @@ class Training:
 
 
 def train(method, epochs: int | None = None, **ask) -> Training:
-    """`lnl_kit.train(method, ...)` as a Training: test accuracy and memorised labels as they come. A finished run is loaded."""
+    """`lnl_kit.train(method, ...)` as a Training: test accuracy and memorised labels as they come. A finished
+    run is loaded.
+    """
     from .. import figures
     from ..data.labelling import default_noise
     from ..papers.presets import resolve
@@ -160,9 +163,11 @@ def train(method, epochs: int | None = None, **ask) -> Training:
 
 
 def train_rates(method: str = "ce", after: Callable[[object], None] | None = None, **ask) -> Training:
-    """`lab.train_rates(method, ...)` as a Training: a growing curve for each noise rate. A finished lab is loaded.
+    """`lab.train_rates(method, ...)` as a Training: a growing curve for each noise rate. A finished lab is
+    loaded.
 
-    after: called with the lab at the end."""
+    after: called with the lab at the end.
+    """
     from .. import figures
     from . import noise_lab
 
@@ -175,7 +180,8 @@ def train_rates(method: str = "ce", after: Callable[[object], None] | None = Non
 
 
 class NoiseLab:
-    """Networks trained at many noise rates, and a slider through them; a menu of methods, each trained when it is chosen.
+    """Networks trained at many noise rates, and a slider through them; a menu of methods, each trained when
+    it is chosen.
 
     `result()`: the `lab.Lab` of the method shown, when it is trained. ask: arguments of `lab.train_rates`.
     """

@@ -1,4 +1,6 @@
-"""Analyses of NRD's Section 3.5: what a network that memorised its labels says about views it never trained on."""
+"""Analyses of NRD's Section 3.5: what a network that memorised its labels says about views it never trained
+on.
+"""
 
 from __future__ import annotations
 

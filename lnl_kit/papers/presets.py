@@ -55,8 +55,9 @@ PU_LEVELS = {
 }
 # Values chosen on photographs where they differ from those chosen on digits, each by `--noisy-val`.
 PHOTOGRAPHS = {"label_confidence": {"alpha": 0.9}}
-# Step sizes that differ under `demo`: NRD's divergence as printed has a gradient 13 times smaller than cross-entropy's
-# at the start and underfits its given labels in 50 epochs of real images; GJS's scale makes up for it.
+# Step sizes that differ under `demo`: NRD's divergence as printed has a gradient 13 times smaller than
+# cross-entropy's at the start and underfits its given labels in 50 epochs of real images; GJS's scale makes
+# up for it.
 DEMO = {"nrd": {"scale_jsd": True}}
 
 
@@ -168,7 +169,9 @@ def resolve(
 
 
 def of_stages(cell: dict) -> dict:
-    """PUDistill's settings of filters, teachers and student; milestones are given in epochs, batch and MixUp once for all."""
+    """PUDistill's settings of filters, teachers and student; milestones are given in epochs, batch and MixUp
+    once for all.
+    """
     found = {
         "filter_batch_size": cell["batch_size"],
         "teacher_mixup": float(cell["mixup"]),

@@ -17,8 +17,9 @@ def table(paper: str, table: str) -> pd.DataFrame:
 
     Columns: paper, table, dataset, split, architecture, method and noise (our names; *_printed: the paper's),
     rate (a fraction; missing where the labels are the data set's own), metric, published and published_std
-    (fractions where the paper prints percent), n_runs, notes; preset: with which `--preset` we train that cell ("paper:nrd"),
-    "not given" where the paper says no settings for it, missing where the kit has no such method.
+    (fractions where the paper prints percent), n_runs, notes; preset: with which `--preset` we train that
+    cell ("paper:nrd"), "not given" where the paper says no settings for it, missing where the kit has no such
+    method.
     Raises ValueError for an unknown paper or table, naming those that exist.
     """
     import pandas as pd
@@ -28,8 +29,9 @@ def table(paper: str, table: str) -> pd.DataFrame:
 
 
 def preset_of(row: dict) -> str | None:
-    """The `--preset` that trains a published row's cell, "not given" where the paper has no settings for it, None where the
-    kit has no such method."""
+    """The `--preset` that trains a published row's cell, "not given" where the paper has no settings for it,
+    None where the kit has no such method.
+    """
     if row["method"] not in METHODS:
         return None
     known = (row["dataset"], *noise_key(row["noise"], row["rate"])) in cells(row["method"], row["paper"])

@@ -41,10 +41,11 @@ def reproduce(
 
     names: notebooks as `20`, `20_noise_robust_distillation` or with `.ipynb`; None = all of them.
     parameters: values for the notebooks' `parameters` cells; strings are read as on the command line (`0.5`,
-        `true`, `none`; anything else stays a string). `0.2,0.5` are two values: every combination of values runs, each
-        in a copy named after them. `preset="x"` is short for `{"preset": "x"}`.
+        `true`, `none`; anything else stays a string). `0.2,0.5` are two values: every combination of values
+        runs, each in a copy named after them. `preset="x"` is short for `{"preset": "x"}`.
     out: the root that stands in for runs/. timeout: seconds that one cell may take; None or 0 = no limit.
-    fresh: also run notebooks that are finished and unchanged. jobs: processes side by side, the CPU's threads shared among them.
+    fresh: also run notebooks that are finished and unchanged. jobs: processes side by side, the CPU's threads
+        shared among them.
 
     Returns 0 when every notebook finished, 1 when one failed (the others still run), 130 after Ctrl-C. Raises
     ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.
@@ -137,7 +138,9 @@ def _literal(value):
 
 
 def _values(value) -> list:
-    """The values that a text names: commas outside brackets and quotes separate them. Anything else is one value."""
+    """The values that a text names: commas outside brackets and quotes separate them. Anything else is one
+    value.
+    """
     if not isinstance(value, str):
         return [value]
     parts, depth, quote = [""], 0, ""

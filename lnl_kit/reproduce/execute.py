@@ -70,9 +70,11 @@ def _read(path: Path) -> dict | None:
 def _run(
     notebook: Path, parameters: dict, name: str, folder: Path, timeout: float | None, threads: int = 0
 ) -> dict:
-    """Execute one notebook in a fresh kernel and put its copy and record in place, called name, once it has ended.
+    """Execute one notebook in a fresh kernel and put its copy and record in place, called name, once it has
+    ended.
 
-    threads: of the kernel's arithmetic; 0 = as many as it likes."""
+    threads: of the kernel's arithmetic; 0 = as many as it likes.
+    """
     import papermill
 
     unfinished = folder / f".{name}.unfinished.ipynb"

@@ -10,7 +10,31 @@ import html
 import re
 import unicodedata
 
-GREEK = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"]
+GREEK = [
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "epsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "iota",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "pi",
+    "rho",
+    "sigma",
+    "tau",
+    "upsilon",
+    "phi",
+    "chi",
+    "psi",
+    "omega",
+]
 IDENTIFIERS = {
     name: unicodedata.lookup(f"GREEK SMALL LETTER {'LAMDA' if name == 'lambda' else name}") for name in GREEK
 }
@@ -69,7 +93,24 @@ OPERATORS = {
     "forall": "∀",
     "exists": "∃",
 } | {c: c for c in "{}%&_#$"}
-FUNCTIONS = ["log", "ln", "exp", "max", "min", "arg", "argmax", "argmin", "sup", "inf", "det", "dim", "Pr", "sin", "cos", "tanh"]
+FUNCTIONS = [
+    "log",
+    "ln",
+    "exp",
+    "max",
+    "min",
+    "arg",
+    "argmax",
+    "argmin",
+    "sup",
+    "inf",
+    "det",
+    "dim",
+    "Pr",
+    "sin",
+    "cos",
+    "tanh",
+]
 LIMITS = {"∑", "∏", "max", "min", "argmax", "argmin", "sup", "inf", "arg max", "arg min"}
 ACCENTS = {
     "hat": "^",
@@ -85,7 +126,9 @@ SPACES = {",": 0.17, ":": 0.22, ";": 0.28, " ": 0.25, "quad": 1, "qquad": 2, "\\
 ALPHABETS = {"mathcal": "SCRIPT", "mathscr": "SCRIPT", "mathbb": "DOUBLE-STRUCK", "mathfrak": "FRAKTUR"}
 BOLD = {"mathbf", "boldsymbol", "bm"}
 UPRIGHT = {"text", "textrm", "mathrm", "textbf", "textit", "operatorname", "mathsf", "texttt"}
-IGNORED = set(["left", "right", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "displaystyle", "limits", "nolimits"])
+IGNORED = set(
+    ["left", "right", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "displaystyle", "limits", "nolimits"]
+)
 
 
 def mathml(tex: str, display: bool = False) -> str:

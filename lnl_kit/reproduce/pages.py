@@ -32,9 +32,9 @@ def write_page(notebook: Path, record: dict) -> list[dict]:
     """Write `<name>.html` beside an executed notebook and return its figures.
 
     record: what `lnl_kit.reproduce` keeps beside the notebook; gets `title` and `question` (the first
-    paragraph), both Markdown, `figures` (their number), and `headline`, the first line that a cell tagged so has printed.
-    A figure is a dict: `id` (unique among all pages), `caption` (HTML), and either `plotly` (the figure as a
-    dictionary) or `html` (an image; with `kind` and `bytes` where it is not an SVG).
+    paragraph), both Markdown, `figures` (their number), and `headline`, the first line that a cell tagged so
+    has printed. A figure is a dict: `id` (unique among all pages), `caption` (HTML), and either `plotly` (the
+    figure as a dictionary) or `html` (an image; with `kind` and `bytes` where it is not an SVG).
     """
     # without papermill's own error messages: the page shows errors in its own way
     cells = [
@@ -115,7 +115,9 @@ def write_index(folder: Path, entries: list[tuple[dict, list[dict]]], parts: lis
 
 
 def _batch(grid: list[tuple[dict, list[dict]]]) -> list[str]:
-    """A table of the notebooks that ran with several values of a parameter: a row each, with its figures as thumbnails."""
+    """A table of the notebooks that ran with several values of a parameter: a row each, with its figures as
+    thumbnails.
+    """
     rows = [
         "<section><h2>Batches</h2><div class='card'><table><thead><tr><th>notebook</th><th>parameters</th><th>status</th><th>time</th>"
         "<th>headline</th><th>figures</th></tr></thead><tbody>"

@@ -1,7 +1,8 @@
-"""All methods on equal terms: what `lnl compare` measured, averaged over seeds, and how fair the comparison is.
+"""All methods on equal terms: what `lnl compare` measured, averaged over seeds, and how fair the comparison
+is.
 
-The rows are those of data/measured/digits.csv and cifar10n.csv: one network, epochs, batch, schedule and view for every
-method; `last` is the headline, `best` (chosen by looking at the test set) stands beside it.
+The rows are those of data/measured/digits.csv and cifar10n.csv: one network, epochs, batch, schedule and view
+for every method; `last` is the headline, `best` (chosen by looking at the test set) stands beside it.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ FILES = ("digits", "cifar10n")  # of data/measured
 
 
 def rows(*names: str) -> pd.DataFrame:
-    """Every measured run, one row each: the fields of summary.json, `setting` ("symmetric 0.5"), `family` and `cost`, the
-    seconds of all stages and epochs. names: files of data/measured (default FILES) or paths of CSV files that
-    `lnl compare --csv` wrote."""
+    """Every measured run, one row each: the fields of summary.json, `setting` ("symmetric 0.5"), `family` and
+    `cost`, the seconds of all stages and epochs. names: files of data/measured (default FILES) or paths of
+    CSV files that `lnl compare --csv` wrote.
+    """
     import pandas as pd
 
     found = pd.DataFrame([row for name in names or FILES for row in measured.read(name)])
@@ -37,8 +39,8 @@ def rows(*names: str) -> pd.DataFrame:
 
 
 def board(found: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick") -> pd.DataFrame:
-    """One row a method at one setting, best `last` first: last, spread (standard deviation over seeds, missing for one), best,
-    memorized, ece, auc, cost (seconds), seeds, uses (what it was told), family.
+    """One row a method at one setting, best `last` first: last, spread (standard deviation over seeds,
+    missing for one), best, memorized, ece, auc, cost (seconds), seeds, uses (what it was told), family.
 
     Raises ValueError where nothing was measured there, with the settings that are.
     """
@@ -95,8 +97,10 @@ def front(board: pd.DataFrame) -> list[str]:
 
 
 def epoch_cost(found: pd.DataFrame, dataset: str = "digits", preset: str = "quick") -> pd.Series:
-    """How many times as long as cross-entropy's an epoch of each method takes, by method: the fastest epoch of each (the median
-    within a run) on the device where most runs were made, since others had to share theirs."""
+    """How many times as long as cross-entropy's an epoch of each method takes, by method: the fastest epoch
+    of each (the median within a run) on the device where most runs were made, since others had to share
+    theirs.
+    """
     there = found[(found.dataset == dataset) & (found.preset == preset)]
     there = there[there.device == there.device.mode()[0]]
     fastest = there.groupby("method")["seconds_per_epoch"].min()

@@ -1,4 +1,6 @@
-"""What was measured and is kept: data/measured/*.csv, one row a run (the fields of summary.json, plus commit)."""
+"""What was measured and is kept: data/measured/*.csv, one row a run (the fields of summary.json, plus
+commit).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def table(name: str | Path) -> Path:
 
 
 def read(name: str | Path) -> list[dict]:
-    """The rows of data/measured/<name>.csv (see `table`); numbers as numbers, missing as None. No file: no rows."""
+    """The rows of data/measured/<name>.csv (see `table`); numbers as numbers, missing as None. No file: no
+    rows.
+    """
     path = table(name)
     if not path.exists():
         return []
@@ -59,7 +63,9 @@ def parse(text: str):
 
 
 def add(name: str | Path, row: dict) -> None:
-    """Add a row to data/measured/<name>.csv (see `table`), in place of one about the same run. The file is rewritten whole."""
+    """Add a row to data/measured/<name>.csv (see `table`), in place of one about the same run. The file is
+    rewritten whole.
+    """
     row = row | {"commit": commit()}
     identity = (
         "method",

@@ -24,8 +24,10 @@ def supports_bf16(device: torch.device) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that tensors free. By default glibc returns large blocks to the system at once
-    and gets them back as zeroed pages: about a tenth of a training step on a CPU. Does nothing without glibc."""
+    """Let this process keep the memory that tensors free. By default glibc returns large blocks to the system
+    at once and gets them back as zeroed pages: about a tenth of a training step on a CPU. Does nothing
+    without glibc.
+    """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**26)):

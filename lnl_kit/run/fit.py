@@ -17,7 +17,8 @@ def fit_epoch(
 ) -> None:
     """One step a batch on the mean of `loss(logits (B, K), given labels (B,), indices (B,)) -> (B,)`.
 
-    run: a run or a stage. batches: of `NoisyData.batches`, one view. term: what the loss is called where it diverges.
+    run: a run or a stage. batches: of `NoisyData.batches`, one view. term: what the loss is called where it
+        diverges.
     """
     forward = run.compiled(network)
     for x, y, idx in batches:

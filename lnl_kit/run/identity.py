@@ -18,7 +18,9 @@ PACKAGE = "lnl_kit."  # what the names of its modules begin with
 
 
 def source_of(fn) -> str:
-    """The text of the file that a function stands in; of the function itself where it was typed into a notebook."""
+    """The text of the file that a function stands in; of the function itself where it was typed into a
+    notebook.
+    """
     try:
         module = sys.modules.get(fn.__module__)
         return inspect.getsource(module if getattr(module, "__file__", None) else fn)
@@ -72,7 +74,7 @@ def describe(thing, seen: dict[int, str]) -> None:
     """Add the source of a function or class, and of what it refers to, to `seen`; plain values as text."""
     if id(thing) in seen:
         return
-    if isinstance(thing, types.FunctionType) or isinstance(thing, type):
+    if isinstance(thing, (types.FunctionType, type)):
         module = sys.modules.get(thing.__module__)
         where = getattr(module, "__file__", None) or ""
         if (thing.__module__ or "").startswith(PACKAGE) or "site-packages" in where or "/lib/python" in where:
@@ -98,7 +100,9 @@ def code_text(code) -> str:
 
 
 def absolute(dataset: str) -> str:
-    """`folder:PATH` with an absolute path, so that the run can be opened from anywhere; other names as they are."""
+    """`folder:PATH` with an absolute path, so that the run can be opened from anywhere; other names as they
+    are.
+    """
     kind, colon, path = dataset.partition(":")
     return f"{kind}:{Path(path).expanduser().absolute()}" if colon else dataset
 

@@ -1,8 +1,9 @@
 """What no method should write again: device, precision, seed, checkpoints, resume, logging, progress.
 
-A run folder has one commit point, `state.pt` (temporary file, fsync, rename, fsync of the folder). It holds the
-state after the last finished epoch and every metric row so far; the other files are rewritten from it. Killing
-the process at any moment costs at most the current epoch, and a resumed run ends with the same numbers.
+A run folder has one commit point, `state.pt` (temporary file, fsync, rename, fsync of the folder). It holds
+the state after the last finished epoch and every metric row so far; the other files are rewritten from it.
+Killing the process at any moment costs at most the current epoch, and a resumed run ends with the same
+numbers.
 """
 
 from __future__ import annotations
@@ -124,8 +125,8 @@ class Run:
         """Name what decides the run's future (networks, optimisers, schedules, per-image tensors).
 
         tested: the network that is evaluated, or a tuple of names whose softmaxes are averaged;
-        also_tested: names that get columns `<name>_test_accuracy`, `<name>_train_accuracy_clean` and so on, at the
-            history's epochs.
+        also_tested: names that get columns `<name>_test_accuracy`, `<name>_train_accuracy_clean` and so on,
+            at the history's epochs.
         """
         state = State(parts)
         state.tested = (tested,) if isinstance(tested, str) else tuple(tested)
@@ -154,10 +155,10 @@ class Run:
         """Tell what the method can tell at the end of an epoch; all optional.
 
         clean_score (N,), larger = cleaner; selected (N,) bool; new_labels (N,) or (N, K); train_probs (N, K);
-        transition (K, K), row = true class, with transition_of="all" or "corrupted" (transition_all is kept in
-        arrays.npz and not measured); accepted (N,) and test_accepted (M,): a class or -1, and the votes for it;
-        teacher_probs (N, K) and test_teacher_probs; fitted_probs (N, K) beside held-out train_probs; any other number
-        or 0-d tensor becomes a column.
+        transition (K, K), row = true class, with transition_of="all" or "corrupted" (transition_all is kept
+        in arrays.npz and not measured); accepted (N,) and test_accepted (M,): a class or -1, and the votes
+        for it; teacher_probs (N, K) and test_teacher_probs; fitted_probs (N, K) beside held-out train_probs;
+        any other number or 0-d tensor becomes a column.
         """
         self._log.update(values)
 
@@ -200,12 +201,15 @@ class Run:
                     self.on_epoch(self.rows)
 
     def stage(self, name: str, fn, depends: dict | None = None):
-        """The result of `fn(stage_run)`, computed once: a finished stage is loaded, an interrupted one resumes.
+        """The result of `fn(stage_run)`, computed once: a finished stage is loaded, an interrupted one
+        resumes.
 
-        fn trains with the stage's own `data`, `network`, `state`, `epochs` and returns tensors (or a nest of them).
-        depends: what the result depends on beside network, precision, images and the file that fn stands in; runs that
-            agree on all these and on the stage's name share it. Without it the stage belongs to this run alone.
-        What it cost when it was computed (the last attempt at it) is added to `stage_seconds`.
+        fn trains with the stage's own `data`, `network`, `state`, `epochs` and returns tensors (or a nest of
+        them).
+        depends: what the result depends on beside network, precision, images and the file that fn stands in;
+            runs that agree on all these and on the stage's name share it. Without it the stage belongs to
+            this run alone. What it cost when it was computed (the last attempt at it) is added to
+            `stage_seconds`.
         """
         if depends is None:
             folder = self.folder / "stages" / name
@@ -368,7 +372,9 @@ class Run:
         self.inference_seconds, self.saving_seconds = saved["inference_seconds"], saved["saving_seconds"]
 
     def write_tables(self, history: bool = True) -> None:
-        """Rewrite metrics.csv, arrays.npz and (unless unchanged) history.npz, whole, from what state.pt holds."""
+        """Rewrite metrics.csv, arrays.npz and (unless unchanged) history.npz, whole, from what state.pt
+        holds.
+        """
         save_atomically(self.folder / "metrics.csv", csv_bytes(self.rows, COLUMNS))
         save_atomically(self.folder / "arrays.npz", npz_bytes({k: v.numpy() for k, v in self.arrays.items()}))
         if not history:

@@ -76,8 +76,9 @@ class OpenedRun:
 
     @functools.cached_property
     def labels(self) -> dict[str, np.ndarray]:
-        """labels.csv in training order: index, path, given and true class numbers (true is None if unknown), and which
-        are known to be right (clean, bool)."""
+        """labels.csv in training order: index, path, given and true class numbers (true is None if unknown),
+        and which are known to be right (clean, bool).
+        """
         with open(self.folder / "labels.csv", newline="") as file:
             table = list(csv.DictReader(file))
         number = {name: k for k, name in enumerate(self.classes)}
@@ -172,7 +173,9 @@ class OpenedRun:
 
     @torch.no_grad()
     def features(self, images: torch.Tensor) -> np.ndarray:
-        """(n, D) float32: what the last layer of the (first) tested network sees of uint8 images (n, C, H, W)."""
+        """(n, D) float32: what the last layer of the (first) tested network sees of uint8 images (n, C, H,
+        W).
+        """
         s, net = self.settings, self.networks()[0]
         data = NoisyData(
             images, torch.zeros(len(images), dtype=torch.int64), self.classes, mean=s["mean"], std=s["std"]

@@ -23,8 +23,8 @@ def refuse(condition: bool, sentence: str) -> None:
 class Settings:
     """Recipe for stochastic gradient descent, the same for every method under `quick` and `demo`.
 
-    Its values were chosen on digits so that cross-entropy fits its given labels, wrong ones among them, which is
-    what the methods are up against: never by test labels.
+    Its values were chosen on digits so that cross-entropy fits its given labels, wrong ones among them, which
+    is what the methods are up against: never by test labels.
     """
 
     epochs: int = 60  # passes over the training set
@@ -114,7 +114,9 @@ def make(settings_class: type, **values):
 
 
 def of_type(value, kind: str) -> bool:
-    """Whether a value is of a field's type, named as it is written there; types that the kit's methods do not use take all."""
+    """Whether a value is of a field's type, named as it is written there; types that the kit's methods do not
+    use take all.
+    """
     if kind.startswith("tuple[float"):
         return isinstance(value, tuple) and all(of_type(v, "float") for v in value)
     if isinstance(value, bool) or kind == "bool":

@@ -44,8 +44,9 @@ def summarise(run: Run, uses: list[str]) -> dict:
 
 
 def write_labels(path: Path, source, index, given, true, clean=None) -> None:
-    """labels.csv: index, path, given, true (class names), one row per training image, usable by --labels; with a clean
-    subset also clean (1 or 0)."""
+    """labels.csv: index, path, given, true (class names), one row per training image, usable by --labels;
+    with a clean subset also clean (1 or 0).
+    """
     names = source.classes
     save_atomically(
         path,

@@ -1,1 +1,3 @@
-"""What methods are made of: losses, networks, augmentations, mixtures, metrics, random numbers. Knows no data set and no run."""
+"""What methods are made of: losses, networks, augmentations, mixtures, metrics, random numbers. Knows no data
+set and no run.
+"""

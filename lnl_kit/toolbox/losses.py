@@ -59,15 +59,18 @@ def sce(logits: Tensor, target: Tensor, alpha: float, beta: float) -> Tensor:
 
 
 def cores(logits: Tensor, target: Tensor, prior: Tensor, beta: float) -> Tensor:
-    """CE − β Σ_c prior_c · (−log(p_c + 1e-8)): the confidence regulariser of CORES² (Cheng et al. 2021); prior (K,)."""
+    """CE − β Σ_c prior_c · (−log(p_c + 1e-8)): the confidence regulariser of CORES² (Cheng et al. 2021);
+    prior (K,).
+    """
     return cross_entropy(logits, target) + beta * (logits.float().softmax(1) + 1e-8).log() @ prior.to(
         logits.device, torch.float32
     )
 
 
 def imae(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """Improved MAE (Wang et al. 2019): cross-entropy whose gradient with respect to the logits has, for each image, the L1
-    norm exp(T p_y (1 − p_y)), in place of cross-entropy's 2 (1 − p_y) and MAE's 2 p_y (1 − p_y).
+    """Improved MAE (Wang et al. 2019): cross-entropy whose gradient with respect to the logits has, for each
+    image, the L1 norm exp(T p_y (1 − p_y)), in place of cross-entropy's 2 (1 − p_y) and MAE's 2 p_y (1 −
+    p_y).
 
     The factor between the two carries no gradient; the value itself is that factor times cross-entropy.
     """
@@ -131,7 +134,8 @@ def jsd(pi: Sequence[float], *probs: Tensor) -> Tensor:
     return entropy(mixture) - sum(weight * entropy(p) for weight, p in zip(pi, probs))
 
 
-# Losses that resist wrong labels, with the parameters their papers use most: name -> loss(logits, target) -> (B,)
+# Losses that resist wrong labels, with the parameters their papers use most: name -> loss(logits, target) ->
+# (B,)
 ROBUST = {
     "gce": lambda logits, target, q=0.7: gce(logits, target, q),
     "mae": mae,
@@ -142,8 +146,9 @@ ROBUST = {
 
 
 def contrastive(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
-    """NT-Xent of two views' projections z1, z2 (B, D) -> (2B,): each view has to find the other view of its image
-    among all others of the batch, by cosine similarity / temperature (Chen et al. 2020, SimCLR, Eq. 1)."""
+    """NT-Xent of two views' projections z1, z2 (B, D) -> (2B,): each view has to find the other view of its
+    image among all others of the batch, by cosine similarity / temperature (Chen et al. 2020, SimCLR, Eq. 1).
+    """
     z = F.normalize(torch.cat((z1, z2)).float(), dim=1)
     similarity = z @ z.T / temperature
     similarity.fill_diagonal_(-torch.inf)
@@ -156,8 +161,11 @@ def entropy(p: Tensor) -> Tensor:
 
 
 def evenness(p: Tensor) -> Tensor:
-    """KL divergence of the batch's mean prediction from the uniform distribution, Σ_k 1/K log((1/K) / mean_k), 0-d, of
-    probabilities (B, K): 0 where all classes are predicted equally often (Tanaka et al. 2018, with a uniform prior)."""
+    """KL divergence of the batch's mean prediction from the uniform distribution, Σ_k 1/K log((1/K) /
+    mean_k), 0-d, of
+    probabilities (B, K): 0 where all classes are predicted equally often (Tanaka et al. 2018, with a uniform
+    prior).
+    """
     mean = p.float().mean(0)
     return -(mean.clamp(min=SMALLEST) * len(mean)).log().mean()
 

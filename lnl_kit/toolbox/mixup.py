@@ -20,7 +20,9 @@ class Mix(NamedTuple):
 
 
 def draw(batch: int, alpha: float, device, own_half: bool = False) -> Mix:
-    """One share from Beta(alpha, alpha) and a permutation for a batch. `own_half`: the share is at least 1/2 (MixMatch)."""
+    """One share from Beta(alpha, alpha) and a permutation for a batch. `own_half`: the share is at least 1/2
+    (MixMatch).
+    """
     share = torch.distributions.Beta(alpha, alpha).sample()
     if own_half:
         share = torch.maximum(share, 1 - share)

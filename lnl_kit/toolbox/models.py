@@ -25,10 +25,10 @@ from ..files import PATIENCE, patience
 def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True) -> nn.Module:
     """The network `name` for images of 1 or 3 channels, with random weights from torch's global generator.
 
-    `*_imagenet` starts from weights trained on ImageNet, all but its head; pretrained=False: from random ones too,
-    to be replaced by saved ones.
-    Raises ValueError for an unknown name, fewer than 2 classes, or a number of channels other than 1 or 3 (or 1 for
-    ImageNet's weights), and FileNotFoundError where these cannot be downloaded.
+    `*_imagenet` starts from weights trained on ImageNet, all but its head; pretrained=False: from random ones
+    too, to be replaced by saved ones.
+    Raises ValueError for an unknown name, fewer than 2 classes, or a number of channels other than 1 or 3 (or
+    1 for ImageNet's weights), and FileNotFoundError where these cannot be downloaded.
     """
     check(name)
     if channels not in (1, 3):
@@ -181,7 +181,9 @@ class TorchvisionResNet(Classifier, ResNet):
 
 
 class InceptionResNetV2(Classifier):
-    """Inception-ResNet-v2 (Szegedy et al. 2016) as in timm, with random weights; images of at least 75 pixels."""
+    """Inception-ResNet-v2 (Szegedy et al. 2016) as in timm, with random weights; images of at least 75
+    pixels.
+    """
 
     def __init__(self, num_classes: int, channels: int):
         super().__init__()

@@ -8,8 +8,9 @@ from torch import Tensor
 
 
 def small_loss_probability(loss: Tensor, seed: int = 0) -> Tensor:
-    """Probability (N,) that an image belongs to the component with the smaller mean, of a mixture of two Gaussians
-    fitted to the losses (N,) (DivideMix, Sec. 3.1; the authors' settings). Losses are expected in [0, 1].
+    """Probability (N,) that an image belongs to the component with the smaller mean, of a mixture of two
+    Gaussians fitted to the losses (N,) (DivideMix, Sec. 3.1; the authors' settings). Losses are expected in
+    [0, 1].
 
     A loss that is the same for every image tells nothing: all probabilities are then 1.
     """
@@ -24,11 +25,11 @@ def small_loss_probability(loss: Tensor, seed: int = 0) -> Tensor:
 
 
 class BetaMixture:
-    """Two beta distributions fitted to losses (N,) (Arazo et al. 2019, Sec. 3.1): the one with the higher mean is that of wrong
-    labels.
+    """Two beta distributions fitted to losses (N,) (Arazo et al. 2019, Sec. 3.1): the one with the higher
+    mean is that of wrong labels.
 
-    Losses between their 5th and 95th percentile are scaled to (0, 1); expectation-maximisation with weighted moments, from the
-    starting values of the authors' release.
+    Losses between their 5th and 95th percentile are scaled to (0, 1); expectation-maximisation with weighted
+    moments, from the starting values of the authors' release.
     """
 
     def __init__(self, loss: np.ndarray, iterations: int = 10):

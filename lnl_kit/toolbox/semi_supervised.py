@@ -1,4 +1,6 @@
-"""What methods share that treat doubtful labels as missing (MixMatch; Berthelot et al. 2019): guess, sharpen, go round."""
+"""What methods share that treat doubtful labels as missing (MixMatch; Berthelot et al. 2019): guess, sharpen,
+go round.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Many networks of one architecture trained at once, as one network with N times the channels.
 
-Convolutions become grouped ones, batch norms wider ones, and linear layers batched products, so that no member sees
-another. N small steps become one large one, which is what a CPU's and a GPU's kernels are made for.
+Convolutions become grouped ones, batch norms wider ones, and linear layers batched products, so that no
+member sees another. N small steps become one large one, which is what a CPU's and a GPU's kernels are made
+for.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 class Stacked(nn.Module):
     """N networks of `models.make`, each with its own weights and its own batch.
 
-    Their weights are copied. Trained on the sum of the members' losses, each member takes the steps that it would
-    take alone. Raises ValueError for layers with weights other than convolutions, batch norms and linear layers.
+    Their weights are copied. Trained on the sum of the members' losses, each member takes the steps that it
+    would take alone. Raises ValueError for layers with weights other than convolutions, batch norms and
+    linear layers.
     """
 
     def __init__(self, networks: Sequence[nn.Module]):
@@ -52,7 +54,9 @@ class Stacked(nn.Module):
         self.to(first.device, first.dtype, memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, B, K) for each member's own batch, x (N, B, C, H, W), or for a common one, x (B, C, H, W)."""
+        """Logits (N, B, K) for each member's own batch, x (N, B, C, H, W), or for a common one, x (B, C, H,
+        W).
+        """
         x = x.transpose(0, 1).flatten(1, 2) if x.dim() == 5 else x.repeat(1, self.count, 1, 1)
         logits = self.network(x.contiguous(memory_format=torch.channels_last))  # (B, N * K)
         return logits.unflatten(1, (self.count, -1)).transpose(0, 1)
@@ -71,7 +75,9 @@ class Stacked(nn.Module):
 
 
 class StackedLinear(nn.Module):
-    """N linear layers side by side: (B, N * D) -> (B, N * K). Its weight is theirs, one after the other, (N * K, D)."""
+    """N linear layers side by side: (B, N * D) -> (B, N * K). Its weight is theirs, one after the other, (N *
+    K, D).
+    """
 
     def __init__(self, inputs: int, outputs: int, count: int, bias: bool = True):
         super().__init__()
