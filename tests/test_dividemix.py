@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import lnl_kit
+from lnl_kit.files import RunError
 from lnl_kit.methods import dividemix
 from lnl_kit.settings import make
 from lnl_kit.toolbox.selection import small_loss_probability
@@ -37,14 +38,14 @@ def test_each_network_trains_on_the_others_division_and_alone(tmp_path, monkeypa
         states.append(parts)
         return state_of(self, **parts)
 
-    def checked(network, other, optimizer, clean, *args):
+    def checked(network, other, clean, *args):
         state = states[0]
         i = 0 if network is state["network_1"] else 1
         assert torch.equal(clean, state["clean"][1 - i]) and other is state[f"network_{2 - i}"]
         before = [p.detach().clone() for p in other.parameters()]
         for p in other.parameters():
             p.grad = None
-        train_divided(network, other, optimizer, clean, *args)
+        train_divided(network, other, clean, *args)
         assert all(p.grad is None and torch.equal(p, b) for p, b in zip(other.parameters(), before))
         seen.append(i)
 
@@ -52,6 +53,34 @@ def test_each_network_trains_on_the_others_division_and_alone(tmp_path, monkeypa
     monkeypatch.setattr(dividemix, "train_divided", checked)
     lnl_kit.train("dividemix", out=tmp_path, **TINY)
     assert seen == [0, 1, 0, 1]
+
+
+def test_an_epoch_shows_every_labelled_image(tmp_path, monkeypatch):
+    """Also those of the last batch, which is not full (92 labelled images in batches of 64: 28 went unused)."""
+    asked = []
+    from lnl_kit.data.batches import NoisyData
+
+    batches = NoisyData.batches
+
+    def spy(self, draw, views, batch_size=None, order=None):
+        asked.append((draw, batch_size, order))
+        return batches(self, draw, views, batch_size, order)
+
+    def divided(clean, threshold):
+        return torch.arange(92), torch.arange(92, len(clean))
+
+    monkeypatch.setattr(dividemix, "divide", divided)
+    monkeypatch.setattr(NoisyData, "batches", spy)
+    lnl_kit.train("dividemix", out=tmp_path, **TINY)
+    shown = {draw: order for draw, _, order in asked if draw[0] == "labelled"}
+    assert len(shown) == 4 and all(order.unique().tolist() == list(range(92)) for order in shown.values())
+    assert len({draw for draw, _, _ in asked}) == len(asked)
+
+
+def test_a_network_that_diverges_is_named_not_scikit_learns_input(tmp_path):
+    with pytest.raises(RunError, match=r"epoch 1: .* this epoch was not saved"):
+        lnl_kit.train("dividemix", out=tmp_path, **TINY | {"learning_rate": 1e6})
+    assert small_loss_probability(torch.tensor([0.1, float("nan"), 0.3])).isnan().all()
 
 
 @pytest.mark.parametrize(

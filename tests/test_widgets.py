@@ -203,6 +203,7 @@ def test_explorers_work_on_any_run_folder(tmp_path, monkeypatch):
     )
     histogram, gon = widgets.histogram_by_epoch(run), widgets.decagon_by_epoch(run)
     assert [t.name for t in histogram.data] == ["wrong labels", "right labels"]
+    assert "epoch 2" in histogram.layout.title.subtitle.text and "epoch 2" in gon.layout.title.subtitle.text
     assert sum(len(t.x) for t in gon.data if t.mode == "markers" and t.name) == 256
     opinion = widgets.inspect_images(run)
     score = run.arrays["clean_score"]

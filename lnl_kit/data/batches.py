@@ -91,26 +91,29 @@ class NoisyData:
         return max(1, len(self) // (batch_size or self.batch_size))
 
     def batches(
-        self, epoch: int, views=("crop",), batch_size: int | None = None, order: Tensor | None = None
+        self, draw: int | tuple, views=("crop",), batch_size: int | None = None, order: Tensor | None = None
     ) -> Iterator[tuple]:
-        """Yield (x, y, idx) in the random order of this epoch, or in that of the indices `order` (n,).
+        """Yield (x, y, idx) in the random order of this draw, or in that of the indices `order` (n,).
 
+        draw: what the random numbers are for: the epoch or, where a method passes over the images several
+        times in an epoch, a tuple such as ("labelled", epoch, network). Another draw gives another order and
+        other views.
         views: names or augmentations (`augment.OnTop` augments the view before it further); x is a tuple with
         one normalised (B, C, H, W) tensor per view (a single tensor where `views` is one name). The last,
         partial batch is dropped.
         """
         single = not isinstance(views, tuple | list)
+        keys = draw if isinstance(draw, tuple) else (draw,)
         policies = [self.view(v) for v in ((views,) if single else views)]
         if order is None:
-            order = torch.randperm(len(self), generator=generator(self.seed, "order", epoch))
+            order = torch.randperm(len(self), generator=generator(self.seed, "order", *keys))
         size = max(1, min(batch_size or self.batch_size, len(order)))
         order = order[: len(order) // size * size].to(self.device)
         for start, idx, x in self._chunks(order, size * max(1, at_once(self.x) // size)):
             seen, y = [], self.y[idx]
             for number, p in enumerate(policies):
-                seen.append(
-                    self._view(seen[-1] if isinstance(p, augment.OnTop) else x, p, number, epoch, start)
-                )
+                image = seen[-1] if isinstance(p, augment.OnTop) else x
+                seen.append(self._view(image, p, number, *keys, start))
             seen = [self.normalise(s) for s in seen]
             for i in range(0, len(idx), size):
                 batch = tuple(s[i : i + size] for s in seen)

@@ -7,7 +7,8 @@ tested.
 
 Where this differs from the paper, or chooses where it is silent (values from the authors' code):
 - A batch of B images is B/2 labelled and B/2 unlabelled ones, each in two views: the code's batch of 64 and
-  64, and its warm-up batch of 128. As there, an epoch is one pass over the labelled images.
+  64, and its warm-up batch of 128. As there, an epoch is one pass over all labelled images; its last batch is
+  filled up with labelled images that come a second time, where the code's is smaller.
 - The division is made at the end of an epoch instead of at the start of the next, which is the same division.
 - Both networks are divided by losses on images without augmentation, in evaluation mode, scaled to [0, 1].
 - A division that leaves fewer than two images labelled or unlabelled is replaced by one at the median.
@@ -84,19 +85,10 @@ def train_dividemix(data, settings, run) -> None:
     for epoch in run.epochs(state, settings.epochs):
         for i in range(2):
             if epoch < settings.divides_from:
-                warm_up(nets[i], optimizers[i], 2 * epoch + i, data, settings, run)
+                warm_up(nets[i], optimizers[i], ("warm-up", epoch, i), data, settings, run)
             else:
-                train_divided(
-                    nets[i],
-                    nets[1 - i],
-                    optimizers[i],
-                    clean[1 - i],
-                    2 * epoch + i,
-                    epoch,
-                    data,
-                    settings,
-                    run,
-                )
+                others = nets[1 - i], clean[1 - i]
+                train_divided(nets[i], *others, optimizers[i], (epoch, i), data, settings, run)
         probs = [predict(net, data, run) for net in nets]
         for i in range(2):
             loss = -probs[i].gather(1, data.y[:, None])[:, 0].clamp(min=1e-12).log()
@@ -111,30 +103,29 @@ def train_dividemix(data, settings, run) -> None:
         )
 
 
-def warm_up(network, optimizer, key, data, settings, run) -> None:
+def warm_up(network, optimizer, draw, data, settings, run) -> None:
     """Cross-entropy to the given labels for one epoch, with the entropy reward where asked for."""
 
     def loss(logits, y, idx):
         reward = losses.entropy(logits.float().softmax(1)) if settings.warmup_entropy else 0
         return losses.cross_entropy(logits, y) - reward
 
-    fit_epoch(run, network, optimizer, data.batches(key, views=settings.view), loss, "warm_up")
+    fit_epoch(run, network, optimizer, data.batches(draw, views=settings.view), loss, "warm_up")
 
 
-def train_divided(network, other, optimizer, clean, key, epoch, data, settings, run) -> None:
-    """One network's epoch on the division `clean` (N,) of the other: co-refinement, co-guessing, MixMatch."""
+def train_divided(network, other, clean, optimizer, key, data, settings, run) -> None:
+    """One network's epoch on the division `clean` (N,) of the other: co-refinement, co-guessing, MixMatch.
+
+    key: (epoch, number of the network), what the random numbers are for.
+    """
     labelled, unlabelled = divide(clean, settings.threshold)
-    half, k = max(1, settings.batch_size // 2), data.num_classes
-    draw = generator(run.seed, "divided", key)
-    steps = max(1, len(labelled) // half)
-    batches = data.batches(
-        2 * key, views=(settings.view,) * 2, batch_size=half, order=repeated(labelled, steps * half, draw)
-    )
-    without = data.batches(
-        2 * key + 1,
-        views=(settings.view,) * 2,
-        batch_size=half,
-        order=repeated(unlabelled, steps * half, draw),
+    half, k, epoch = max(1, settings.batch_size // 2), data.num_classes, key[0]
+    draw = generator(run.seed, "divided", *key)
+    steps = -(-len(labelled) // half)
+    views = (settings.view,) * 2
+    batches, without = (
+        data.batches((name, *key), views, half, order=repeated(index, steps * half, draw))
+        for name, index in (("labelled", labelled), ("unlabelled", unlabelled))
     )
     other.eval()
     for step, ((x, y, idx), (u, _, _)) in enumerate(zip(batches, without)):

@@ -10,7 +10,8 @@ Where this differs from the paper, or chooses where it is silent (values from th
 - The divergence is in bits, so that it lies in [0, 1]. The release measures in nats, in which it never
   reaches the 0.7 from which the cut-off is lowered.
 - A batch of B images is B/2 labelled and B/2 unlabelled ones, each in two weak and two strong views; an epoch
-  is one pass over the labelled images. Weak views make the labels, strong ones are learned.
+  is one pass over all labelled images, the last batch filled up with some that come a second time. Weak views
+  make the labels, strong ones are learned.
 - The mixed and the unmixed strong views go through the network as one batch, so that BatchNorm sees them
   together.
 - The division is made at the end of an epoch for the next, by the mean prediction of both networks, so it is
@@ -100,39 +101,32 @@ def train_unicon(data, settings, run) -> None:
                     run,
                     nets[i],
                     optimizer,
-                    data.batches(4 * epoch + i, views=settings.view),
+                    data.batches(("warm-up", epoch, i), views=settings.view),
                     lambda logits, y, idx: losses.cross_entropy(logits, y),
                     "warm_up",
                 )
             else:
-                train_divided(
-                    nets[i],
-                    nets[1 - i],
-                    heads[i],
-                    optimizer,
-                    distance,
-                    4 * epoch + 2 * i,
-                    epoch,
-                    data,
-                    settings,
-                    run,
-                )
+                parts = nets[i], nets[1 - i], heads[i], optimizer
+                train_divided(*parts, distance, (epoch, i), data, settings, run)
             schedule.step()
         probs = predict(nets, data.x, data, run.autocast).to(run.device)
         distance.copy_(divergence(probs, data.y))
         run.log(clean_score=1 - distance, selected=select(distance, data, settings), new_labels=probs)
 
 
-def train_divided(network, other, projector, optimizer, distance, key, epoch, data, settings, run) -> None:
-    """One network's epoch: labels refined and guessed on weak views, learned on strong ones."""
+def train_divided(network, other, projector, optimizer, distance, key, data, settings, run) -> None:
+    """One network's epoch: labels refined and guessed on weak views, learned on strong ones.
+
+    key: (epoch, number of the network), what the random numbers are for.
+    """
     chosen = select(distance, data, settings)
     labelled, unlabelled = chosen.nonzero()[:, 0], (~chosen).nonzero()[:, 0]
-    half, draw = max(1, settings.batch_size // 2), generator(run.seed, "divided", key)
-    steps = max(1, len(labelled) // half)
+    half, epoch = max(1, settings.batch_size // 2), key[0]
+    draw, steps = generator(run.seed, "divided", *key), -(-len(labelled) // half)
     views = (settings.view,) * 2 + (settings.strong_view,) * 2
     batches, without = (
-        data.batches(key + i, views=views, batch_size=half, order=repeated(index, steps * half, draw))
-        for i, index in enumerate((labelled, unlabelled))
+        data.batches((name, *key), views, half, order=repeated(index, steps * half, draw))
+        for name, index in (("labelled", labelled), ("unlabelled", unlabelled))
     )
     other.eval()
     for step, ((x, y, idx), (u, _, _)) in enumerate(zip(batches, without)):

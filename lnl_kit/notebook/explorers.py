@@ -86,7 +86,7 @@ def _kept_epochs(run) -> tuple[list[int], Callable]:
     history = run.history
     if not len(history):
         raise ValueError(f"{run.folder} has kept no epoch yet: train it first")
-    epochs, index, labels = [int(e) + 1 for e in history["epochs"]], history["index"], run.labels
+    epochs, index, labels = [int(e) for e in history["epochs"]], history["index"], run.labels
     true = labels["given"] if labels["true"] is None else labels["true"]
     return epochs, lambda epoch: (
         history["train_probs"][epochs.index(epoch)].astype("float32"),

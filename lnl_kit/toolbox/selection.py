@@ -12,11 +12,14 @@ def small_loss_probability(loss: Tensor, seed: int = 0) -> Tensor:
     Gaussians fitted to the losses (N,) (DivideMix, Sec. 3.1; the authors' settings). Losses are expected in
     [0, 1].
 
-    A loss that is the same for every image tells nothing: all probabilities are then 1.
+    A loss that is the same for every image tells nothing: all probabilities are then 1. Where a loss is not
+    finite the network has diverged: all are then NaN, and the run says so when its epoch ends.
     """
     from sklearn.mixture import GaussianMixture
 
     values = loss.detach().cpu().numpy().astype(np.float64).reshape(-1, 1)
+    if not np.isfinite(values).all():
+        return torch.full_like(loss, float("nan"))
     if np.ptp(values) < 1e-9:
         return torch.ones_like(loss)
     mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=seed).fit(values)
