@@ -14,6 +14,7 @@ from lnl_kit.methods import METHODS, loss_only, nrd
 from lnl_kit.run.loop import Run
 from lnl_kit.settings import Settings, field_help, make
 from lnl_kit.toolbox import losses
+from lnl_kit.toolbox.averaging import update_teacher
 
 TINY = {"epochs": 2, "train_size": 256, "progress": False}
 
@@ -122,14 +123,14 @@ def test_teacher_is_the_moving_average_and_borrows_statistics():
     student, teacher = (torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)) for _ in range(2))
     old, new = ([p.clone() for p in net.parameters()] for net in (teacher, student))
     student[1].running_mean.fill_(5.0)
-    nrd.update_teacher(teacher, student, 0.99)
+    update_teacher(teacher, student, 0.99)
     for p, a, b in zip(teacher.parameters(), old, new):
         assert torch.allclose(p, 0.99 * a + 0.01 * b)
     assert teacher[1].running_mean[0] == 5
     student[1].running_mean.fill_(7.0)
-    nrd.update_teacher(teacher, student, 0.9, average_buffers=True)
+    update_teacher(teacher, student, 0.9, average_buffers=True)
     assert teacher[1].running_mean[0].item() == pytest.approx(5.2)
-    nrd.update_teacher(teacher, student, 0.0)
+    update_teacher(teacher, student, 0.0)
     assert all(torch.equal(a, b) for a, b in zip(teacher.parameters(), student.parameters()))
 
 

@@ -102,7 +102,7 @@ def test_kill_9_at_ten_random_moments(tmp_path):
 
 # where a blow between two writes is most likely to leave the files at odds with each other
 BLOWS = {
-    "after the row, before the checkpoint": "lnl_kit.run.loop.Run._commit",
+    "after the row, before the checkpoint": "lnl_kit.run.loop.Run.commit",
     "after the checkpoint, before the tables": "lnl_kit.run.loop.Run.write_tables",
     "between temporary file and rename": "os.replace",
     "before the summary": "lnl_kit.train.summarise",
@@ -150,7 +150,7 @@ def test_every_method_resumes_exactly(tmp_path, method, monkeypatch):
 
     ask = {"epochs": 3, "train_size": 256, "progress": False} | SHORT_STAGES.get(method, {})
     alone = lnl_kit.train(method, out=tmp_path / "alone", **ask)
-    commit = Run._commit
+    commit = Run.commit
 
     def stop_after_first(self, state):
         commit(self, state)
@@ -158,7 +158,7 @@ def test_every_method_resumes_exactly(tmp_path, method, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as m:
-        m.setattr(Run, "_commit", stop_after_first)
+        m.setattr(Run, "commit", stop_after_first)
         stopped = lnl_kit.train(method, out=tmp_path / "stopped", **ask)
     assert stopped.summary is None and len(stopped.metrics) == 1
     resumed = lnl_kit.train(method, out=tmp_path / "stopped", **ask)

@@ -21,47 +21,17 @@ import torchvision.transforms as T
 from PIL import Image
 
 from ..data.batches import NoisyData
-from ..methods import METHODS
-from ..methods.nrd import update_teacher
-from ..methods.robust_features import WithHeads
+from ..methods import BASELINE, METHODS
 from ..run.device import device_name, find_device, supports_bf16
 from ..run.evaluate import Evaluator
 from ..run.loop import Run
-from ..run.settings import make
-from ..toolbox import losses
+from ..run.settings import Bound, make
+from ..toolbox import losses, models
+from ..toolbox.averaging import update_teacher
 from .augment import compare_with_pil
 from .stacked import stacked_against_sequential
 
-# what a step of the method sends through each of its networks: views with gradient, views without, a moving
-# average
-PASSES = {
-    "ce": ((1, 0, False),),
-    "gjs": ((2, 0, False),),
-    "nrd": ((1, 1, True),),
-    "flywheel": (
-        (3, 2, False),
-        (1, 1, False),
-    ),  # auxiliary: mixed-up, two strong; E-step on two weak. Main: 1; E-step
-    "label_confidence": ((1, 0, False), (2, 0, False)),  # noise-robust; noise-free on both views
-    "robust_features": ((2, 0, False),),
-}
-HEADS = {"robust_features": WithHeads}  # what is trained on top of the network
-SETTINGS = {
-    "flywheel": {"warmup": 1, "cycle": 1}
-}  # the first epoch is not timed; both E-steps come every epoch
-CASES = (
-    ("ce", "preact_resnet18", 32),
-    ("nrd", "preact_resnet18", 32),
-    ("ce", "preact_resnet34_cifar", 32),
-    ("nrd", "preact_resnet34_cifar", 32),
-    ("ce", "small_cnn", 16),
-    ("nrd", "small_cnn", 16),
-    ("flywheel", "small_cnn", 16),
-    ("flywheel", "preact_resnet18", 32),
-    ("label_confidence", "small_cnn", 16),
-    ("robust_features", "small_cnn", 16),
-    ("robust_features", "resnet18", 32),
-)
+CASES = tuple((method, model, size) for method, (_, s) in METHODS.items() for model, size in s.bound.cases)
 BATCH = 128
 
 
@@ -74,8 +44,7 @@ class BenchRun(Run):
         """Yield `total` epochs; the first is a warm-up."""
         self.state_of_method, self.seconds = state, []
         for epoch in range(total):
-            torch.manual_seed(epoch)
-            self._terms = {}
+            self.begin(state, epoch)
             synchronise(self.device)
             started = time.perf_counter()
             yield epoch
@@ -129,7 +98,7 @@ def make_run(model, size, batches, device, precision, compile, folder) -> BenchR
     )
 
 
-def net_only(run: Run, method: str, precision: str, compile: str):
+def net_only(run: Run, bound: Bound, precision: str, compile: str):
     """A function `steps(n)`: the bound's work on one resident batch, n times."""
     x, y = run.data.normalise(run.data.x[:BATCH]), run.data.y[:BATCH]
 
@@ -141,16 +110,14 @@ def net_only(run: Run, method: str, precision: str, compile: str):
         network = run.network()
         teacher = copy.deepcopy(network).requires_grad_(False)
         model = (
-            HEADS[method](network, x.shape[1:], run.data.num_classes).to(x.device)
-            if method in HEADS
-            else network
+            bound.heads(network, x.shape[1:], run.data.num_classes).to(x.device) if bound.heads else network
         )
-        optimizer, _ = run.sgd(model, make(METHODS["ce"][1]))
+        optimizer, _ = run.sgd(model, make(METHODS[BASELINE][1]))
         forward, teacher_forward = (
             net if compile == "off" else torch.compile(net, mode=compile) for net in (model, teacher)
         )
         seen, labels = (
-            (x,) * 2 if method in HEADS else (torch.cat([x] * with_gradient),),
+            (x,) * 2 if bound.heads else (torch.cat([x] * with_gradient),),
             y.repeat(with_gradient),
         )
         labelled = torch.cat([x] * without) if without else None
@@ -161,7 +128,7 @@ def net_only(run: Run, method: str, precision: str, compile: str):
                     teacher_forward(labelled)
             with cast():
                 out = forward(*seen)
-            logits, *others = out if method in HEADS else (out,)
+            logits, *others = out if bound.heads else (out,)
             loss = losses.cross_entropy(logits, labels).mean() + sum(
                 o.float().square().mean() for o in others
             )
@@ -173,7 +140,7 @@ def net_only(run: Run, method: str, precision: str, compile: str):
 
         return step
 
-    workers = [worker(*network) for network in PASSES[method]]
+    workers = [worker(*network) for network in bound.networks]
 
     def steps(n: int) -> float:
         synchronise(run.device)
@@ -187,12 +154,12 @@ def net_only(run: Run, method: str, precision: str, compile: str):
     return steps
 
 
-def fastest(run: Run, method: str, compiles) -> tuple[str, str, object]:
+def fastest(run: Run, bound: Bound, compiles) -> tuple[str, str, object]:
     """(precision, compile, steps) of the fastest setting on this machine."""
     tried = []
     for precision in ("fp32", "bf16") if supports_bf16(run.device) else ("fp32",):
         for compile in compiles:
-            steps = net_only(run, method, precision, compile)
+            steps = net_only(run, bound, precision, compile)
             steps(2)
             tried.append((min(steps(2) for _ in range(3)), precision, compile, steps))
     return min(tried, key=lambda t: t[0])[1:]
@@ -210,32 +177,26 @@ def loop_over_bound(
     compiles=("off", "default"),
 ) -> dict:
     """One row: images per second of the method's loop and of its net-only bound, and their ratio."""
+    train_function, settings_class = METHODS[method]
+    cost = settings_class.bound
     with tempfile.TemporaryDirectory() as folder:
         probe = make_run(model, size, 2, device, "auto", "off", Path(folder))
-        precision, bound_compile, steps = fastest(probe, method, compiles)
+        precision, bound_compile, steps = fastest(probe, cost, compiles)
         batches = max(2, round(seconds / (steps(3) / 3)))
         batches = -(-batches * BATCH // 2048) * 2048 // BATCH if size == 16 else batches
         run = make_run(model, size, batches, device, "auto", compile, Path(folder))
         bound = []
         run.between = lambda: bound.append(steps(batches))
-        train_function, settings_class = METHODS[method]
-        settings = make(
-            settings_class,
-            epochs=rounds + 1,
-            batch_size=BATCH,
-            **SETTINGS.get(method, {}),
-            view="randaugment" if size == 32 and method in ("ce", "nrd") else "crop",
-        )
+        view = {"view": "crop"} | (cost.settings if size == 32 else {})
+        settings = make(settings_class, epochs=rounds + 1, batch_size=BATCH, **cost.settings | view)
         train_function(run.data, settings, run)
         loop, limit = statistics.median(run.seconds), statistics.median(bound[1:])
         ratios = [b / s for s, b in zip(run.seconds, bound[1:])]
         started = time.perf_counter()
-        run.rows = []
-        row: dict = {}
-        run._log = {}
-        run._evaluate(run.state_of_method, row, 0, 1)
+        run.begin(run.state_of_method, 0)
+        run.evaluate(run.state_of_method, {}, 0, 1)
         evaluated = time.perf_counter()
-        run._commit(run.state_of_method)
+        run.commit(run.state_of_method)
         return {
             "case": f"{method} {model} {size}x{size}",
             "batch": BATCH,
@@ -284,7 +245,7 @@ def cutout(x: torch.Tensor, length: int = 5) -> torch.Tensor:
 
 
 def two_views_against_usual(*, device, rounds: int = 3, batches: int = 8) -> dict:
-    """GJS on preact_resnet34_cifar: this kit's loop against torchvision PIL transforms, a DataLoader with two
+    """A loss on two views on preact_resnet34_cifar: this kit's loop against torchvision PIL transforms, a DataLoader with two
     persistent workers and fp32, both warmed up, alternating in one process."""
     loader = torch.utils.data.DataLoader(
         PilViews(batches * BATCH), BATCH, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True
@@ -292,9 +253,7 @@ def two_views_against_usual(*, device, rounds: int = 3, batches: int = 8) -> dic
     with tempfile.TemporaryDirectory() as folder:
         run = make_run("preact_resnet34_cifar", 32, batches, device, "auto", "off", Path(folder))
         torch.manual_seed(0)
-        from ..toolbox.models import make as make_network
-
-        network = make_network("preact_resnet34_cifar", 10, 3).to(device)
+        network = models.make("preact_resnet34_cifar", 10, 3).to(device)
         optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
         usual = []
 
@@ -311,7 +270,7 @@ def two_views_against_usual(*, device, rounds: int = 3, batches: int = 8) -> dic
             usual.append(time.perf_counter() - started)
 
         run.between = usual_epoch
-        train_function, settings_class = METHODS["gjs"]
+        train_function, settings_class = next(m for m in METHODS.values() if m[1].bound.against_usual)
         train_function(
             run.data, make(settings_class, epochs=rounds + 1, batch_size=BATCH, view="randaugment"), run
         )

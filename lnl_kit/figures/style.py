@@ -10,6 +10,8 @@ from pathlib import Path
 import plotly.graph_objects as go
 import plotly.io as pio
 
+from ..methods import METHODS
+
 RED, BLUE, GREEN, AMBER, PURPLE, GREY = "#d9542b", "#2f7fc4", "#159a70", "#bf8700", "#9d68c2", "#7b828a"
 PALETTE = (
     BLUE,
@@ -33,13 +35,7 @@ CLASSES = (
     "#8c6239",
     "#a3b83a",
 )  # ten classes in one picture
-METHODS = {
-    "nrd": BLUE,
-    "ce": RED,
-    "gjs": GREEN,
-    "flywheel": PURPLE,
-    "dividemix": AMBER,
-}  # the same in every figure, whatever the order
+NAMED = {"red": RED, "blue": BLUE, "green": GREEN, "amber": AMBER, "purple": PURPLE, "grey": GREY}
 TEXT = "#787f87"  # 4:1 or more, on white and on JupyterLab's #111
 GRID, LINE = "rgba(128,128,128,0.18)", "rgba(128,128,128,0.55)"
 FONT = "Inter, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
@@ -136,7 +132,8 @@ def fade(color: str, alpha: float) -> str:
 def colors(names: Iterable[str]) -> dict[str, str]:
     """A colour for each name: a method's own, else the next that no method here has."""
     names = [str(n) for n in names]
-    fixed = {n: METHODS[n.lower()] for n in names if n.lower() in METHODS}
+    chosen = {n: METHODS[n.lower()][1].color for n in names if n.lower() in METHODS}
+    fixed = {n: NAMED[color] for n, color in chosen.items() if color}
     free = [c for c in PALETTE if c not in fixed.values()]
     others = [n for n in names if n not in fixed]
     return {**fixed, **{n: free[k % len(free)] for k, n in enumerate(others)}}

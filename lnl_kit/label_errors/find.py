@@ -27,6 +27,7 @@ from ..train import train
 from .cross_validation import CrossValidation, cross_validation
 from .estimates import disagreement, estimate
 from .findings import Findings, digests_of, labels_before, load, write
+from .pictures import picture
 from .ranking import (
     EVERY,
     SCORES,
@@ -38,6 +39,7 @@ from .ranking import (
     reasons,
     single_score,
 )
+from .report import write_report
 
 RECIPE = ("cross_validation",)  # chosen by measurement: see notebook 40
 
@@ -204,9 +206,6 @@ def find_errors(
     findings = Findings(folder, table, summary)
     write(findings, labels_before(source, dict(zip(table["image"], table["given"]))))
     if report:
-        from .pictures import picture
-        from .report import write_report
-
         write_report(findings, picture)
     table.attrs["folder"] = str(folder)
     return table

@@ -18,6 +18,7 @@ see the same view.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,9 @@ class CoTeaching(Settings):
     )
     ramp: int = 10  # T_k: epochs over which that share rises from 0
     exponent: float = 1.0  # c: of that rise; 1 = linear
+
+    family: ClassVar[str] = "two networks"
+    networks: ClassVar[int] = 2
 
     def __post_init__(self):
         super().__post_init__()

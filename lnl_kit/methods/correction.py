@@ -14,6 +14,7 @@ paper.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ class Forward(Settings):
     )
     quantile: float = 0.97  # which image stands for a class in the estimate; 1 = the surest one, as printed
     estimate_epochs: int = 0  # of that first network; 0 = as many as of the corrected one
+
+    family: ClassVar[str] = "a transition matrix"
 
     def __post_init__(self):
         super().__post_init__()

@@ -17,6 +17,7 @@ Where this differs from the paper, or chooses where it is silent (values from th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +44,16 @@ class DivideMix(Settings):
     ramp: int = 16  # epochs over which that weight rises from 0; the code
     average_losses: int = 1  # epochs whose losses are averaged before the division (5 at 90 % noise)
     view: str = "crop"  # augmentation of all four views
+
+    family: ClassVar[str] = "two networks"
+    networks: ClassVar[int] = 2
+    color: ClassVar[str | None] = "amber"
+    paper: ClassVar[str | None] = "flywheel"
+
+    @classmethod
+    def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:
+        """The view of the code."""
+        return {"view": "crop"}
 
     def __post_init__(self):
         super().__post_init__()

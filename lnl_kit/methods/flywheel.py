@@ -33,13 +33,14 @@ Where this differs from the paper, or chooses where it is silent:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..run.fit import fit_epoch
-from ..run.settings import Settings, refuse
+from ..run.settings import Bound, Settings, refuse
 from ..toolbox import losses, mixup, models
 from ..toolbox.rng import generator
 
@@ -70,6 +71,23 @@ class Flywheel(Settings):
     temperature: float = 0.5  # of the contrastive loss; UNICON
     mixup: float = 4.0  # Beta(mixup, mixup) of MixUp's coefficient; UNICON
     strong_view: str = "strong"  # augmentation of the two views of the contrastive loss
+
+    family: ClassVar[str] = "the five papers"
+    networks: ClassVar[int] = 2
+    color: ClassVar[str | None] = "purple"
+    paper: ClassVar[str | None] = "flywheel"
+    bound: ClassVar[Bound] = Bound(
+        # auxiliary: mixed-up, two strong; its E-step on two weak. Main: one, and its E-step
+        ((3, 2, False), (1, 1, False)),
+        (("small_cnn", 16), ("preact_resnet18", 32)),
+        {"warmup": 1, "cycle": 1},  # the first epoch is not timed; both E-steps come every epoch
+    )
+
+    @classmethod
+    def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:
+        """Our readings of what the paper leaves open; UNICON's MixUp on the large sets."""
+        values = {"architecture": "preactresnet18", "view": "crop", "cycle": 1, "renew_statistics": False}
+        return values | ({"mixup": 0.5} if dataset in ("clothing1m", "webvision") else {})
 
     def __post_init__(self):
         super().__post_init__()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class JointOptimization(Settings):
     averaged: int = 10  # epochs over which predictions are averaged to labels
     evenness: float = 1.2  # alpha: weight of the divergence of the mean prediction from the uniform
     entropy: float = 0.8  # beta: weight of the predictions' entropy
+
+    family: ClassVar[str] = "new labels"
 
     def __post_init__(self):
         super().__post_init__()

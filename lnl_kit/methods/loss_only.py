@@ -10,10 +10,11 @@ sees both; the papers do not say.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
-from ..run.settings import Settings, refuse
+from ..run.settings import Bound, Settings, refuse
 from ..toolbox import losses, mixup
 
 
@@ -53,6 +54,8 @@ class LossOnly(Settings):
     views = 1
     tells = True  # whether the loss of an image says something about its label
 
+    family: ClassVar[str] = "a loss"
+
     def loss_at(self, epoch, data):
         """The loss of this epoch, a function of logits and target."""
         return self.loss
@@ -69,6 +72,12 @@ class LossOnly(Settings):
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy(LossOnly):
     """Cross-entropy: the usual loss, which memorises wrong labels."""
+
+    color: ClassVar[str | None] = "red"
+    bound: ClassVar[Bound] = Bound(
+        cases=(("preact_resnet18", 32), ("preact_resnet34_cifar", 32), ("small_cnn", 16)),
+        settings={"view": "randaugment"},
+    )
 
     def loss(self, logits, y):
         """Cross-entropy."""
@@ -255,6 +264,9 @@ class GJS(JS):
 
     pi1: float = 0.3  # weight of the label, in (0, 1); the two views share the rest; NRD Table 5 (20 %)
     views = 2
+
+    color: ClassVar[str | None] = "green"
+    bound: ClassVar[Bound] = Bound(((2, 0, False),), against_usual=True)
 
     def loss(self, logits, y):
         """GJS divergence of the label and the two views."""

@@ -15,6 +15,7 @@ learning rate is constant until the recipe's first milestone, which lies in the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ class Pencil(Settings):
     compatibility: float = 0.1  # alpha: weight of staying near the given labels
     entropy: float = 0.4  # beta: weight of the entropy of the predictions
     label_learning_rate: float = 600.0  # lambda: step of z along the gradient of the batch's mean loss
+
+    family: ClassVar[str] = "new labels"
 
     def __post_init__(self):
         super().__post_init__()

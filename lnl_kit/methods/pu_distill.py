@@ -44,6 +44,13 @@ PSEUDO_LABELS = ("soft_bootstrap", "hard_bootstrap", "hard")
 SAMPLING = ("redrawn", "fixed", "all")
 
 
+# The released code's (lambda, eta) by the noise level in percent.
+LEVELS = {
+    "symmetric": {30: (0.4, 0.8), 40: (0.5, 0.9), 50: (0.5, 0.6), 60: (0.5, 0.5), 70: (0.9, 0.6)},
+    "asymmetric": {30: (0.4, 0.8), 40: (0.4, 0.6), 50: (0.5, 0.5), 60: (0.7, 0.5), 70: (0.8, 0.5)},
+}  # and (0.9, 0.5) above
+
+
 @dataclass(frozen=True, kw_only=True)
 class PUDistill(Settings):
     """PUDistill: filters and teachers from a few clean labels, and a student that is robust at every noise
@@ -75,6 +82,38 @@ class PUDistill(Settings):
     entropy: float = 0.8  # weight of the entropy (2), 0 = without; of the student
 
     clean_share: ClassVar[float] = 0.1
+
+    family: ClassVar[str] = "the five papers"
+    paper: ClassVar[str | None] = "pu_distill"
+
+    @classmethod
+    def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:
+        """The released code's values; Table V's own lambda and eta are not given."""
+        values = {"view": "imagenet" if dataset == "clothing1m" else "crop", "iterations": 10, "entropy": 0.8}
+        weight, threshold = LEVELS.get(noise, {}).get(round(100 * rate), (0.9, 0.5))
+        return values | {"teacher_weight": weight, "threshold": threshold}
+
+    @classmethod
+    def read_cell(cls, cell: dict, dataset: str) -> dict:
+        """Settings of filters, teachers and student; milestones are given in epochs, batch and MixUp once for
+        all.
+        """
+        values = {
+            "filter_batch_size": cell["batch_size"],
+            "teacher_mixup": float(cell["mixup"]),
+            "mixup": float(cell["mixup"]),
+            "teacher_entropy": cell["entropy"],
+            "gamma": cell["filter_lr_gamma"],
+        }
+        for stage, prefix in (("filter", "filter_"), ("teacher", "teacher_"), ("student", "")):
+            epochs, drops = cell[f"{stage}_epochs"], cell[f"{stage}_lr_milestones"]
+            drops = drops if isinstance(drops, tuple) else (drops,)
+            values |= {
+                f"{prefix}epochs": epochs,
+                f"{prefix}learning_rate": cell[f"{stage}_learning_rate"],
+                f"{prefix}milestones": tuple(e / epochs for e in drops),
+            }
+        return cell | values
 
     def __post_init__(self):
         super().__post_init__()

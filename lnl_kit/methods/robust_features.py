@@ -29,13 +29,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batches import NoisyData
-from ..run.settings import Settings, make, refuse
+from ..run.settings import Bound, Settings, make, refuse
 from ..toolbox import augment, losses
 
 
@@ -53,6 +54,22 @@ class RobustFeatures(Settings):
     magnitude: int = 3  # of RandAugment in T, 0 to 30
     classify: str = "both"  # what the classifier is trained on: "augmented" (T(x)) or "both" (x as well)
     target_gradient: bool = False  # let the assignment of x in (9) carry gradient
+
+    family: ClassVar[str] = "the five papers"
+    paper: ClassVar[str | None] = "robust_features"
+
+    @classmethod
+    def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:
+        """Our readings of what the paper leaves open; common practice on Clothing1M."""
+        values = {
+            "view": "crop",
+            "information": 3.0,
+            "magnitude": 10,
+            "schedule_alpha": "linear",
+            "classify": "augmented",
+        }
+        pretrained = {"initialization": "imagenet_pretrained", "view": "imagenet"}
+        return values | (pretrained if dataset == "clothing1m" else {})
 
     def __post_init__(self):
         super().__post_init__()
@@ -237,3 +254,6 @@ def with_heads(run, images: Tensor, magnitude: int | None = None) -> tuple[Tenso
     )
     plain = data.normalise(data.x)
     return x, augmented, model(x, augmented)[1], model(plain, plain)[2].argmax(1)
+
+
+RobustFeatures.bound = Bound(((2, 0, False),), (("small_cnn", 16), ("resnet18", 32)), heads=WithHeads)

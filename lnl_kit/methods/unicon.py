@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +56,9 @@ class Unicon(Settings):
     temperature: float = 0.5  # of the contrastive loss
     view: str = "crop"  # augmentation of the two weak views
     strong_view: str = "strong"  # augmentation of the two strong views
+
+    family: ClassVar[str] = "two networks"
+    networks: ClassVar[int] = 2
 
     def __post_init__(self):
         super().__post_init__()

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
 
+from ..figures.views import png_uri
+
 
 def live() -> bool:
     """Whether somebody is looking: a Jupyter server started this kernel and LNL_HEADLESS is not set."""
@@ -142,8 +144,6 @@ def beside_image(figure: go.Figure, images, pixels: int = 128) -> object:
     if not live():
         return figure
     import ipywidgets
-
-    from ..figures.views import png_uri
 
     shown, picture = go.FigureWidget(figure), ipywidgets.HTML()
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from .. import figures
+from ..files import runs_root
+from ..label_errors.findings import Findings, open_findings
+from ..label_errors.review import Review
+from ..run.opened import finished_runs
 from .explore import explore, live
 
 # ---- explorers of any run folder
@@ -26,9 +31,6 @@ def pick_run(
 
     Raises ValueError where no run is finished, with the command that makes one.
     """
-    from .. import figures
-    from ..files import runs_root
-    from ..run.opened import finished_runs
 
     place = runs_root(root)
     runs = {str(r.folder.relative_to(place)): r for r in finished_runs(place)}
@@ -48,7 +50,6 @@ def histogram_by_epoch(run) -> object:
     """Loss on the true class of the training images, right and wrong labels apart, with a slider over the
     epochs that were kept.
     """
-    from .. import figures
 
     epochs, at = _kept_epochs(run)
 
@@ -65,7 +66,6 @@ def decagon_by_epoch(run) -> object:
     """The training images' predictions on the K-gon, with a slider over the epochs that were kept; wrong
     labels are rings.
     """
-    from .. import figures
 
     epochs, at = _kept_epochs(run)
 
@@ -103,8 +103,6 @@ def inspect_images(run, views: int = 5) -> object:
     """
     import numpy as np
 
-    from .. import figures
-
     given, probs = run.labels["given"], run.arrays["train_probs"]
     own = probs[np.arange(len(given)), given]
     score = np.asarray(run.arrays.get("clean_score", own), float)
@@ -138,13 +136,9 @@ def review(findings) -> object:
     Live, a `review.Review`: each decision is in `decisions.csv` there before the next image shows. Headless,
     its first page as a figure.
     """
-    from .. import figures
-    from ..label_errors.findings import Findings, open_findings
 
     found = findings if isinstance(findings, Findings) else open_findings(findings)
     if live():
-        from ..label_errors.review import Review
-
         return Review(found)
     rows = found.table[found.table["image"].isin(found.dataset().names)].head(
         12

@@ -24,7 +24,7 @@ from ..data import noise as noise_models
 from ..data.batches import NoisyData
 from ..data.labelling import choose
 from ..files import runs_root, save_atomically
-from ..methods import METHODS
+from ..methods import BASELINE, METHODS
 from ..methods.loss_only import LossOnly
 from ..run.device import find_device
 from ..run.evaluate import predict
@@ -105,7 +105,7 @@ def labels_at(dataset, noise: str, rate: float, seed: int) -> tuple[np.ndarray, 
 
 
 def train_rates(
-    method: str = "ce",
+    method: str = BASELINE,
     noise: str = "symmetric",
     rates: Sequence[float] = RATES,
     *,

@@ -8,6 +8,11 @@ from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
 
+from .. import figures
+from ..methods import BASELINE
+from ..train import Plan
+from ..train import train as run_training
+from . import noise_lab
 from .explore import _put, live
 
 
@@ -135,41 +140,22 @@ def train(method, epochs: int | None = None, **ask) -> Training:
     """`lnl_kit.train(method, ...)` as a Training: test accuracy and memorised labels as they come. A finished
     run is loaded.
     """
-    from .. import figures
-    from ..data.labelling import default_noise
-    from ..papers.presets import resolve
-    from ..run.settings import Settings, make
-    from ..train import find_method
-    from ..train import train as train_run
-
-    name, _, settings_class = find_method(method, ask.get("settings_class", Settings))
-    dataset = ask.get("dataset", "digits")
-    noise, rate = default_noise(ask.get("noise"), ask.get("rate"), ask.get("labels"), dataset)
-    plan = resolve(
-        ask.get("preset", "quick"),
-        name,
-        settings_class,
-        dataset=ask.get("like") or dataset.partition(":")[0],
-        noise=noise,
-        rate=rate,
-    )
-    total = epochs or make(settings_class, **plan.settings).epochs
+    plan = Plan.of(method, **ask | ({"epochs": epochs} if epochs else {})).resolve()
+    name, total = plan.name, plan.settings.epochs
     return Training(
-        lambda on_epoch: train_run(method, epochs=total, progress=False, on_epoch=on_epoch, **ask),
+        lambda on_epoch: run_training(method, epochs=total, progress=False, on_epoch=on_epoch, **ask),
         total,
         lambda rows: figures.curves({name: [rows]}, title=f"{name}: test accuracy by epoch"),
         lambda run: run.metrics,
     )
 
 
-def train_rates(method: str = "ce", after: Callable[[object], None] | None = None, **ask) -> Training:
+def train_rates(method: str = BASELINE, after: Callable[[object], None] | None = None, **ask) -> Training:
     """`lab.train_rates(method, ...)` as a Training: a growing curve for each noise rate. A finished lab is
     loaded.
 
     after: called with the lab at the end.
     """
-    from .. import figures
-    from . import noise_lab
 
     return Training(
         lambda on_epoch: noise_lab.train_rates(method, on_epoch=on_epoch, **ask),
@@ -186,9 +172,7 @@ class NoiseLab:
     `result()`: the `lab.Lab` of the method shown, when it is trained. ask: arguments of `lab.train_rates`.
     """
 
-    def __init__(self, method: str = "ce", rate: float = 0.5, **ask):
-        from .. import figures
-        from . import noise_lab
+    def __init__(self, method: str = BASELINE, rate: float = 0.5, **ask):
 
         self._ask, self._labs = ask, {}
         self._draw = (

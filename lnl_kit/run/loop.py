@@ -1,4 +1,4 @@
-"""What no method should write again: device, precision, seed, checkpoints, resume, logging, progress.
+"""The training run: epochs, checkpoints, resume, logging, evaluation.
 
 A run folder has one commit point, `state.pt` (temporary file, fsync, rename, fsync of the folder). It holds
 the state after the last finished epoch and every metric row so far; the other files are rewritten from it.
@@ -26,7 +26,7 @@ from ..data.batches import NoisyData
 from ..files import RunError, csv_bytes, lock, npz_bytes, save_atomically
 from ..toolbox import models
 from ..toolbox.rng import seed_of
-from .device import keep_freed_memory, supports_bf16
+from .device import choose_precision, keep_freed_memory
 from .evaluate import COLUMNS, HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
 from .identity import source_of
 from .state import State, to_cpu, torch_bytes
@@ -59,8 +59,7 @@ class Run:
         self.device, self.compile, self.keep, self.progress = data.device, compile, keep, progress
         if self.device.type == "cpu":
             keep_freed_memory()
-        fast = supports_bf16(self.device)
-        self.precision = precision if precision != "auto" else "bf16" if fast else "fp32"
+        self.precision = choose_precision(precision, self.device, model, data.x.shape[-1])
         self.rows: list[dict] = []
         self.arrays: dict[str, Tensor] = {}
         self.history: dict[str, list] = {"epochs": [], "train_probs": [], "clean_score": []}
@@ -178,10 +177,7 @@ class Run:
         )
         with contextlib.closing(bar):
             for epoch in range(state.done, total):
-                torch.manual_seed(seed_of(self.seed, "epoch", epoch))
-                self._terms, self._log = {}, {}
-                for net in state.networks():
-                    net.train()
+                self.begin(state, epoch)
                 rate = next(
                     (p.param_groups[0]["lr"] for p in state.values() if isinstance(p, torch.optim.Optimizer)),
                     None,
@@ -191,14 +187,21 @@ class Run:
                 row = {"epoch": epoch + 1, "learning_rate": rate, "loss": self._mean_loss(epoch)}
                 row["epoch_seconds"] = time.perf_counter() - started
                 row["images_per_second"] = len(self.data) / row["epoch_seconds"]
-                self._evaluate(state, row, epoch, total)
+                self.evaluate(state, row, epoch, total)
                 state.done = epoch + 1
                 self.rows.append(row)
-                self._commit(state)
+                self.commit(state)
                 bar.update()
                 bar.set_postfix(test=f"{row['test_accuracy']:.3f}")
                 if self.on_epoch:
                     self.on_epoch(self.rows)
+
+    def begin(self, state: State, epoch: int) -> None:
+        """Start an epoch: its random numbers, empty logs, networks in training mode."""
+        torch.manual_seed(seed_of(self.seed, "epoch", epoch))
+        self._terms, self._log = {}, {}
+        for net in state.networks():
+            net.train()
 
     def stage(self, name: str, fn, depends: dict | None = None):
         """The result of `fn(stage_run)`, computed once: a finished stage is loaded, an interrupted one
@@ -275,7 +278,8 @@ class Run:
             total += values.double().mean().item()
         return total if self._terms else None
 
-    def _evaluate(self, state: State, row: dict, epoch: int, total: int) -> None:
+    def evaluate(self, state: State, row: dict, epoch: int, total: int) -> None:
+        """Measure the tested networks and what the method has logged; the columns go into `row`."""
         started = time.perf_counter()
         tested = [state[name] for name in state.tested]
         log = {k: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for k, v in self._log.items()}
@@ -338,7 +342,8 @@ class Run:
         with self.autocast():
             return torch.cat([net.features(x).float().cpu() for x, _ in self.data.in_order()])
 
-    def _commit(self, state: State) -> None:
+    def commit(self, state: State) -> None:
+        """Write state.pt, the one commit point, and the tables made from it."""
         started = time.perf_counter()
         specs = {name: getattr(state[name], "spec", None) for name in state.tested}
         content = {

@@ -15,7 +15,7 @@ from ..data.batches import NoisyData
 from ..data.streams import Stream, pick
 from ..toolbox import augment, models
 from ..toolbox.rng import generator
-from .device import supports_bf16
+from .device import choose_precision
 from .evaluate import predict
 
 
@@ -162,8 +162,7 @@ class OpenedRun:
             std=s["std"],
             device=device,
         )
-        asked = s["precision"]
-        fast = asked == "bf16" or (asked == "auto" and supports_bf16(device))
+        fast = choose_precision(s["precision"], device, s["model"], images.shape[-1]) == "bf16"
 
         def autocast():
             return torch.autocast(device.type, torch.bfloat16, enabled=fast)

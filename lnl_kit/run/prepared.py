@@ -1,0 +1,134 @@
+"""The images and labels of a run: the data set is read, labels are made wrong, a subset is chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .. import data
+from ..data import clean_subset
+from ..data.batches import NoisyData
+from ..data.labelling import (
+    choose,
+    choose_with,
+    draw_labels,
+    expected_transition,
+    find_clean,
+    hold_out,
+    rows,
+)
+from ..data.noise import actual_rate
+from .device import choose_precision
+from .evaluate import Evaluator
+from .identity import digest
+from .plan import Resolved
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run sees of a data set. Positions are those in the whole training (or test) set."""
+
+    plan: Resolved
+    source: data.Dataset
+    given: np.ndarray  # (N,) int64, labels of the whole training set as the run sees them
+    true: np.ndarray | None  # (N,) int64, None where unknown
+    clean: np.ndarray | None  # (N,) bool, labels known to be right; None without such a subset
+    index: np.ndarray  # positions of the training images, ascending
+    val_index: np.ndarray  # positions of the images held out with their given labels
+    test_index: np.ndarray
+    second_index: np.ndarray | None  # of the second test set
+
+    @property
+    def truth(self) -> np.ndarray | None:
+        """True labels (n,) of the training images."""
+        return None if self.true is None else self.true[self.index]
+
+    @property
+    def known(self) -> np.ndarray | None:
+        """bool (n,): the training images whose label is known to be right."""
+        return None if self.clean is None else self.clean[self.index]
+
+    @property
+    def actual_rate(self) -> float | None:
+        """The share of wrong labels among the training images, None where the truth is unknown."""
+        return None if self.true is None else actual_rate(self.given[self.index], self.true[self.index])
+
+    @property
+    def precision(self) -> str:
+        """bf16 or fp32: what the run computes in."""
+        return choose_precision(
+            self.plan.precision, self.plan.device, self.plan.model, self.source.x.shape[-1]
+        )
+
+    @property
+    def told(self) -> list[str]:
+        """What the method is told beyond images and given labels."""
+        share = self.clean is not None and self.plan.settings_class.clean_share
+        return [*self.plan.settings.uses, *([f"{self.clean.mean():.0%} clean labels"] if share else [])]
+
+    @property
+    def images(self) -> str:
+        """Identifies the training and test images, whatever their labels."""
+        return f"{self.source.fingerprint} {digest(self.index, self.test_index)}"
+
+    def noisy_data(self) -> NoisyData:
+        """What the method sees: no true labels."""
+        plan, source, known = self.plan, self.source, self.known
+        return NoisyData(
+            rows(source.x, self.index),
+            torch.from_numpy(self.given[self.index]),
+            source.classes,
+            mean=source.mean,
+            std=source.std,
+            like=source.like,
+            batch_size=plan.settings.batch_size,
+            seed=plan.seed,
+            device=plan.device,
+            clean=None if known is None else torch.from_numpy(known),
+            transition=expected_transition(plan.noise, plan.rate, source)
+            if "true T" in plan.settings.uses
+            else None,
+        )
+
+    def evaluator(self, noisy: NoisyData) -> Evaluator:
+        """What measures the run; only it holds the true labels."""
+        source, second = self.source, self.source.second_test
+        val = (rows(source.x, self.val_index), self.given[self.val_index]) if len(self.val_index) else None
+        if second is not None:
+            at = self.second_index
+            second = (second.name, rows(second.x, at), second.y.numpy()[at])
+        test_y = source.test_y.numpy()[self.test_index]
+        test_x = rows(source.test_x, self.test_index)
+        return Evaluator(noisy, self.given[self.index], self.truth, test_x, test_y, val, second)
+
+
+def prepare(plan: Resolved) -> Prepared:
+    """Read the data set, draw its wrong labels and choose the images of the run.
+
+    Raises ValueError or FileNotFoundError with one sentence for images or labels that cannot be used.
+    """
+    source = data.load(
+        plan.dataset,
+        image_size=plan.image_size,
+        labels=plan.labels,
+        label_column=plan.label_column,
+        true_column=plan.true_column,
+        like=plan.like,
+        skip_bad=plan.skip_bad,
+        split=plan.split,
+    )
+    share, seed = plan.clean_share, plan.seed
+    clean, checked = find_clean(source, share, plan.clean_list, plan.noise, seed)
+    given, true = draw_labels(source, plan.noise, plan.rate, seed, plan.label_column, clean, checked, share)
+    size = plan.train_size
+    index = choose(given, size, seed) if clean is None else choose_with(clean, given, size, share, seed)
+    test_index = choose(source.test_y.numpy(), plan.test_size, 0)
+    second = source.second_test
+    second_index = None if second is None else choose(second.y.numpy(), plan.test_size, 0)
+    held_out = hold_out(len(index), plan.noisy_val, seed)
+    index, val_index = index[~held_out], index[held_out]
+    if clean is not None:
+        clean_subset.require_every_class(given[index], clean[index], source.classes)
+    return Prepared(plan, source, given, true, clean, index, val_index, test_index, second_index)
