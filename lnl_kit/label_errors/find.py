@@ -1,16 +1,19 @@
 """Finding label errors: which labels of one's own images are probably wrong, and what they should be.
 
-Networks that were never shown an image's label say what they see there (cross-validation). From their answers
-a transition matrix and the number of errors are estimated (`error_estimates`); images are ranked by these
-answers together with those of the networks that were trained on the image, on a loss that gives in to few
-wrong labels (their geometric mean). What the methods of the kit believe can stand beside it or in its place
-(`method`), and each single score can rank instead (`score`).
+1. Predict held out: networks that were never shown an image's label say what they see (cross-validation).
+2. Estimate from these answers a transition matrix and the number of errors (`estimates`).
+3. Rank the images by these answers together with those of the networks that were trained on the image, on a
+   loss that gives in to few wrong labels (their geometric mean).
+
+What the methods of the kit believe can stand beside it or in its place (`method`), and each single score can
+rank instead (`score`).
 """
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +21,14 @@ import pandas as pd
 
 from .. import data
 from ..data import decode
-from ..data.labelling import default_noise
 from ..files import runs_root, safe
 from ..methods import METHODS
-from ..papers.presets import resolve
 from ..run.identity import versions
-from ..train import train
+from ..run.opened import OpenedRun
+from ..run.settings import Settings
+from ..train import HOW, Plan, carry_out
 from .cross_validation import CrossValidation, cross_validation
-from .estimates import disagreement, estimate
+from .estimates import Estimate, disagreement, estimate
 from .findings import Findings, digests_of, labels_before, load, write
 from .pictures import picture
 from .ranking import (
@@ -41,7 +44,8 @@ from .ranking import (
 )
 from .report import write_report
 
-RECIPE = ("cross_validation",)  # chosen by measurement: see notebook 40
+OWN = "cross_validation"  # not in `lnl methods`: trains networks that leave images out
+RECIPE = (OWN,)  # chosen by measurement: see notebook 40
 
 
 def find_errors(
@@ -87,123 +91,37 @@ def find_errors(
     the pixels). `attrs["folder"]` is the folder, and `open_findings(folder).summary` the estimates. Raises
     ValueError or FileNotFoundError with one sentence.
     """
-    chosen = [m.strip() for m in method.split(",")] if isinstance(method, str) else list(method)
-    if unknown := [m for m in chosen if m != "cross_validation" and m not in METHODS]:
-        raise ValueError(f"method {unknown[0]!r} does not exist: cross_validation, {', '.join(METHODS)}")
-    if score not in SCORES:
-        raise ValueError(f"score {score!r} does not exist: {', '.join(SCORES)}")
-    if ":" not in dataset and dataset not in data.NAMES:
-        dataset = f"folder:{dataset}"
-    if dataset.startswith("folder:"):
-        dataset = f"folder:{Path(dataset[7:]).expanduser().absolute()}"
-    noise, rate = default_noise(noise or "none", rate, labels, dataset)
-    asked = {
-        "dataset": dataset,
-        "labels": labels and str(Path(labels).expanduser().absolute()),
-        "label_column": label_column,
-        "true_column": true_column,
-        "image_size": image_size,
-        "like": like,
-        "train_size": train_size,
-    }
-    plan = resolve(
-        preset, chosen[0], CrossValidation, dataset=like or dataset.partition(":")[0], noise=noise, rate=rate
-    )
-    asked["image_size"] = image_size = (
-        image_size or plan.image_size
-    )  # as in training: every image is decoded once
-    source = load(**asked, skip_bad=skip_bad)
-    require_images(source, chosen)
-    require_own(to, dataset)
-    root = runs_root(out)
-    runs = {}
-    for name in chosen:
-        own = {"settings_class": CrossValidation} if name == "cross_validation" else {}
-        runs[name] = train(
-            cross_validation if own else name,
-            dataset,
-            noise,
-            rate,
-            preset,
-            seed,
-            labels=labels,
+    chosen = check_methods(method, score)
+    search = Search(
+        dataset=complete(dataset),
+        methods=chosen,
+        score=score,
+        plan=Plan(
+            method=cross_validation,
+            settings_class=CrossValidation,
+            dataset=complete(dataset),
+            noise=noise or "none",
+            rate=rate,
+            preset=preset,
+            seed=seed,
+            labels=labels and str(Path(labels).expanduser().absolute()),
             label_column=label_column,
             true_column=true_column,
-            image_size=image_size,
             like=like,
-            train_size=train_size or EVERY,
+            train_size=train_size,
+            image_size=image_size,
             skip_bad=skip_bad,
-            split=False,
-            out=root,
-            **own,
-            **ask,
-        )
-        if runs[name].summary is None:
-            raise KeyboardInterrupt  # stopped; the same call goes on
-    first = next(iter(runs.values()))
-    found, given = first.labels, first.labels["given"]
-    n, classes = len(given), list(first.classes)
-    probs = {name: run.arrays["train_probs"].astype(np.float64) for name, run in runs.items()}
-    ranking = geometric_mean(
-        [
-            *probs.values(),
-            *(run.arrays["fitted_probs"] for run in runs.values() if "fitted_probs" in run.arrays),
-        ]
+        ),
     )
-    held_out = probs.get("cross_validation")
-    estimates = disagreement(ranking, given) if held_out is None else estimate(held_out, given, ranking, seed)
-    suspicion = estimates.suspicion
-    if score != "recipe":  # the same values, in the order of that score
-        order = np.argsort(-single_score(first, score), kind="stable")
-        suspicion = suspicion.copy()
-        suspicion[order] = np.sort(estimates.suspicion)[::-1]
-    images, digests = np.array(source.names)[found["index"]], np.array(digests_of(source))[found["index"]]
-    groups = conflicting(
-        digests,
-        given,
-        None if source.paths is None else lambda i: decode.whole_digest(Path(dataset[7:]) / images[i]),
-    )
-    suspicion = np.maximum(suspicion, at_least(groups, given, n))
-    table = ranked(images, given, suspicion, estimates.posterior, classes)
-    table.insert(
-        1, "index", (found["index"] if source.paths is not None else images.astype(int))[table["at"]]
-    )  # as label files count
-    table.insert(2, "path", None if source.paths is None else table["image"])
-    table["because"] = np.array(reasons(probs, given, classes, groups), dtype=object)[table["at"]]
-    if found["true"] is not None:
-        table["true"] = np.array(classes, dtype=object)[found["true"][table["at"]]]
-    for name, p in probs.items():
-        table[f"suspicion_{name}"] = (1 - p[np.arange(n), given])[table["at"]].round(6)
-    table["digest"] = digests[table.pop("at")]
-    table["image"] = table.pop("image")  # last: not in errors.csv
-    own = [*([] if tuple(chosen) == RECIPE else chosen), *([] if score == "recipe" else [score])]
-    folder = (
-        Path(to)
-        if to
-        else root
-        / "errors"
-        / safe(source.slug)
-        / first.folder.parent.name
-        / "-".join([first.folder.name, *own])
-    )
-    duplicates = [[(images[i], classes[given[i]]) for i in group] for group in groups]
-    summary = {
-        "dataset": re.sub(r"^folder:.*[/\\]", "", dataset),
-        "images": n,
-        "asked": asked,
-        "noise": noise,
-        "rate": rate,
-        "preset": preset,
-        "seed": seed,
-        "recipe": ", ".join([*chosen, *([score] if score != "recipe" else [])]),
-        **numbers(estimates, given, suspicion, classes),
-        "conflicting_duplicates": duplicates,
-        "runs": [str(run.folder) for run in runs.values()],
-        "seconds": sum(run.summary["seconds"] for run in runs.values()),
-        "device": first.summary["device"],
-        "versions": versions(),
-    }
-    findings = Findings(folder, table, summary)
+    source = load(**search.asked, skip_bad=skip_bad)
+    require_images(source, chosen)
+    require_own(to, search.dataset)
+    root = runs_root(out)
+    runs = search.train(root, ask)
+    verdict = judge(runs, source, search)
+    table = verdict.table(runs, source)
+    folder = Path(to) if to else root / "errors" / search.folder_of(next(iter(runs.values())), source)
+    findings = Findings(folder, table, verdict.summary(runs, source, search))
     write(findings, labels_before(source, dict(zip(table["image"], table["given"]))))
     if report:
         write_report(findings, picture)
@@ -211,13 +129,153 @@ def find_errors(
     return table
 
 
+def check_methods(method: str | list[str] | tuple[str, ...], score: str) -> list[str]:
+    """The names of methods asked for; unknown methods and scores are refused in one sentence."""
+    chosen = [m.strip() for m in method.split(",")] if isinstance(method, str) else list(method)
+    if unknown := [m for m in chosen if m != OWN and m not in METHODS]:
+        raise ValueError(f"method {unknown[0]!r} does not exist: {OWN}, {', '.join(METHODS)}")
+    if score not in SCORES:
+        raise ValueError(f"score {score!r} does not exist: {', '.join(SCORES)}")
+    return chosen
+
+
+def complete(dataset: str) -> str:
+    """The name of a data set; a path becomes `folder:` and is made absolute."""
+    if ":" not in dataset and dataset not in data.NAMES:
+        dataset = f"folder:{dataset}"
+    if dataset.startswith("folder:"):
+        dataset = f"folder:{Path(dataset[7:]).expanduser().absolute()}"
+    return dataset
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched, and how: the plan of its trainings, the methods, the score that ranks."""
+
+    dataset: str
+    methods: list[str]
+    score: str
+    plan: Plan
+
+    @property
+    def asked(self) -> dict:
+        """What `data.load` is asked for, as summary.json keeps it."""
+        keys = ("labels", "label_column", "true_column", "like", "train_size")
+        size = self.plan.resolve().image_size  # as in training: every image is decoded once
+        asked = {"dataset": self.dataset} | {k: getattr(self.plan, k) for k in keys}
+        return asked | {"image_size": size}
+
+    def train(self, root: Path, ask: dict) -> dict[str, OpenedRun]:
+        """{method: its run over all images}; finished ones are loaded. Raises KeyboardInterrupt if stopped."""
+        plan = replace(
+            self.plan,
+            image_size=self.plan.resolve().image_size,
+            train_size=self.plan.train_size or EVERY,
+            split=False,
+        )
+        runs = {}
+        for name in self.methods:
+            own = {"method": name, "settings_class": Settings} if name != OWN else {}
+            how = {k: v for k, v in ask.items() if k in HOW}
+            asked = Plan.of(plan.method, **{k: v for k, v in ask.items() if k not in HOW})
+            given = {k: getattr(asked, k) for k in ask if k in {f.name for f in fields(Plan)}}
+            runs[name] = carry_out(replace(plan, **own, **given, settings=asked.settings), out=root, **how)
+            if runs[name].summary is None:
+                raise KeyboardInterrupt  # stopped; the same call goes on
+        return runs
+
+    def folder_of(self, first: OpenedRun, source: data.Dataset) -> Path:
+        """Where the findings lie under the folder `errors` of the runs' root."""
+        own = [] if tuple(self.methods) == RECIPE else self.methods
+        parts = [first.folder.name, *own, *([] if self.score == "recipe" else [self.score])]
+        return Path(safe(source.slug), first.folder.parent.name, "-".join(parts))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the networks say: each method's probabilities (n, K), estimates, suspicion (n,), equal images."""
+
+    probs: dict[str, np.ndarray]
+    estimates: Estimate
+    suspicion: np.ndarray
+    images: np.ndarray  # (n,) names
+    digests: np.ndarray  # (n,) of the pixels
+    groups: list  # positions of equal pictures under different labels
+
+    def table(self, runs: dict[str, OpenedRun], source: data.Dataset) -> pd.DataFrame:
+        """The findings, most suspicious first; the columns are those of `find_errors`."""
+        first = next(iter(runs.values()))
+        labels, given, classes = first.labels, first.labels["given"], list(first.classes)
+        table = ranked(self.images, given, self.suspicion, self.estimates.posterior, classes)
+        at = table["at"]
+        number = labels["index"] if source.paths is not None else self.images.astype(int)
+        table.insert(1, "index", number[at])  # as label files count
+        table.insert(2, "path", None if source.paths is None else table["image"])
+        table["because"] = np.array(reasons(self.probs, given, classes, self.groups), dtype=object)[at]
+        if labels["true"] is not None:
+            table["true"] = np.array(classes, dtype=object)[labels["true"][at]]
+        for name, p in self.probs.items():
+            table[f"suspicion_{name}"] = (1 - p[np.arange(len(given)), given])[at].round(6)
+        table["digest"] = self.digests[table.pop("at")]
+        table["image"] = table.pop("image")  # last: not in errors.csv
+        return table
+
+    def summary(self, runs: dict[str, OpenedRun], source: data.Dataset, search: Search) -> dict:
+        """summary.json of the findings."""
+        first = next(iter(runs.values()))
+        given, classes, plan = first.labels["given"], list(first.classes), search.plan.resolve()
+        score = [search.score] if search.score != "recipe" else []
+        return {
+            "dataset": re.sub(r"^folder:.*[/\\]", "", search.dataset),
+            "images": len(given),
+            "asked": search.asked,
+            "noise": plan.noise,
+            "rate": plan.rate,
+            "preset": plan.preset,
+            "seed": plan.seed,
+            "recipe": ", ".join([*search.methods, *score]),
+            **numbers(self.estimates, given, self.suspicion, classes),
+            "conflicting_duplicates": [
+                [(self.images[i], classes[given[i]]) for i in group] for group in self.groups
+            ],
+            "runs": [str(run.folder) for run in runs.values()],
+            "seconds": sum(run.summary["seconds"] for run in runs.values()),
+            "device": first.summary["device"],
+            "versions": versions(),
+        }
+
+
+def judge(runs: dict[str, OpenedRun], source: data.Dataset, search: Search) -> Verdict:
+    """Rank by all predictions together, estimate from the held-out ones, and look for equal pictures."""
+    first = next(iter(runs.values()))
+    labels, given = first.labels, first.labels["given"]
+    probs = {name: run.arrays["train_probs"].astype(np.float64) for name, run in runs.items()}
+    fitted = [run.arrays["fitted_probs"] for run in runs.values() if "fitted_probs" in run.arrays]
+    ranking = geometric_mean([*probs.values(), *fitted])
+    held_out = probs.get(OWN)
+    if held_out is None:
+        estimates = disagreement(ranking, given)
+    else:
+        estimates = estimate(held_out, given, ranking, search.plan.seed)
+    suspicion = estimates.suspicion
+    if search.score != "recipe":  # the same values, in the order of that score
+        order = np.argsort(-single_score(first, search.score), kind="stable")
+        suspicion = suspicion.copy()
+        suspicion[order] = np.sort(estimates.suspicion)[::-1]
+    images = np.array(source.names)[labels["index"]]
+    digests = np.array(digests_of(source))[labels["index"]]
+    folder = Path(search.dataset.removeprefix("folder:"))
+    whole = None if source.paths is None else lambda i: decode.whole_digest(folder / images[i])
+    groups = conflicting(digests, given, whole)
+    suspicion = np.maximum(suspicion, at_least(groups, given, len(given)))
+    return Verdict(probs, estimates, suspicion, images, digests, groups)
+
+
 def require_images(source: data.Dataset, methods: list[str]) -> None:
     """Refuse in one sentence what cannot be judged: classes too small for cross-validation."""
     labels = source.given_labels if source.given_labels is not None else source.true_labels
     count = np.bincount(labels.numpy(), minlength=len(source.classes))
-    if "cross_validation" in methods and (
-        small := [f"{source.classes[k]} ({count[k]})" for k in np.flatnonzero(count < 3)]
-    ):
+    if OWN in methods and (small := [f"{source.classes[k]} ({count[k]})" for k in np.flatnonzero(count < 3)]):
         raise ValueError(
             f"{len(small)} of {len(count)} classes have fewer than 3 images, too few to judge their labels: "
             f"{', '.join(small[:10])}; add images, or move these classes out of the folder"
