@@ -42,11 +42,11 @@ def write_report(findings, picture) -> Path:
         f"<h1>Suspicious labels in {text(summary['dataset'])}</h1>",
         f"<p><strong>About {summary['estimated_errors']:.0f} of {len(table)} labels are probably wrong "
         f"({summary['estimated_share']:.1%}; {low:.0f} to {high:.0f} by sampling alone).</strong> "
-        f"The {summary['called_errors']} images with a suspicion of 50 % or more are more likely wrong than "
-        "right. How well the networks know the classes adds to the uncertainty: where the truth was known, "
-        "the estimate was off by up to 6 images in a hundred. Suspicion is a probability, not a verdict: look "
-        f"before you change a label.{made_wrong}</p><p class='meta'>{text(summary['recipe'])} &middot; "
-        f"{text(summary['device'])} &middot; lnl-kit {text(summary['versions']['lnl_kit'])}</p>",
+        f"The {summary['called_errors']} images with a suspicion of 50 % or more are more likely wrong "
+        "than right. How well the networks know the classes adds to the uncertainty: where the truth was "
+        "known, the estimate was off by up to 6 images in a hundred. Suspicion is a probability, not a "
+        f"verdict: look before you change a label.{made_wrong}</p><p class='meta'>{text(summary['recipe'])} "
+        f"&middot; {text(summary['device'])} &middot; lnl-kit {text(summary['versions']['lnl_kit'])}</p>",
     ]
     wrong = None if "true" not in table else (table["true"] != table["given"]).to_numpy()
     heatmap = figures.transition_heatmap(

@@ -193,9 +193,7 @@ class IMAE(LossOnly):
     2019).
     """
 
-    temperature: float = (
-        8.0  # T: how much more uncertain images weigh, 0 = no more; its release at 20 and 40 %
-    )
+    temperature: float = 8.0  # T: uncertain images weigh more, 0 = all the same; its release's at 20 and 40 %
 
     def __post_init__(self):
         super().__post_init__()
