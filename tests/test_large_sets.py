@@ -76,7 +76,7 @@ def web(root):
     test = [(f"val{k:06}.jpg", k) for k in range(52)]
     write(folder / "info/train_filelist_google.txt", [f"{path} {k}" for path, k in train])
     write(folder / "info/val_filelist.txt", [f"{path} {k}" for path, k in test])
-    for i, (path, k) in enumerate(train):
+    for i, (path, _) in enumerate(train):
         save(folder / path, i, (48, 36))
     for i, (path, k) in enumerate(test):
         save(folder / "val_images_256" / path, 200 + i, (36, 40))

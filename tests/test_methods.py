@@ -108,7 +108,7 @@ def test_nrd_loss_is_equation_25():
 
 
 def test_nrd_gradient_at_initialisation():
-    """Uniform predictions, K = 10, pi = (.2, .6, .2): -0.068 on the label's logit; cross-entropy has -0.90."""
+    """Uniform predictions, K = 10, pi = (.2, .6, .2): -0.068 on the label's logit, by cross-entropy -0.90."""
     logits = torch.zeros(1, 10, requires_grad=True)
     uniform = torch.full((1, 10), 0.1)
     nrd.nrd_loss((0.2, 0.6, 0.2), torch.tensor([3]), logits.softmax(1), uniform).sum().backward()

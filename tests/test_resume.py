@@ -128,7 +128,8 @@ def struck(*a, **k):
             os.kill(os.getpid(), signal.SIGKILL)
     return original(*a, **k)
 setattr(owner, name, struck)
-lnl_kit.train('nrd', epochs=4, train_size=512, keep=['weights'], out={str(tmp_path / "killed")!r}, progress=False)
+out = {str(tmp_path / "killed")!r}
+lnl_kit.train('nrd', epochs=4, train_size=512, keep=['weights'], out=out, progress=False)
 """
     child = subprocess.run([sys.executable, "-c", code], timeout=300)
     assert child.returncode == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""What a method sees of the data: images and given labels on the device, in batches that carry their indices."""
+"""What a method sees of the data: images and given labels on the device, in batches with their indices."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class NoisyData:
         return x.to(torch.float32).mul_(self._scale).add_(self._shift)
 
     def view(self, name):
-        """The augmentation of that name for this data set (an augmentation is passed through; None = none)."""
+        """This data set's augmentation of that name; None = none, and an augmentation is passed through."""
         if not isinstance(name, str):
             return name
         return augment.view(

@@ -59,12 +59,8 @@ class Dataset:
     fingerprint: str = ""  # hex over pixels (or file names and sizes), labels, test sets and class names
     notes: tuple[str, ...] = ()  # choices worth knowing: a split that was made, images that were resized
     second_test: SecondTest | None = None
-    names: tuple[
-        str, ...
-    ] = ()  # (N,) what label files call the training images: path, or position in the whole set
-    left_out: tuple[
-        str, ...
-    ] = ()  # training images that are not in it: dropped by the label file or by `skip_bad`
+    names: tuple[str, ...] = ()  # (N,) as label files call the images: path, or position in the whole set
+    left_out: tuple[str, ...] = ()  # training images left out by the label file or by `skip_bad`
 
 
 def load(

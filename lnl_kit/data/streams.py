@@ -55,7 +55,7 @@ class Stream:
         return Stream(self.folder, self.paths[np.asarray(index)], self.shape[-1])
 
     def ask(self, index: Tensor | slice) -> Callable[[], Tensor]:
-        """Start to decode the images at `index`; calling the result waits for them: uint8 (n, 3, size, size)."""
+        """Start to decode the images at `index`; call the result for them, uint8 (n, 3, size, size)."""
         paths = [
             self.folder / p for p in self.paths[index.cpu().numpy() if isinstance(index, Tensor) else index]
         ]

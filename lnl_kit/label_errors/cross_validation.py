@@ -21,9 +21,7 @@ class CrossValidation(Settings):
 
     folds: int = 3  # networks; each is trained on all folds but its own
     q: float = 0.7  # of generalised cross-entropy; 0 = cross-entropy
-    views: int = (
-        8  # draws of the training view that a prediction is averaged over, in the end; 0 = the image itself
-    )
+    views: int = 8  # draws of the view that the last predictions are averaged over; 0 = the image itself
 
     def __post_init__(self):
         super().__post_init__()
@@ -92,7 +90,7 @@ def folds_of(y: Tensor, folds: int, seed: int) -> Tensor:
 
 @torch.no_grad()
 def all_probs(networks, fold: Tensor, data, settings, run) -> tuple[Tensor, Tensor]:
-    """(N, K) each, on the CPU, the mean over the views: by the network of an image's fold, and by the others."""
+    """(N, K) each, on the CPU, the mean over views: by the network of an image's fold, and by the others."""
     views = max(1, settings.views)
     held_out = torch.zeros(len(data), data.num_classes)
     fitted = torch.zeros_like(held_out)

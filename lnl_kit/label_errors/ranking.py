@@ -58,7 +58,8 @@ def single_score(run, score: str) -> np.ndarray:
     if score == "probability":
         return -run.arrays["train_probs"][rows, given]
     raise ValueError(
-        f"{run.settings['method']} has no {score} for all of these images: choose another of {', '.join(SCORES)}"
+        f"{run.settings['method']} has no {score} for all of these images: choose another, "
+        f"of {', '.join(SCORES)}"
     )
 
 

@@ -125,8 +125,14 @@ class Review(anywidget.AnyWidget):
         )
         changed = sum(action in ("accept", "class") for action, _ in made.values())
         since = ", ".join(f"{len(images)} {what}" for what, images in self._since.items() if images)
-        warning = f"The images are not those that were searched ({since}); changed and removed ones are left out, find errors again. "
-        done = f"{len(made)} decided, {changed} relabelled; about {left:.0f} errors left among {int(waiting.sum())} images"
+        warning = (
+            f"The images are not those that were searched ({since}); changed and removed ones are left out, "
+            "find errors again. "
+        )
+        done = (
+            f"{len(made)} decided, {changed} relabelled; "
+            f"about {left:.0f} errors left among {int(waiting.sum())} images"
+        )
         with self.hold_sync():
             self.status = f"{self._problem}{warning if since else ''}{done}"
             self.counts, self.undoable = counts.tolist(), bool(made)

@@ -31,9 +31,7 @@ from ..toolbox import losses
 class CoTeaching(Settings):
     """Co-teaching: two networks, each learning the other's small-loss images."""
 
-    forget_rate: float = (
-        0.4  # share of each batch that is dropped in the end; tau = the noise rate in the papers
-    )
+    forget_rate: float = 0.4  # tau: share of each batch that is dropped in the end; papers: the noise rate
     ramp: int = 10  # T_k: epochs over which that share rises from 0
     exponent: float = 1.0  # c: of that rise; 1 = linear
 
@@ -56,7 +54,7 @@ class CoTeachingPlus(CoTeaching):
 class JoCoR(CoTeaching):
     """JoCoR: two networks trained by one joint loss that asks them to agree, on its small-loss images."""
 
-    agreement: float = 0.9  # lambda: weight of the divergence between the two, the rest is cross-entropy's; its paper's CIFAR-10
+    agreement: float = 0.9  # lambda: weight of the divergence, cross-entropy has the rest; for CIFAR-10
 
     def __post_init__(self):
         super().__post_init__()

@@ -29,9 +29,7 @@ from ..toolbox import losses
 class Forward(Settings):
     """Forward correction: cross-entropy of the prediction after the noise, T transposed times p."""
 
-    transition: str = (
-        "estimated"  # T: "known" (told; synthetic noise only) or "estimated" from a first network
-    )
+    transition: str = "estimated"  # T: known (told; synthetic noise only), or estimated by a first network
     quantile: float = 0.97  # which image stands for a class in the estimate; 1 = the surest one, as printed
     estimate_epochs: int = 0  # of that first network; 0 = as many as of the corrected one
 
@@ -69,7 +67,8 @@ def train_correction(data, settings, run) -> None:
     """Estimate T where it is not told, then train with the corrected loss."""
     refuse(
         settings.transition == "known" and data.transition is None,
-        "transition known: only synthetic noise with a matrix (symmetric, asymmetric, pair_flip, matrix:FILE) has one; use estimated",
+        "transition known: only synthetic noise with a matrix has one (symmetric, asymmetric, pair_flip, "
+        "matrix:FILE); use estimated",
     )
     if settings.transition == "known":
         T = torch.as_tensor(data.transition, dtype=torch.float32, device=run.device)

@@ -71,7 +71,7 @@ class DivideMix(Settings):
 
     @property
     def divides_from(self) -> int:
-        """The epoch (from 0) at which division begins: after the warm-up, or halfway through a shorter run."""
+        """The epoch, from 0, at which division begins: after the warm-up, or halfway in a shorter run."""
         return max(1, min(self.warmup, self.epochs // 2))
 
 

@@ -147,5 +147,5 @@ def updated(target: Tensor, p: Tensor, decay: float) -> Tensor:
 
 
 def regularization(p: Tensor, target: Tensor) -> Tensor:
-    """log(1 - <p, t>), (B,): the smaller, the more the prediction p (B, K) agrees with the target t (B, K)."""
+    """log(1 - <p, t>), (B,): smaller where the prediction p (B, K) agrees with the target t (B, K)."""
     return torch.log(1 - (p * target).sum(1))

@@ -51,17 +51,11 @@ TINY = 1e-8  # added above and below in (4)
 class Flywheel(Settings):
     """LNL-flywheel: one network judges the labels, another replaces the doubtful ones, in turns."""
 
-    warmup: int = (
-        20  # epochs of plain cross-entropy for both networks first, at most half of all; 10 under `paper`
-    )
+    warmup: int = 20  # epochs of plain cross-entropy for both networks, at most half; 10 under `paper`
     confidence_regularizer: float = 3.0  # weight lambda of the regulariser (9) in (8), 0 = without; Sec. 4.1
     learning_rate: float = 0.02  # of SGD, at the start; Sec. 4.2
-    cycle: int = (
-        5  # epochs between two E-steps of the main network; 1 under `paper`, whose epochs have 390 batches
-    )
-    renew_statistics: bool = (
-        True  # estimate BatchNorm's statistics anew before each E-step; not under `paper`
-    )
+    cycle: int = 5  # epochs between two E-steps of the main network; 1 under `paper` (of 390 batches each)
+    renew_statistics: bool = True  # estimate BatchNorm's statistics before each E-step; not under `paper`
     batches_per_epoch: int = 0  # class-balanced batches in an epoch, 0 = all images once; Clothing1M
     ramp: int = 0  # epochs over which lambda rises from 0 to its value (0 = at once, as printed)
     prior: str = "empirical"  # label frequencies in (9): "empirical" (of the new labels) or "uniform"
@@ -104,7 +98,7 @@ class Flywheel(Settings):
         )
         refuse(
             self.batches_per_epoch and self.cycle > 1,
-            f"batches_per_epoch {self.batches_per_epoch} needs cycle 1 ({self.cycle} now): each epoch has its own images",
+            f"batches_per_epoch {self.batches_per_epoch} needs cycle 1, not {self.cycle}: epochs differ",
         )
         refuse(not self.temperature > 0, f"temperature {self.temperature} is not allowed: above 0")
         refuse(not self.mixup > 0, f"mixup {self.mixup} is not allowed: above 0")
@@ -119,7 +113,7 @@ class Flywheel(Settings):
 
     @property
     def cycles_from(self) -> int:
-        """The epoch (from 0) at which the cycles begin: after the warm-up, or halfway through a shorter run."""
+        """The epoch, from 0, at which the cycles begin: after the warm-up, or halfway in a shorter run."""
         return max(1, min(self.warmup, self.epochs // 2))
 
 

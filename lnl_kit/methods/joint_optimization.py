@@ -114,7 +114,7 @@ def find_labels(stage, settings) -> Tensor:
 
 
 def averaged(recent: Tensor, seen: Tensor, labels: Tensor) -> Tensor:
-    """Mean (N, K) of the kept predictions (E, N, K) where seen (E, N); an image without one keeps its label."""
+    """Mean (N, K) of the kept predictions (E, N, K) where seen (E, N); without one, the label."""
     count = seen.sum(0)[:, None]
     mean = (recent * seen[:, :, None]).sum(0) / count.clamp(min=1)
     return torch.where(count > 0, mean, labels)

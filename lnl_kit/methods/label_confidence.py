@@ -43,16 +43,12 @@ class LabelConfidence(Settings):
 
     robust_loss: str = "gce"  # of the noise-robust network: gce, mae, js, sce or nce_rce; Sec. 4
     q: float = 0.7  # of GCE: near 0 = cross-entropy, 1 = MAE
-    variant: str = (
-        "ours"  # Table 2: "ours", "two_models" (no consistency, no correction) or "single_model" (4)
-    )
+    variant: str = "ours"  # Table 2: ours, two_models (no consistency, no correction), single_model (4)
     alpha: float = 0.1  # weight of cross-entropy in (8); below 1 for GCE by the theorem; 0.9 on photographs
     margin: float = 0.0  # m in (6): larger = more confidence in every label
     slope: float = 0.5  # of the sigmoid in (6); as printed
     threshold: float = 0.0  # tau: labels with a smaller probability have no confidence at all (0 = no cut)
-    normalize_confidence: bool = (
-        True  # divide by the batch's sum of 1 - C, Eq. (8); False = Eq. (9) as printed
-    )
+    normalize_confidence: bool = True  # divide by the batch's sum of 1 - C (8); False = (9) as printed
     consistency: float = 5.0  # rho: weight of the divergence between the predictions for two views, Eq. (9)
     penalty: float = 1e-3  # lambda: weight of the squared distance between the networks' parameters, Eq. (9)
     correct_after: float = 0.25  # share of the iterations after which labels are corrected; Algorithm 1

@@ -112,7 +112,9 @@ class BootstrapSoft(LossOnly):
 class BootstrapHard(BootstrapSoft):
     """Bootstrapping, hard: the target is mixed with the class the network predicts (Reed et al. 2015)."""
 
-    beta: float = 0.2  # weight of the prediction in the target, in [0, 1]; its paper's; from 0.5 on a fresh network can agree with itself alone
+    beta: float = (
+        0.2  # the prediction's weight in the target, [0, 1]; from 0.5 on a network can agree with itself
+    )
 
     def loss(self, logits, y):
         """Cross-entropy with (1 - beta) one-hot + beta predicted class."""
@@ -154,7 +156,7 @@ class SCE(LossOnly):
 class Mixup(LossOnly):
     """MixUp: pairs of images and of labels are mixed (Zhang et al. 2018)."""
 
-    mixup: float = 1.0  # of Beta(mixup, mixup), the share of the first of a pair; up to 32 in its experiments with wrong labels
+    mixup: float = 1.0  # of Beta(mixup, mixup): the share of a pair's first image; up to 32 in its paper
     tells = False  # a mixed image has two labels
 
     def __post_init__(self):
@@ -173,7 +175,7 @@ class Mixup(LossOnly):
 
 @dataclass(frozen=True, kw_only=True)
 class CORES(LossOnly):
-    """CORES²: cross-entropy minus its mean over random labels, which rewards confidence (Cheng et al. 2021)."""
+    """CORES²: cross-entropy minus its mean over random labels: confidence pays (Cheng et al. 2021)."""
 
     regularizer: float = 2.0  # beta, weight of the confidence regulariser in the end; its release
     wait: int = 10  # epochs before it starts; its release
@@ -200,7 +202,7 @@ class IMAE(LossOnly):
     2019).
     """
 
-    temperature: float = 8.0  # T: how much more the uncertain images weigh, 0 = all the same; its release's at 20 and 40 % noise
+    temperature: float = 8.0  # T: uncertain images weigh more, 0 = all the same; its release's at 20 and 40 %
 
     def __post_init__(self):
         super().__post_init__()

@@ -35,11 +35,7 @@ from ..toolbox.averaging import update_teacher
 class NRD(Settings):
     """Noise-robust distillation: an averaged teacher labels views the student never trains on."""
 
-    pi: tuple[float, ...] = (
-        0.2,
-        0.6,
-        0.2,
-    )  # weights of label, student, teacher in the divergence; sum 1; Table 5
+    pi: tuple[float, ...] = (0.2, 0.6, 0.2)  # weights of label, student, teacher; sum 1; Table 5
     decay: float = 0.99  # of the teacher's moving average, Eq. (24); 0 = the teacher is the student
     teacher_view: str = "augmix"  # augmentation of the images that the teacher labels
     scale_jsd: bool = False  # divide the divergence by -(1 - pi1) ln(1 - pi1), as GJS does
@@ -77,7 +73,7 @@ class NRD(Settings):
 
 
 def train_nrd(data, settings, run) -> None:
-    """Algorithm 1: minimise JSD_pi(y, y_s, y_t) (25), y_s from the student (26), y_t from the teacher (27)."""
+    """Algorithm 1: minimise JSD_pi(y, y_s, y_t) (25), y_s by the student (26), y_t by the teacher (27)."""
     student = run.network()
     teacher = copy.deepcopy(student).requires_grad_(False)
     optimizer, schedule = run.sgd(student, settings)
@@ -121,7 +117,7 @@ def train_nrd(data, settings, run) -> None:
 
 
 def nrd_loss(pi, y, y_s, y_t, scale: bool = False):
-    """Eq. (25): JSD_pi(onehot(y), y_s, y_t) per image. y (B,) classes; y_s, y_t (B, K) probabilities -> (B,)."""
+    """Eq. (25): JSD_pi(onehot(y), y_s, y_t) (B,). y (B,): classes; y_s, y_t (B, K): probabilities."""
     onehot = torch.nn.functional.one_hot(y, y_s.shape[1]).float()
     divergence = losses.jsd(pi, onehot, y_s, y_t)
     return divergence / -((1 - pi[0]) * math.log(1 - pi[0])) if scale else divergence

@@ -47,7 +47,8 @@ class Pencil(Settings):
         refuse(not self.certainty > 0, f"certainty {self.certainty} is not allowed: above 0")
         refuse(
             min(self.compatibility, self.entropy, self.label_learning_rate) < 0,
-            f"compatibility {self.compatibility}, entropy {self.entropy} and label_learning_rate {self.label_learning_rate} must be 0 or more",
+            f"compatibility {self.compatibility}, entropy {self.entropy} and label_learning_rate "
+            f"{self.label_learning_rate} must be 0 or more",
         )
 
 

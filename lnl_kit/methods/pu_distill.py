@@ -23,6 +23,7 @@ Where this differs from the paper, or chooses where it is silent:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import time
 from dataclasses import dataclass
@@ -70,9 +71,7 @@ class PUDistill(Settings):
     teacher_epochs: int = 40  # passes of a teacher over its balanced subset
     teacher_learning_rate: float = 0.05  # of SGD, at the start
     teacher_milestones: tuple[float, ...] = (0.3, 0.5, 0.8)  # shares of the epochs after which it drops
-    teacher_sampling: str = (
-        "redrawn"  # balanced subset "redrawn" each epoch, "fixed", or "all" accepted images
-    )
+    teacher_sampling: str = "redrawn"  # a balanced subset, redrawn each epoch or fixed, or all accepted
     teacher_mixup: float = 2.0  # mu of MixUp's Beta(mu, mu), 0 = without; of the teachers
     teacher_entropy: float = 0.8  # weight of the entropy (2), 0 = without; of the teachers
     pseudo_label: str = "soft_bootstrap"  # the student's: soft_bootstrap (4), hard_bootstrap, or hard (6)
@@ -136,7 +135,8 @@ class PUDistill(Settings):
         refuse(not 0 < self.sure < 1, f"sure {self.sure} is outside (0, 1)")
         refuse(
             not min(self.filter_learning_rate, self.teacher_learning_rate) > 0,
-            f"filter_learning_rate {self.filter_learning_rate} and teacher_learning_rate {self.teacher_learning_rate} must be above 0",
+            f"filter_learning_rate {self.filter_learning_rate} and teacher_learning_rate "
+            f"{self.teacher_learning_rate} must be above 0",
         )
         refuse(
             any(not 0 < m < 1 for m in (*self.filter_milestones, *self.teacher_milestones)),
@@ -173,8 +173,9 @@ def train_pu_distill(data, settings, run) -> None:
     accepted[data.clean] = -1  # their label is known
     if none := [name for k, name in enumerate(data.classes) if not bool((accepted == k).any())]:
         print(
-            f"the filters accepted no image of {', '.join(none)}: the clean ones stand alone there; lower votes ({settings.votes} of "
-            f"{settings.filters}) or sure ({settings.sure:g}), or more clean labels, would add some",
+            f"the filters accepted no image of {', '.join(none)}, which keep their clean images alone: lower "
+            f"votes ({settings.votes} of {settings.filters}), lower sure ({settings.sure:g}), or give more "
+            "clean labels",
             file=sys.stderr,
         )
     known = torch.where(data.clean, data.y, accepted)  # the augmented clean set P: a class, or -1
@@ -233,9 +234,10 @@ def train_filters(clean: Tensor, data, settings, run, watched: Tensor | None = N
             for i in range(settings.iterations):
                 positives = votes >= settings.votes if i else torch.zeros_like(clean)
                 before = bag and bag.get("weights")
+                of_bag = dict(k=k, clean=clean, positives=positives, before=before, watched=watched)
                 bag = run.stage(
                     f"bag-{k}-{i}",
-                    lambda stage: train_bag(stage, k, clean, positives, before, settings, watched),
+                    functools.partial(train_bag, settings=settings, **of_bag),
                     bag_depends(k, i, clean, data, settings, run) | {"watched": watched is not None},
                 )
                 votes = bag["votes"]
@@ -427,7 +429,7 @@ def cross_validate(data, settings, run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.
 
 
 def train_teacher(stage, known: Tensor, settings) -> dict[str, Tensor]:
-    """A teacher on the augmented clean set, `known` (N,) = a class or -1; its probabilities for all images."""
+    """A teacher on the augmented clean set, `known` (N,) a class or -1: its probabilities of all images."""
     data = stage.data
     recipe = dataclasses.replace(
         settings,
@@ -455,7 +457,7 @@ def train_teacher(stage, known: Tensor, settings) -> dict[str, Tensor]:
 
 
 def subset(known: Tensor, sampling: str, epoch: int, seed: int) -> Tensor:
-    """Shuffled indices for an epoch of a teacher: equally many of each class in known (N,), or "all" of them."""
+    """Shuffled indices for a teacher's epoch: equally many of each class in known (N,), or "all"."""
     known = known.cpu()
     if sampling == "all":
         chosen = (known >= 0).nonzero()[:, 0]

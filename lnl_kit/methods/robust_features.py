@@ -75,8 +75,8 @@ class RobustFeatures(Settings):
         super().__post_init__()
         refuse(
             min(self.restoration, self.clustering, self.information) < 0,
-            f"restoration {self.restoration}, clustering {self.clustering} and information {self.information} must be "
-            "0 or more",
+            f"restoration {self.restoration}, clustering {self.clustering} and information "
+            f"{self.information} must be 0 or more",
         )
         refuse(
             self.schedule_alpha not in ("linear", "cosine"),
@@ -169,7 +169,7 @@ def cluster_loss(clusters: Tensor, augmented: Tensor, settings) -> Tensor:
 
 
 def mutual_information(p: Tensor) -> Tensor:
-    """Eq. (6), 0-d, up to log M: H(c) - H(c|x) of the assignments p (B, M), by (10) on their mean, and (11)."""
+    """Eq. (6), 0-d, up to log M: H(c) - H(c|x) of assignments p (B, M), (10) on their mean, and (11)."""
     return losses.entropy(p.mean(0, keepdim=True)).mean() - math.log(p.shape[1]) - losses.entropy(p).mean()
 
 

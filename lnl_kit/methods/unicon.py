@@ -67,16 +67,18 @@ class Unicon(Settings):
         refuse(self.cutoff_divisor < 1, f"cutoff_divisor {self.cutoff_divisor} is not allowed: at least 1")
         refuse(
             not min(self.sharpening, self.mixup, self.temperature) > 0,
-            f"sharpening {self.sharpening}, mixup {self.mixup} and temperature {self.temperature} must be above 0",
+            f"sharpening {self.sharpening}, mixup {self.mixup} and temperature {self.temperature} must be "
+            "above 0",
         )
         refuse(
             min(self.unsupervised, self.ramp, self.contrastive) < 0,
-            f"unsupervised {self.unsupervised}, ramp {self.ramp} and contrastive {self.contrastive} must be 0 or more",
+            f"unsupervised {self.unsupervised}, ramp {self.ramp} and contrastive {self.contrastive} must be "
+            "0 or more",
         )
 
     @property
     def divides_from(self) -> int:
-        """The epoch (from 0) at which division begins: after the warm-up, or halfway through a shorter run."""
+        """The epoch, from 0, at which division begins: after the warm-up, or halfway in a shorter run."""
         return max(1, min(self.warmup, self.epochs // 2))
 
 

@@ -124,7 +124,7 @@ def _put(new: go.Figure, shown: go.FigureWidget) -> None:
 
 
 def _changes(old: object, new: object) -> dict[str, object]:
-    """The properties of a trace or layout that are not the same in a new one; None for those that it has not."""
+    """The properties of a trace or layout that differ in a new one; None for those that it lacks."""
     before, after = old.to_plotly_json(), new.to_plotly_json()
     same = type(old)._vals_equal
     return {

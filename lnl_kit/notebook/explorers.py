@@ -37,7 +37,9 @@ def pick_run(
     if not runs:
         raise ValueError(f"no finished run in {place}: `lnl train ce` makes one")
 
-    def curve(run=next(iter(runs)), metric=metrics[0]):
+    first = next(iter(runs))
+
+    def curve(run=first, metric=metrics[0]):
         rows = runs[run].metrics
         if all(row.get(metric) is None for row in rows):
             return figures.nothing(f"this run has no {metric}")

@@ -55,9 +55,7 @@ class Lab:
     true: np.ndarray  # (N,)
     test_true: np.ndarray  # (M,)
     test_accuracy: np.ndarray  # (epochs, R)
-    memorized: (
-        np.ndarray
-    )  # (epochs, R), share of the wrong given labels that are predicted; NaN where none is wrong
+    memorized: np.ndarray  # (epochs, R), share of the wrong labels that are predicted; NaN without any
     train_probs: np.ndarray = field(repr=False)  # (R, N, K)
     test_probs: np.ndarray = field(repr=False)  # (R, M, K)
     seconds: float = 0.0
@@ -127,7 +125,8 @@ def train_rates(
     """
     if method not in LOSSES:
         raise ValueError(
-            f"method {method!r} cannot be trained at many rates at once, only those that change the loss alone: {', '.join(LOSSES)}"
+            f"method {method!r} cannot be trained at many rates at once, only those that change the loss "
+            f"alone: {', '.join(LOSSES)}"
         )
     rates, function = tuple(float(r) for r in rates), METHODS[method][0]
     if not rates:
@@ -188,7 +187,7 @@ def train_rates(
         False,
     )
     try:
-        for members in _epochs(lab, noisy, source.test_x, recipe, run):
+        for _ in _epochs(lab, noisy, source.test_x, recipe, run):
             if on_epoch:
                 on_epoch(lab)
     except KeyboardInterrupt:

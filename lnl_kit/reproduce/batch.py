@@ -262,9 +262,8 @@ def _say_table(grid: list[Job], records: dict[str, dict]) -> None:
         record = records.get(job.name)
         ended = "not run" if record is None else f"{record['status']} {duration(record['seconds'])}"
         words = " ".join(f"{name}={value}" for name, value in job.parameters.items())
-        _say(
-            f"{job.notebook.stem.split('_')[0]}  {words:<40}  {ended:<22}  {(record or {}).get('headline', '')}"
-        )
+        number, headline = job.notebook.stem.split("_")[0], (record or {}).get("headline", "")
+        _say(f"{number}  {words:<40}  {ended:<22}  {headline}")
 
 
 def _say(text: str) -> None:

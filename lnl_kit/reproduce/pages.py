@@ -119,8 +119,8 @@ def _batch(grid: list[tuple[dict, list[dict]]]) -> list[str]:
     thumbnails.
     """
     rows = [
-        "<section><h2>Batches</h2><div class='card'><table><thead><tr><th>notebook</th><th>parameters</th><th>status</th><th>time</th>"
-        "<th>headline</th><th>figures</th></tr></thead><tbody>"
+        "<section><h2>Batches</h2><div class='card'><table><thead><tr><th>notebook</th><th>parameters</th>"
+        "<th>status</th><th>time</th><th>headline</th><th>figures</th></tr></thead><tbody>"
     ]
     for record, figures in grid:
         page = f"{record['notebook']}.html"
@@ -131,8 +131,10 @@ def _batch(grid: list[tuple[dict, list[dict]]]) -> list[str]:
             for f in figures
         )
         rows.append(
-            f'<tr><th><a href="{page}">{inline(record["title"])}</a></th><td><code>{html.escape(given)}</code></td>'
-            f'<td class="status {record["status"]}">{record["status"]}</td><td>{duration(record["seconds"])}</td>'
+            f'<tr><th><a href="{page}">{inline(record["title"])}</a></th>'
+            f"<td><code>{html.escape(given)}</code></td>"
+            f'<td class="status {record["status"]}">{record["status"]}</td>'
+            f"<td>{duration(record['seconds'])}</td>"
             f'<td>{html.escape(record["headline"])}</td><td class="thumbs">{small}</td></tr>'
         )
     return [*rows, "</tbody></table></div></section>"]

@@ -51,7 +51,7 @@ class Settings:
     weight_decay: float = 1e-4  # L2 penalty of SGD, on all weights
     momentum: float = 0.9  # of SGD
     nesterov: bool = False  # Nesterov's form of momentum
-    schedule: str = "steps"  # of the learning rate: "steps" at the milestones, or "cosine" to 0
+    schedule: str = "steps"  # of the learning rate: steps (at the milestones), or cosine (to 0, no restart)
     milestones: tuple[float, ...] = (0.7, 0.9)  # shares of the epochs after which the learning rate drops
     gamma: float = 0.1  # factor of each drop
     view: str = "crop"  # augmentation of the images that the supervised loss sees

@@ -45,7 +45,7 @@ def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True
 
 
 def check(name: str) -> None:
-    """Raise ValueError for an unknown network, naming those that exist, and for one whose library is missing."""
+    """Raise ValueError for an unknown network, naming those that exist, or one whose library is missing."""
     if name not in _MAKERS:
         raise ValueError(f"unknown network {name!r}; choose one of {', '.join(NAMES)}")
     if name == "inception_resnet_v2" and importlib.util.find_spec("timm") is None:
@@ -218,5 +218,5 @@ NAMES = tuple(_MAKERS)
 
 
 def projection(width: int, dimensions: int = 128) -> nn.Module:
-    """A contrastive loss's head: two linear layers, (B, width) -> (B, dimensions) (Chen et al. 2020, SimCLR)."""
+    """A contrastive loss's head, SimCLR's: two linear layers, (B, width) -> (B, dimensions)."""
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, dimensions))

@@ -38,7 +38,8 @@ class Stacked(nn.Module):
                 )
             elif list(first.parameters(recurse=False)):
                 raise ValueError(
-                    f"{type(first).__name__} cannot be stacked: only convolutions, batch norms and linear layers can"
+                    f"{type(first).__name__} cannot be stacked, only convolutions, batch norms and linear "
+                    "layers can"
                 )
             else:
                 continue
