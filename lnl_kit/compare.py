@@ -129,7 +129,8 @@ def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[di
     if csv:
         measured.add(csv, row)
     print(
-        f"{name_of(cell)}: last {row['test_accuracy_last']:.3f}, best {row['test_accuracy_best']:.3f}, {row['seconds']:.0f} s",
+        f"{name_of(cell)}: last {row['test_accuracy_last']:.3f}, best {row['test_accuracy_best']:.3f}, "
+        f"{row['seconds']:.0f} s",
         file=sys.stderr,
         flush=True,
     )
@@ -137,7 +138,7 @@ def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[di
 
 
 def print_table(rows: list[dict], methods: Sequence[str]) -> None:
-    """Last accuracy (best in brackets), mean over seeds and spread, a line per method and a column per noise."""
+    """Last accuracy (best in brackets), mean over seeds and spread: a line a method, a column a noise."""
     noises = list(dict.fromkeys((r["noise"], r["rate"]) for r in rows))
     print("  ".join([f"{'last (best)':<18}", *(f"{n} {r:g}".ljust(22) for n, r in noises)]))
     for method in methods:

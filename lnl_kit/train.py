@@ -269,8 +269,8 @@ def say_default_noise(plan: Resolved) -> None:
     """A folder's labels are made wrong by default: say so, since its owner may not expect it."""
     if plan.dataset.startswith("folder:") and not plan.noise_was_named and not plan.labels:
         print(
-            f"{plan.dataset}: its labels are made wrong by {plan.noise} noise, {plan.rate:g}, as no noise was "
-            "named; noise none (--noise none) takes them as they are",
+            f"{plan.dataset}: its labels are made wrong by {plan.noise} noise, {plan.rate:g}, as no noise "
+            "was named; noise none (--noise none) takes them as they are",
             file=sys.stderr,
         )
 

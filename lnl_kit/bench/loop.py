@@ -187,8 +187,8 @@ def loop_over_bound(
         run = make_run(model, size, batches, device, "auto", compile, Path(folder))
         bound = []
         run.between = lambda: bound.append(steps(batches))
-        view = {"view": "crop"} | (cost.settings if size == 32 else {})
-        settings = make(settings_class, epochs=rounds + 1, batch_size=BATCH, **cost.settings | view)
+        view = {"view": "crop"} | (dict(cost.settings) if size == 32 else {})
+        settings = make(settings_class, epochs=rounds + 1, batch_size=BATCH, **{**cost.settings, **view})
         train_function(run.data, settings, run)
         loop, limit = statistics.median(run.seconds), statistics.median(bound[1:])
         ratios = [b / s for s, b in zip(run.seconds, bound[1:])]
@@ -245,7 +245,8 @@ def cutout(x: torch.Tensor, length: int = 5) -> torch.Tensor:
 
 
 def two_views_against_usual(*, device, rounds: int = 3, batches: int = 8) -> dict:
-    """A loss on two views on preact_resnet34_cifar: this kit's loop against torchvision PIL transforms, a DataLoader with two
+    """A loss on two views on preact_resnet34_cifar: this kit's loop
+    against torchvision PIL transforms, a DataLoader with two
     persistent workers and fp32, both warmed up, alternating in one process."""
     loader = torch.utils.data.DataLoader(
         PilViews(batches * BATCH), BATCH, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True

@@ -166,7 +166,7 @@ class Search:
         return asked | {"image_size": size}
 
     def train(self, root: Path, ask: dict) -> dict[str, OpenedRun]:
-        """{method: its run over all images}; finished ones are loaded. Raises KeyboardInterrupt if stopped."""
+        """{method: its run over all images}; finished ones are loaded. Stopped: raises KeyboardInterrupt."""
         plan = replace(
             self.plan,
             image_size=self.plan.resolve().image_size,

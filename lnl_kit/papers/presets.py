@@ -44,10 +44,10 @@ def resolve(
     own = {} if dataset == "digits" else settings_class.photographs
     if preset == "quick":
         size = {} if dataset == "digits" else {"train_size": 2000, "test_size": 1000, "image_size": 32}
-        return Preset("quick", settings=own, **size)
+        return Preset("quick", settings=dict(own), **size)
     if preset == "demo":
         size = {} if dataset == "digits" else {"image_size": 32}
-        settings = {"epochs": 50} | settings_class.demo | own
+        settings = {"epochs": 50, **settings_class.demo, **own}
         return Preset("demo", train_size=5000, test_size=5000, settings=settings, **size)
     kind, _, paper = preset.partition(":")
     if kind != "paper":
@@ -75,7 +75,7 @@ def of_paper(
         return paper_settings(other, dataset, noise, rate, printed_by)[0]
 
     cell, not_given = paper_settings(method, dataset, noise, rate, paper)
-    cell = settings_class.photographs | settings_class.readings(dataset, noise, rate, look) | cell
+    cell = {**settings_class.photographs, **settings_class.readings(dataset, noise, rate, look), **cell}
     cell = settings_class.read_cell(cell, dataset)
     architecture = cell.get("architecture", "preactresnet34")
     model = PAPER_NETWORKS.get(f"{architecture} {cell.get('initialization')}") or PAPER_NETWORKS[architecture]

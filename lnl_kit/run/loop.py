@@ -139,7 +139,7 @@ class Run:
 
     @property
     def test_images(self) -> Tensor:
-        """uint8 (M, C, H, W): the test images, without labels, for what a method tells about unseen images."""
+        """uint8 (M, C, H, W): the test images without labels, for what a method tells of unseen images."""
         return self.evaluator.test_x
 
     def total(self, **terms: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ class Run:
         self._log.update(values)
 
     def epochs(self, state: State, total: int):
-        """Yield the epochs still to do; after each one evaluate and commit. Restores the last finished one."""
+        """Yield the epochs still to do; evaluate and commit each. Restores the last finished one."""
         self._restore(state)
         self._require_space(state)
         bar = tqdm(

@@ -23,7 +23,7 @@ class OpenedRun:
     """A run folder, finished or not. Everything is read when first asked for."""
 
     def __init__(self, folder: Path):
-        self.folder = Path(folder)
+        self.folder, self._networks = Path(folder), {}
         if not (self.folder / "settings.json").exists():
             raise FileNotFoundError(
                 f"{self.folder} is not a run folder: it has no settings.json; "
@@ -96,9 +96,12 @@ class OpenedRun:
         """The class names."""
         return tuple(self.settings["classes"])
 
-    @functools.lru_cache(maxsize=4)
     def dataset(self) -> data.Dataset:
         """The data set of the run, loaded again (labels as they came, before any synthetic noise)."""
+        return self._dataset
+
+    @functools.cached_property
+    def _dataset(self) -> data.Dataset:
         s = self.settings
         found = data.load(
             s["dataset_path"],
@@ -121,9 +124,13 @@ class OpenedRun:
         """uint8 (N, C, H, W): the training images in the order of every (N, ...) array."""
         return pick(self.dataset().x, torch.from_numpy(self.labels["index"]))
 
-    @functools.lru_cache(maxsize=32)
     def networks(self, epoch: int | None = None) -> list[torch.nn.Module]:
-        """The tested networks with the weights of the last epoch, or of `epoch` where kept (keep="weights")."""
+        """The tested networks with the weights of the last epoch, or of `epoch` where kept."""
+        if epoch not in self._networks:
+            self._networks[epoch] = self._built(epoch)
+        return self._networks[epoch]
+
+    def _built(self, epoch: int | None) -> list[torch.nn.Module]:
         path = self.folder / "state.pt"
         if not path.exists():
             raise FileNotFoundError(f"{self.folder} has no finished epoch yet: run it first")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 PRECISIONS = ("auto", "bf16", "fp32")
@@ -32,7 +33,7 @@ class Bound(NamedTuple):
 
     networks: tuple[tuple[int, int, bool], ...] = ((1, 0, False),)
     cases: tuple[tuple[str, int], ...] = ()
-    settings: dict = {}
+    settings: Mapping = MappingProxyType({})
     heads: Callable | None = None
     against_usual: bool = False
 
@@ -63,8 +64,10 @@ class Settings:
     networks: ClassVar[int] = 1  # trained side by side
     color: ClassVar[str | None] = None  # of its curves, a name of figures.style; None = the next free one
     paper: ClassVar[str | None] = None  # whose cells `--preset paper` reads; None = that of the baselines
-    photographs: ClassVar[dict] = {}  # settings that were chosen on photographs, where they differ
-    demo: ClassVar[dict] = {}  # settings that `--preset demo` changes
+    photographs: ClassVar[Mapping] = MappingProxyType(
+        {}
+    )  # settings that were chosen on photographs, where they differ
+    demo: ClassVar[Mapping] = MappingProxyType({})  # settings that `--preset demo` changes
     bound: ClassVar[Bound] = Bound()
 
     @classmethod
