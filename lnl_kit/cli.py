@@ -93,8 +93,8 @@ def add_compare(commands) -> None:
     add.add_argument("methods", help=f"separated by commas, or all: {', '.join(METHODS)}")
     add.add_argument(
         "--noise",
-        help="NOISE:RATE, separated by commas; none; default symmetric:0.5,symmetric:0.8 and, where its pairs "
-        "are known, asymmetric:0.4; with --labels none",
+        help="NOISE:RATE, separated by commas; none; default symmetric:0.5,symmetric:0.8 and, where pairs "
+        "of classes are known, asymmetric:0.4; with --labels none",
     )
     add.add_argument("--seeds", default="0", help="separated by commas")
     share(
