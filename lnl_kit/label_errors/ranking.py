@@ -98,7 +98,8 @@ def reasons(
     probs: dict[str, np.ndarray], given: np.ndarray, classes: list[str], groups: list[np.ndarray]
 ) -> list[str]:
     """For each image what spoke against its label, in words."""
-    parts, rows = [[] for _ in given], np.arange(len(given))
+    parts: list[list[str]] = [[] for _ in given]
+    rows = np.arange(len(given))
     for name, p in probs.items():
         others = p.copy()
         others[rows, given] = -1
@@ -107,8 +108,8 @@ def reasons(
             part.append(f"{who}: {classes[best]} {high:.0%}, the label {own:.0%}")
     for group in groups:
         for i in group:
-            others = sorted({classes[k] for k in given[group]} - {classes[given[i]]})
-            parts[i].insert(0, f"the same picture is also labelled {', '.join(others)}")
+            other_labels = sorted({classes[k] for k in given[group]} - {classes[given[i]]})
+            parts[i].insert(0, f"the same picture is also labelled {', '.join(other_labels)}")
     return ["; ".join(part) for part in parts]
 
 
