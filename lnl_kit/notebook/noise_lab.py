@@ -186,7 +186,8 @@ def train_rates(
     members: list[torch.nn.Module] = []
     stopped = False
     try:
-        for _ in _epochs(lab, noisy, source.test_x, recipe, run):
+        for trained in _epochs(lab, noisy, source.test_x, recipe, run):
+            members = trained  # kept after the loop
             if on_epoch:
                 on_epoch(lab)
     except KeyboardInterrupt:
