@@ -45,8 +45,8 @@ class NRD(Settings):
     family: ClassVar[str] = "the five papers"
     color: ClassVar[str | None] = "blue"
     paper: ClassVar[str | None] = "nrd"
-    # The divergence as printed has a gradient 13 times smaller than cross-entropy's at the start and underfits
-    # its given labels in 50 epochs of real images; the scale of the GJS code makes up for it.
+    # The divergence as printed has a gradient 13 times smaller than cross-entropy's at the start and
+    # underfits its given labels in 50 epochs of real images; the scale of the GJS code makes up for it.
     demo: ClassVar[dict] = {"scale_jsd": True}
     bound: ClassVar[Bound] = Bound(
         ((1, 1, True),),

@@ -100,7 +100,7 @@ def train_robust_features(data, settings, run) -> None:
     """Eq. (14), batch by batch."""
     network = run.network()
     model = WithHeads(network, data.x.shape[1:], settings.clusters or data.num_classes)
-    model.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(run.device).to(memory_format=torch.channels_last)
     optimizer, schedule = run.sgd(network, settings, model.decoder, model.assign)
     own = data.y.clone()  # the network's own prediction for each image, the newest; the given labels before
     state = run.state(

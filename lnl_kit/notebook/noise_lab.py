@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -182,7 +183,7 @@ def train_rates(
         np.empty(0),
         np.empty(0),
     )
-    run = Run(folder, data=noisy, evaluator=None, model="small_cnn", seed=seed, progress=False)
+    run = Run(folder, data=noisy, evaluator=cast(Any, None), model="small_cnn", seed=seed, progress=False)
     members: list[torch.nn.Module] = []
     stopped = False
     try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
-from typing import ClassVar, NamedTuple
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 PRECISIONS = ("auto", "bf16", "fp32")
 COMPILES = ("auto", "off", "default", "reduce-overhead", "max-autotune")
@@ -32,7 +33,7 @@ class Bound(NamedTuple):
 
     networks: tuple[tuple[int, int, bool], ...] = ((1, 0, False),)
     cases: tuple[tuple[str, int], ...] = ()
-    settings: dict = {}
+    settings: Mapping = MappingProxyType({})
     heads: Callable | None = None
     against_usual: bool = False
 
@@ -158,7 +159,8 @@ def of_type(value, kind: str) -> bool:
         return isinstance(value, tuple) and all(of_type(v, "float") for v in value)
     if isinstance(value, bool) or kind == "bool":
         return kind not in ("int", "float", "str", "bool") or (isinstance(value, bool) and kind == "bool")
-    return isinstance(value, {"int": int, "float": (int, float), "str": str}.get(kind, object))
+    types: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
+    return isinstance(value, types.get(kind, object))
 
 
 def check_choices(seed, precision: str, compile: str, keep) -> tuple[int, tuple[str, ...]]:

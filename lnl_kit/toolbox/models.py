@@ -23,7 +23,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from ..files import PATIENCE, patience
 
 
-def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True) -> nn.Module:
+def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True) -> Classifier:
     """The network `name` for images of 1 or 3 channels, with random weights from torch's global generator.
 
     `*_imagenet` starts from weights trained on ImageNet, all but its head; pretrained=False: from random ones
@@ -73,6 +73,7 @@ class Classifier(nn.Module):
     """Global average pool and linear layer on top of a feature map."""
 
     head: nn.Linear
+    spec: dict  # how `make` was asked for it, where a run made it
 
     def feature_map(self, x: Tensor) -> Tensor:
         raise NotImplementedError

@@ -53,7 +53,7 @@ class Stacked(nn.Module):
             parent, _, own = name.rpartition(".")
             setattr(self.network.get_submodule(parent), own, made)
         like = next(networks[0].parameters())
-        self.to(like.device, like.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(like.device, like.dtype).to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, B, K) for each member's own batch, x (N, B, C, H, W), or for a common one, x (B, C, H,
