@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -185,7 +186,7 @@ def loop_over_bound(
         batches = max(2, round(seconds / (steps(3) / 3)))
         batches = -(-batches * BATCH // 2048) * 2048 // BATCH if size == 16 else batches
         run = make_run(model, size, batches, device, "auto", compile, Path(folder))
-        bound = []
+        bound: list[float] = []
         run.between = lambda: bound.append(steps(batches))
         view = {"view": "crop"} | (dict(cost.settings) if size == 32 else {})
         settings = make(settings_class, epochs=rounds + 1, batch_size=BATCH, **{**cost.settings, **view})
@@ -245,9 +246,8 @@ def cutout(x: torch.Tensor, length: int = 5) -> torch.Tensor:
 
 
 def two_views_against_usual(*, device, rounds: int = 3, batches: int = 8) -> dict:
-    """A loss on two views on preact_resnet34_cifar: this kit's loop
-    against torchvision PIL transforms, a DataLoader with two
-    persistent workers and fp32, both warmed up, alternating in one process."""
+    """A loss on two views on preact_resnet34_cifar: this kit's loop against torchvision PIL transforms, a
+    DataLoader with two persistent workers and fp32, both warmed up, alternating in one process."""
     loader = torch.utils.data.DataLoader(
         PilViews(batches * BATCH), BATCH, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True
     )
@@ -296,12 +296,15 @@ def bench(
 
     compile=False leaves torch.compile (minutes per case on a CPU) out of what the bound tries.
     """
-    device = find_device(device)
-    settings = {"rounds": 2, "seconds": 0.3, "compiles": ("off",)} if quick else {"rounds": 5, "seconds": 4.0}
-    compiles = ("off", "default", "reduce-overhead") if device.type == "cuda" else ("off", "default")
-    compiles = compiles if compile else ("off",)
+    on = find_device(device)
+    settings: dict[str, Any] = {"rounds": 5, "seconds": 4.0}
+    if quick:
+        settings = {"rounds": 2, "seconds": 0.3, "compiles": ("off",)}
+    compiles: tuple[str, ...] = ("off", "default") if compile else ("off",)
+    if compile and on.type == "cuda":
+        compiles = (*compiles, "reduce-overhead")
     rows = []
-    print(f"{device_name(device)}, torch {torch.__version__}", flush=True)
+    print(f"{device_name(on)}, torch {torch.__version__}", flush=True)
 
     def note(row):
         rows.append(row)
@@ -314,35 +317,33 @@ def bench(
         )
         if json_file:
             Path(json_file).write_text(
-                json.dumps(
-                    {"device": device_name(device), "torch": torch.__version__, "rows": rows}, indent=1
-                )
+                json.dumps({"device": device_name(on), "torch": torch.__version__, "rows": rows}, indent=1)
                 + "\n"
             )
 
     for method, model, size in CASES:
         name = f"{method} {model} {size}x{size}"
         if only in name and not (quick and model != "small_cnn"):
-            for compile in ("off", "reduce-overhead") if device.type == "cuda" else ("off",):
+            for mode in ("off", "reduce-overhead") if on.type == "cuda" else ("off",):
                 note(
                     loop_over_bound(
                         method,
                         model,
                         size,
-                        device=device,
-                        compile=compile,
+                        device=on,
+                        compile=mode,
                         **({"compiles": compiles} | settings),
                     )
                 )
     if only in "gjs preact_resnet34_cifar usual" and not quick:
-        note(two_views_against_usual(device=device))
+        note(two_views_against_usual(device=on))
     for model, channels, size, batch in (("small_cnn", 1, 16, 16), ("preact_resnet18", 3, 32, 64)):
         if only in f"stacked {model}" and (
-            model == "small_cnn" or device.type == "cuda"
+            model == "small_cnn" or on.type == "cuda"
         ):  # the large one needs a GPU
             note(
                 stacked_against_sequential(
-                    model, channels=channels, size=size, batch=batch, device=device, rounds=2 if quick else 7
+                    model, channels=channels, size=size, batch=batch, device=on, rounds=2 if quick else 7
                 )
             )
     if only in "augmentation":

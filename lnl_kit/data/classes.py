@@ -127,7 +127,8 @@ def channel_stats(x: np.ndarray, at_most: int = 10_000) -> tuple[tuple[float, ..
     From at most `at_most` evenly spaced images; summed in integers, so the same on every platform.
     """
     rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), at_most)).round().astype(np.int64))
-    total = squares = count = 0
+    total = squares = np.zeros(x.shape[1], np.int64)
+    count = 0
     for start in range(0, len(rows), 500):
         chunk = np.asarray(x[rows[start : start + 500]]).astype(np.int32)
         total = total + chunk.sum((0, 2, 3), dtype=np.int64)

@@ -79,7 +79,7 @@ def require_every_class(labels: np.ndarray, clean: np.ndarray, classes: Sequence
     """Raise ValueError unless each of the `classes` has an image among the clean ones."""
     counts = np.bincount(labels[clean], minlength=len(classes))
     if counts.min() == 0:
-        empty = [str(classes[k]) for k in np.flatnonzero(counts == 0)]
+        empty = [str(classes[k]) for k in np.flatnonzero(counts == 0).tolist()]
         raise ValueError(
             f"the clean subset ({clean.sum()} of {len(clean)} images) has no image of class "
             + ", ".join(empty[:5])

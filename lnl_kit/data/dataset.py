@@ -120,7 +120,7 @@ def load(
                 CLASSES[name], *(built_in.digits() if name == "digits" else built_in.cifar(name, root))
             )
             if image_size is not None:
-                x, test_x = (decode.resize(images, image_size) for images in (raw.x, raw.test_x))
+                x, test_x = (decode.resize(np.asarray(images), image_size) for images in (raw.x, raw.test_x))
                 raw = raw._replace(x=x, test_x=test_x)
     else:
         raise ValueError(f"unknown data set '{name}': choose one of {', '.join(NAMES)}")
@@ -150,11 +150,12 @@ def load(
     test_digests = (
         decode.image_digests(test_x) if raw.test_digests is None else kept(raw.test_digests, keep_test)
     )
-    second, second_parts = None, ()
+    second, second_parts = None, []
     if raw.second:
         title, *parts = raw.second
         second_x, second_y, second_digests = (kept(part, parts[1] >= 0) for part in parts)
-        second, second_parts = SecondTest(title, second_x, _tensor(second_y)), (second_digests, second_y)
+        second = SecondTest(title, second_x, _tensor(second_y))
+        second_parts = [second_digests, second_y]
     if like and len(MEAN_STD[like][0]) == x.shape[1]:
         mean, std = MEAN_STD[like]
     else:
@@ -167,8 +168,8 @@ def load(
         like or "",
         raw.classes,
         _images(x),
-        _tensor(true),
-        _tensor(given),
+        None if true is None else _tensor(true),
+        None if given is None else _tensor(given),
         _images(test_x),
         _tensor(test_y),
         None if raw.paths is None else tuple(p for p, k in zip(raw.paths, keep) if k),
@@ -187,8 +188,8 @@ def _images(x: np.ndarray | Stream) -> Tensor | Stream:
     return x if isinstance(x, Stream) else torch.from_numpy(x)
 
 
-def _tensor(labels: np.ndarray | None) -> Tensor | None:
-    return None if labels is None else torch.from_numpy(labels.copy())
+def _tensor(labels: np.ndarray) -> Tensor:
+    return torch.from_numpy(labels.copy())
 
 
 def _labels_of(
@@ -198,7 +199,7 @@ def _labels_of(
         key_column, keys, test_keys = "index", {name: i for i, name in enumerate(names)}, {}
     else:
         key_column = "path"
-        keys, test_keys = label_tables.path_keys(raw.paths), label_tables.path_keys(raw.test_paths)
+        keys, test_keys = label_tables.path_keys(raw.paths), label_tables.path_keys(raw.test_paths or ())
     return label_tables.read(
         table,
         raw.classes,

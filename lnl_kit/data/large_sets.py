@@ -89,7 +89,8 @@ def clothing1m_double_labels(root: Path) -> tuple[np.ndarray, np.ndarray]:
     """(given, true), int64 (n,) each, of the images that Clothing1M labels both ways."""
     given, true = (_labels(root / "clothing1m", f"{kind}_label_kv.txt") for kind in ("noisy", "clean"))
     both = [key for key in given if key in true]
-    return tuple(np.array([labels[key] for key in both], np.int64) for labels in (given, true))
+    as_numbers = [np.array([labels[key] for key in both], np.int64) for labels in (given, true)]
+    return as_numbers[0], as_numbers[1]
 
 
 def webvision(root: Path) -> Listing:
@@ -108,8 +109,8 @@ def webvision(root: Path) -> Listing:
         ("train", "info/train_filelist_google.txt", ""),
         ("test", "info/val_filelist.txt", "val_images_256/"),
     ):
-        rows = (line.rsplit(maxsplit=1) for line in _lines("webvision", folder, filelist))
-        rows = ((prefix + path, int(k)) for path, k in rows if int(k) < WEBVISION_CLASSES)
+        listed = (line.rsplit(maxsplit=1) for line in _lines("webvision", folder, filelist))
+        rows = ((prefix + path, int(k)) for path, k in listed if int(k) < WEBVISION_CLASSES)
         parts[part] = _part(folder, classes, rows, test=part == "test")
     if (folder / "imagenet" / "val").is_dir():
         parts["imagenet"] = _part(

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from ..notebook.vicinal import true_class_loss
+from ..toolbox.metrics import true_class_loss
 from .charts import memorization_histogram, reliability, transition_heatmap
 from .style import AMBER, BLUE, CLASSES, GREEN, GREY, RED, fade, layout, plain
 from .views import _polygon, equiradial, image_row

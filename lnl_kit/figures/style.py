@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
 
@@ -172,9 +173,9 @@ def sentence(text: str) -> str:
 
 def band(
     x: list,
-    y: Sequence[float],
-    low: Sequence[float],
-    high: Sequence[float],
+    y: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
     name: str,
     color: str,
     legend: bool = True,
@@ -207,10 +208,10 @@ def band(
 
 def save_png(fig: go.Figure, path: str | Path, *, scale: float = 2, width: int | None = None) -> bool:
     """Writes the figure on white paper, its text darker. False where no Chrome or Chromium can draw it."""
-    return save_pngs({path: fig}, scale=scale, width=width)
+    return save_pngs({Path(path): fig}, scale=scale, width=width)
 
 
-def save_pngs(figs: Mapping[str | Path, go.Figure], *, scale: float = 2, width: int | None = None) -> bool:
+def save_pngs(figs: Mapping[Path, go.Figure], *, scale: float = 2, width: int | None = None) -> bool:
     """Like `save_png` for several files, starting the browser once."""
     if not figs or importlib.util.find_spec("kaleido") is None:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ def cross_validation(data, settings, run) -> None:
     networks = [run.network() for _ in range(settings.folds)]
     trained = len(data) - len(data) // settings.folds
     batch = max(2, min(settings.batch_size, trained // STEPS))
-    parts = {}
+    parts: dict[str, Any] = {}
     for k, network in enumerate(networks):
         parts |= {
             f"network{k}": network,

@@ -15,6 +15,7 @@ import json
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -162,11 +163,11 @@ class Search:
         """What `data.load` is asked for, as summary.json keeps it."""
         keys = ("labels", "label_column", "true_column", "like", "train_size")
         size = self.plan.resolve().image_size  # as in training: every image is decoded once
-        asked = {"dataset": self.dataset} | {k: getattr(self.plan, k) for k in keys}
+        asked: dict[str, Any] = {"dataset": self.dataset} | {k: getattr(self.plan, k) for k in keys}
         return asked | {"image_size": size}
 
     def train(self, root: Path, ask: dict) -> dict[str, OpenedRun]:
-        """{method: its run over all images}; finished ones are loaded. Stopped: raises KeyboardInterrupt."""
+        """{method: its run over all images}, loaded where finished. Raises KeyboardInterrupt if stopped."""
         plan = replace(
             self.plan,
             image_size=self.plan.resolve().image_size,
@@ -175,7 +176,7 @@ class Search:
         )
         runs = {}
         for name in self.methods:
-            own = {"method": name, "settings_class": Settings} if name != OWN else {}
+            own: dict[str, Any] = {"method": name, "settings_class": Settings} if name != OWN else {}
             how = {k: v for k, v in ask.items() if k in HOW}
             asked = Plan.of(plan.method, **{k: v for k, v in ask.items() if k not in HOW})
             given = {k: getattr(asked, k) for k in ask if k in {f.name for f in fields(Plan)}}
@@ -239,8 +240,8 @@ class Verdict:
                 [(self.images[i], classes[given[i]]) for i in group] for group in self.groups
             ],
             "runs": [str(run.folder) for run in runs.values()],
-            "seconds": sum(run.summary["seconds"] for run in runs.values()),
-            "device": first.summary["device"],
+            "seconds": sum(run.summary["seconds"] for run in runs.values() if run.summary),
+            "device": first.summary and first.summary["device"],
             "versions": versions(),
         }
 
@@ -274,7 +275,7 @@ def judge(runs: dict[str, OpenedRun], source: data.Dataset, search: Search) -> V
 def require_images(source: data.Dataset, methods: list[str]) -> None:
     """Refuse in one sentence what cannot be judged: classes too small for cross-validation."""
     labels = source.given_labels if source.given_labels is not None else source.true_labels
-    count = np.bincount(labels.numpy(), minlength=len(source.classes))
+    count = np.bincount(np.asarray(labels), minlength=len(source.classes))
     if OWN in methods and (small := [f"{source.classes[k]} ({count[k]})" for k in np.flatnonzero(count < 3)]):
         raise ValueError(
             f"{len(small)} of {len(count)} classes have fewer than 3 images, too few to judge their labels: "

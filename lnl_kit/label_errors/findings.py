@@ -94,7 +94,7 @@ def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
     searched: {image: label} of those that were, which may have been made wrong on purpose.
     """
     labels = source.given_labels if source.given_labels is not None else source.true_labels
-    rows = [(name, source.classes[k], 0) for name, k in zip(source.names, labels.tolist())] + [
+    rows = [(name, source.classes[k], 0) for name, k in zip(source.names, np.asarray(labels).tolist())] + [
         (name, "", 1) for name in source.left_out
     ]
     return [

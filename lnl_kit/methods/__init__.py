@@ -27,7 +27,7 @@ from . import (
     unicon,
 )
 
-METHODS = {
+METHODS: dict[str, tuple[Callable[..., None], type[Settings]]] = {
     "nrd": (nrd.train_nrd, nrd.NRD),
     "pu_distill": (pu_distill.train_pu_distill, pu_distill.PUDistill),
     "label_confidence": (label_confidence.train_label_confidence, label_confidence.LabelConfidence),

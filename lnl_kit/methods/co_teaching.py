@@ -113,8 +113,8 @@ def train_jocor(data, settings, run) -> None:
     for epoch in run.epochs(state, settings.epochs):
         for x, y, idx in data.batches(epoch, views=settings.view):
             with run.autocast():
-                logits = [net(x) for net in forward]
-            loss = joint_loss(*logits, y, settings.agreement)  # (B,)
+                logits, other = (net(x) for net in forward)
+            loss = joint_loss(logits, other, y, settings.agreement)  # (B,)
             chosen = small_loss(loss.detach(), kept_share(epoch, settings))
             optimizer.zero_grad()
             run.total(joint=loss[chosen].mean()).backward()

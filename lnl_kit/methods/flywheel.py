@@ -97,7 +97,7 @@ class Flywheel(Settings):
             f"batches_per_epoch {self.batches_per_epoch} is not allowed: 0 or more",
         )
         refuse(
-            self.batches_per_epoch and self.cycle > 1,
+            self.batches_per_epoch > 0 and self.cycle > 1,
             f"batches_per_epoch {self.batches_per_epoch} needs cycle 1, not {self.cycle}: epochs differ",
         )
         refuse(not self.temperature > 0, f"temperature {self.temperature} is not allowed: above 0")
@@ -289,12 +289,11 @@ def train_auxiliary(f, projector, optimizer, targets, epoch, data, settings, run
         with run.autocast():
             features = f.features(torch.cat((mix(x), *strong)))
             logits = f.head(features[: len(x)])
-            z = projector(features[len(x) :]) if strong else None
+            z = projector(features[len(x) :]).chunk(2) if strong else None
         terms = {"auxiliary": losses.cross_entropy(logits, mix(targets[idx])).mean()}
-        if strong:
-            terms["contrastive"] = (
-                settings.contrastive * losses.contrastive(*z.chunk(2), settings.temperature).mean()
-            )
+        if z:
+            contrast = losses.contrastive(z[0], z[1], settings.temperature).mean()
+            terms["contrastive"] = settings.contrastive * contrast
         optimizer.zero_grad()
         run.total(**terms).backward()
         optimizer.step()
@@ -351,13 +350,9 @@ def renew_statistics(network, key, data, settings, run) -> None:
 
 def predict_auxiliary(f, epoch, images, data, settings, run) -> Tensor:
     """f's softmax for these images (indices, or all), the mean over two weak views (Sec. 4.1 (i)): (n, K)."""
-    return (
-        sum(
-            predict(f, data.in_order(settings.view, epoch=2 * epoch + view, indices=chosen(images)), run)
-            for view in range(2)
-        )
-        / 2
-    )
+    some = chosen(images)
+    views = [data.in_order(settings.view, epoch=2 * epoch + view, indices=some) for view in range(2)]
+    return losses.added(predict(f, view, run) for view in views) / 2
 
 
 def predict_main(g, images, data, run) -> Tensor:

@@ -214,4 +214,5 @@ def consistency(logits_1: Tensor, logits_2: Tensor) -> Tensor:
 
 def distance(a, b) -> Tensor:
     """Squared Euclidean distance of two networks' trainable parameters, 0-d."""
-    return sum(d.square().sum() for d in torch._foreach_sub(list(a.parameters()), list(b.parameters())))
+    differences = torch._foreach_sub(list(a.parameters()), list(b.parameters()))
+    return losses.added(d.square().sum() for d in differences)

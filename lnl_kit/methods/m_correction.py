@@ -58,7 +58,7 @@ def train_m_correction(data, settings, run) -> None:
             score = 1 - mixture.wrong(loss)
         for x, y, _ in data.batches(epoch, views=settings.view):
             target = torch.nn.functional.one_hot(y, k).float()
-            if correcting:
+            if mixture is not None:
                 target = corrected(network, mixture, x, y, target, run)
             mix = mixup.draw(len(x), settings.mixup, x.device)
             with run.autocast():

@@ -27,7 +27,7 @@ import functools
 import sys
 import time
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -230,14 +230,15 @@ def train_filters(clean: Tensor, data, settings, run, watched: Tensor | None = N
         disable=not run.progress,
     ) as bar:
         for k in range(data.num_classes):
-            votes, bag = torch.zeros(len(data), device=data.device), None
+            votes = torch.zeros(len(data), device=data.device)
+            bag: dict | None = None
             for i in range(settings.iterations):
                 positives = votes >= settings.votes if i else torch.zeros_like(clean)
                 before = bag and bag.get("weights")
-                of_bag = dict(k=k, clean=clean, positives=positives, before=before, watched=watched)
+                asked: dict[str, Any] = dict(positives=positives, before=before, watched=watched)
                 bag = run.stage(
                     f"bag-{k}-{i}",
-                    functools.partial(train_bag, settings=settings, **of_bag),
+                    functools.partial(train_bag, k=k, clean=clean, settings=settings, **asked),
                     bag_depends(k, i, clean, data, settings, run) | {"watched": watched is not None},
                 )
                 votes = bag["votes"]
@@ -404,14 +405,14 @@ def cross_validate(data, settings, run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.
         clean[held] = False
         probs.append(train_filters(clean, data, settings, run, held)["watched"])  # (K, filters, n)
         labels.append(data.y[held])
-    probs, labels = torch.cat(probs, 2), torch.cat(labels)
+    every, right_labels = torch.cat(probs, 2), torch.cat(labels)
     rows = []
     for sure in sures:
-        votes, mean = (probs >= sure).sum(1), probs.mean(1)
+        votes, mean = (every >= sure).sum(1), every.mean(1)
         for needed in range(1, settings.filters + 1):
             accepted = accept(votes, mean, dataclasses.replace(settings, votes=needed))
             chosen = accepted >= 0
-            right = (accepted[chosen] == labels[chosen]).float()
+            right = (accepted[chosen] == right_labels[chosen]).float()
             rows.append(
                 {
                     "sure": sure,

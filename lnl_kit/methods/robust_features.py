@@ -28,6 +28,7 @@ Where this differs from the paper, or chooses where it is silent:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,6 +39,7 @@ from torch import Tensor, nn
 from ..data.batches import NoisyData
 from ..run.settings import Bound, Settings, make, refuse
 from ..toolbox import augment, losses
+from ..toolbox.models import Classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ def train_robust_features(data, settings, run) -> None:
     """Eq. (14), batch by batch."""
     network = run.network()
     model = WithHeads(network, data.x.shape[1:], settings.clusters or data.num_classes)
-    model.to(run.device, memory_format=torch.channels_last)
+    model.to(run.device).to(memory_format=torch.channels_last)
     optimizer, schedule = run.sgd(network, settings, model.decoder, model.assign)
     own = data.y.clone()  # the network's own prediction for each image, the newest; the given labels before
     state = run.state(
@@ -176,7 +178,7 @@ def mutual_information(p: Tensor) -> Tensor:
 class WithHeads(nn.Module):
     """A network with the paper's decoder D and cluster head `assign`, for images of shape (C, H, W)."""
 
-    def __init__(self, network: nn.Module, image: tuple[int, int, int], clusters: int):
+    def __init__(self, network: Classifier, image: Sequence[int], clusters: int):
         super().__init__()
         with torch.no_grad():
             maps = network.eval().feature_map(torch.zeros(1, *image, device=network.head.weight.device))
@@ -193,15 +195,15 @@ class WithHeads(nn.Module):
         return self.network.head(features), self.decoder(maps[len(x) :]), *self.assign(features).chunk(2)
 
 
-def decoder(maps: tuple[int, int, int], image: tuple[int, int, int]) -> nn.Module:
+def decoder(maps: Sequence[int], image: Sequence[int]) -> nn.Module:
     """D: feature maps (B, *maps) -> images (B, *image)."""
     width, doublings = min(maps[0], 128), int(math.log2(image[1] / maps[1]))
-    layers = [block(maps[0], width, 1)]
+    layers: list[nn.Module] = [block(maps[0], width, 1)]
     for _ in range(doublings):
         layers += [block(width, max(16, width // 2), 3), nn.Upsample(scale_factor=2)]
         width = max(16, width // 2)
     if maps[1] * 2**doublings != image[1] or maps[2] * 2**doublings != image[2]:
-        layers.append(nn.Upsample(image[1:], mode="bilinear"))
+        layers.append(nn.Upsample((image[1], image[2]), mode="bilinear"))
     return nn.Sequential(*layers, nn.Conv2d(width, image[0], 3, padding=1))
 
 
@@ -252,7 +254,7 @@ def with_heads(run, images: Tensor, magnitude: int | None = None) -> tuple[Tenso
             0, views=(own["view"], augment.OnTop(distortion(data, settings))), order=torch.arange(len(images))
         )
     )
-    plain = data.normalise(data.x)
+    plain = data.normalise(images)
     return x, augmented, model(x, augmented)[1], model(plain, plain)[2].argmax(1)
 
 

@@ -148,7 +148,7 @@ def train_divided(network, other, projector, optimizer, distance, key, data, set
         with run.autocast():
             features = network.features(torch.cat((mix(torch.cat((*x[2:], *u[2:]))), *u[2:])))
             logits = network.head(features[: 4 * half])
-            z = projector(features[4 * half :])
+            z1, z2 = projector(features[4 * half :]).chunk(2)
         probs, targets = logits.float().softmax(1), mix(targets)
         weight = settings.unsupervised * min(
             1.0, (epoch - settings.divides_from + step / steps) / max(1e-9, settings.ramp)
@@ -158,7 +158,7 @@ def train_divided(network, other, projector, optimizer, distance, key, data, set
             labelled=losses.cross_entropy(logits[: 2 * half], targets[: 2 * half]).mean(),
             unlabelled=weight * ((probs[2 * half :] - targets[2 * half :]) ** 2).mean(),
             balance=losses.evenness(probs),
-            contrastive=settings.contrastive * losses.contrastive(*z.chunk(2), settings.temperature).mean(),
+            contrastive=settings.contrastive * losses.contrastive(z1, z2, settings.temperature).mean(),
         ).backward()
         optimizer.step()
     other.train()

@@ -7,8 +7,9 @@ are in tests/.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +19,9 @@ class Exercise:
     """A question whose answer is a function (checked on `cases`) or, without cases, a number."""
 
     question: str
-    answer: Callable | float
+    answer: Any
     cases: Sequence[tuple] = ()
-    mistakes: Sequence[tuple[Callable | float, str]] = ()  # (a wrong answer, what is wrong with it)
+    mistakes: Sequence[tuple[Any, str]] = ()  # (a wrong answer, what is wrong with it)
     right: str = ""  # what to take away
 
 

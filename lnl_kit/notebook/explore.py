@@ -8,6 +8,7 @@ import html
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -123,7 +124,7 @@ def _put(new: go.Figure, shown: go.FigureWidget) -> None:
         shown.layout.update(_changes(shown.layout, new.layout), overwrite=True)
 
 
-def _changes(old: object, new: object) -> dict[str, object]:
+def _changes(old: Any, new: Any) -> dict[str, Any]:
     """The properties of a trace or layout that differ in a new one; None for those that it lacks."""
     before, after = old.to_plotly_json(), new.to_plotly_json()
     same = type(old)._vals_equal
@@ -147,7 +148,7 @@ def beside_image(figure: go.Figure, images, pixels: int = 128) -> object:
 
     shown, picture = go.FigureWidget(figure), ipywidgets.HTML()
 
-    def show(trace: go.Scatter, points: object, _state: object) -> None:
+    def show(trace: go.Scatter, points: Any, _state: object) -> None:
         if points.point_inds:
             i = points.point_inds[0]
             text = "" if trace.hovertext is None else trace.hovertext[i]

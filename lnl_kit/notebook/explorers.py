@@ -72,8 +72,11 @@ def decagon_by_epoch(run) -> object:
     epochs, at = _kept_epochs(run)
 
     def decagon(epoch=epochs[-1]):
+        probs, given, true = at(epoch)
         return figures.gon(
-            *at(epoch),
+            probs,
+            given,
+            true,
             run.classes,
             subtitle=f"{run.settings['method']}, epoch {epoch}; rings: wrong given labels",
         )

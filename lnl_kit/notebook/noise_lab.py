@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from .. import data
 from ..data import noise as noise_models
 from ..data.batches import NoisyData
 from ..data.labelling import choose
+from ..data.streams import pick
 from ..files import runs_root, save_atomically
 from ..methods import BASELINE, METHODS
 from ..methods.loss_only import LossOnly
@@ -87,7 +89,7 @@ def labels_at(dataset, noise: str, rate: float, seed: int) -> tuple[np.ndarray, 
     """
     source = data.load(dataset) if isinstance(dataset, str) else dataset
     noise_models.check(noise, rate, source.like)
-    true = source.true_labels.numpy() if source.true_labels is not None else source.given_labels.numpy()
+    true = np.asarray(source.given_labels if source.true_labels is None else source.true_labels)
     if noise == "none" or not rate:
         return true, true
     given = noise_models.noisy_labels(
@@ -97,7 +99,7 @@ def labels_at(dataset, noise: str, rate: float, seed: int) -> tuple[np.ndarray, 
         seed,
         num_classes=len(source.classes),
         like=source.like,
-        images=source.x.numpy() if noise == "instance" else None,
+        images=np.asarray(source.x[:]) if noise == "instance" else None,
     )
     return given, true
 
@@ -181,13 +183,12 @@ def train_rates(
         np.empty(0),
         np.empty(0),
     )
-    run, members, stopped = (
-        Run(folder, data=noisy, evaluator=None, model="small_cnn", seed=seed, progress=False),
-        [],
-        False,
-    )
+    run = Run(folder, data=noisy, evaluator=cast(Any, None), model="small_cnn", seed=seed, progress=False)
+    members: list[torch.nn.Module] = []
+    stopped = False
     try:
-        for _ in _epochs(lab, noisy, source.test_x, recipe, run):
+        for trained in _epochs(lab, noisy, source.test_x, recipe, run):
+            members = trained  # kept after the loop
             if on_epoch:
                 on_epoch(lab)
     except KeyboardInterrupt:
@@ -260,9 +261,7 @@ def _agreement(network, noisy: NoisyData, labels: np.ndarray, run: Run) -> float
         return float("nan")
     return float(
         (
-            predict([network], noisy.x[torch.from_numpy(at).to(noisy.x.device)], noisy, run.autocast)
-            .numpy()
-            .argmax(1)
+            predict([network], pick(noisy.x, torch.from_numpy(at)), noisy, run.autocast).numpy().argmax(1)
             == labels[at]
         ).mean()
     )

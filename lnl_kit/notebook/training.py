@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -26,30 +27,22 @@ class Training:
 
     def __init__(
         self,
-        work: Callable[[Callable], object],
+        work: Callable[[Callable], Any],
         epochs: int,
-        draw: Callable[[object], go.Figure],
-        so_far: Callable[[object], object] = lambda result: result,
-        after: Callable[[object], None] | None = None,
+        draw: Callable[[Any], go.Figure],
+        so_far: Callable[[Any], Any] = lambda result: result,
+        after: Callable[[Any], None] | None = None,
     ):
         """work(on_epoch): trains, calls on_epoch(so far) after each epoch, and returns the result; a
         KeyboardInterrupt raised there ends it. draw(so far): the curves. so_far(result): what on_epoch would
         have been given last, of a result that was loaded. after(result): called at the end.
         """
-        self._draw, self._epochs, self._stop, self._problem, self._last = (
-            draw,
-            epochs,
-            threading.Event(),
-            None,
-            None,
-        )
-        self._so_far, self._after, self._done, self._value, self._count = (
-            so_far,
-            after,
-            threading.Event(),
-            None,
-            0,
-        )
+        self._draw, self._epochs, self._so_far, self._after = draw, epochs, so_far, after
+        self._stop, self._done = threading.Event(), threading.Event()
+        self._value: Any = None
+        self._last: Any = None
+        self._problem: Exception | None = None
+        self._count = 0
         if not live():
             self._train(work)
             self.result()  # raises what went wrong
@@ -57,7 +50,7 @@ class Training:
         self._make_box()
         threading.Thread(target=self._train, args=(work,), daemon=True).start()
 
-    def result(self) -> object:
+    def result(self) -> Any:
         """What the training returned; waits until it is finished. Raises what it raised."""
         try:
             while not self._done.wait(0.2):
@@ -150,7 +143,7 @@ def train(method, epochs: int | None = None, **ask) -> Training:
     )
 
 
-def train_rates(method: str = BASELINE, after: Callable[[object], None] | None = None, **ask) -> Training:
+def train_rates(method: str = BASELINE, after: Callable[[Any], None] | None = None, **ask) -> Training:
     """`lab.train_rates(method, ...)` as a Training: a growing curve for each noise rate. A finished lab is
     loaded.
 
@@ -174,7 +167,8 @@ class NoiseLab:
 
     def __init__(self, method: str = BASELINE, rate: float = 0.5, **ask):
 
-        self._ask, self._labs = ask, {}
+        self._ask = ask
+        self._labs: dict[str, noise_lab.Lab] = {}
         self._draw = (
             figures.lab_accuracy,
             figures.lab_histogram,
@@ -226,9 +220,9 @@ class NoiseLab:
             self._place.children = [self.training.box]
 
     def _redraw(self, change: object = None) -> None:
-        found = self._labs.get(self._menu.value)
-        for draw, shown in zip(self._draw, self._shown) if found else ():
-            _put(draw(found, self._slider.value), shown)
+        if lab := self._labs.get(self._menu.value):
+            for draw, shown in zip(self._draw, self._shown):
+                _put(draw(lab, self._slider.value), shown)
 
     def _ipython_display_(self) -> None:
         from IPython.display import display

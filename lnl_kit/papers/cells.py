@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .published import name, noise_key, papers, parse, read, results, tables
 
 
@@ -15,7 +17,7 @@ def _settings_of(paper: str, method: str) -> list[dict]:
     return [r for r in rows if r["method"] == "all"] + [r for r in rows if r["method"] == method]
 
 
-def _key(row: dict) -> tuple[str | None, float]:
+def _key(row: dict) -> tuple[str, float]:
     return noise_key(row["noise_type"], float(row["noise_rate"]) if row["noise_rate"] else None)
 
 
@@ -29,7 +31,7 @@ def cells(method: str, paper: str | None = None) -> list[tuple[str, str, float]]
     paper = paper or papers()[0]
     tables(paper)
     rows = [r for r in _settings_of(paper, method) if r["method"] == method]
-    own = {(r["dataset"], *_key(r)) for r in rows if r["noise_type"] != "any"}
+    own: set[tuple[str, str, float]] = {(r["dataset"], *_key(r)) for r in rows if r["noise_type"] != "any"}
     specific, general = {c[0] for c in own}, {r["dataset"] for r in rows if r["noise_type"] == "any"}
     # Settings for "any" noise belong to the cells whose results are printed, and so does the cell without
     # noise where a method's settings are given for others.
@@ -37,13 +39,13 @@ def cells(method: str, paper: str | None = None) -> list[tuple[str, str, float]]
         if r["paper"] == paper and r["method"] == method and r["noise"] and r["table"] != "text":
             stated = r["noise"] == "none" if r["dataset"] in specific else r["dataset"] in general
             if stated:
-                own.add((r["dataset"], *noise_key(r["noise"], r["rate"])))
+                own.add((r["dataset"], *noise_key(str(r["noise"]), r["rate"])))
     return sorted(own)
 
 
 def paper_settings(
     method: str, dataset: str, noise: str, rate: float | None, paper: str | None = None
-) -> tuple[dict[str, object], list[str]]:
+) -> tuple[dict[str, Any], list[str]]:
     """Exactly one cell's hyper-parameters: (name -> value, names that the paper does not give).
 
     Rows for all methods come first, then the method's own, the most specific last. Names and values are the

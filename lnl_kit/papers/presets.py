@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from ..run.settings import Settings
 from .cells import paper_settings
@@ -43,8 +44,10 @@ def resolve(
     """
     own = {} if dataset == "digits" else settings_class.photographs
     if preset == "quick":
-        size = {} if dataset == "digits" else {"train_size": 2000, "test_size": 1000, "image_size": 32}
-        return Preset("quick", settings=dict(own), **size)
+        size: dict[str, Any] = (
+            {} if dataset == "digits" else {"train_size": 2000, "test_size": 1000, "image_size": 32}
+        )
+        return Preset("quick", settings=own, **size)
     if preset == "demo":
         size = {} if dataset == "digits" else {"image_size": 32}
         settings = {"epochs": 50, **settings_class.demo, **own}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import functools
 from pathlib import Path
+from typing import Any
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "published"
 
@@ -86,12 +87,12 @@ def rows_of(paper: str, table: str) -> list[dict]:
     return [r for r in results() if r["paper"] == paper and r["table"] == table]
 
 
-def noise_key(noise: str | None, rate: float | None) -> tuple[str | None, float]:
+def noise_key(noise: str, rate: float | None) -> tuple[str, float]:
     """What must be equal for two labellings to be comparable. Without noise the rate is 0, given or not."""
     return noise, 0.0 if noise == "none" or rate is None else round(float(rate), 9)
 
 
-def parse(text: str) -> object:
+def parse(text: str) -> Any:
     """A cell of hyperparameters.csv: int, float, bool, text, or a tuple of them ("0.5;0.75")."""
     if ";" in text:
         return tuple(parse(part) for part in text.split(";"))

@@ -68,10 +68,11 @@ def reproduce(
     folder = runs_root(out).absolute() / "reproduce"
     folder.mkdir(parents=True, exist_ok=True)
 
-    done, interrupted, width = [], False, max(len(job.name) for job in grid)
+    done: list[dict] = []
+    interrupted, width = False, max(len(job.name) for job in grid)
     held = {job.name: None if fresh else _still_holds(*job, folder) for job in grid}
     try:
-        for record in (held[job.name] for job in grid if held[job.name]):
+        for record in filter(None, held.values()):
             _say(f"{record['notebook']:<{width}}  {_line(record, True)}")
             done.append(record)
         for record in _run_all([job for job in grid if not held[job.name]], folder, timeout, jobs):

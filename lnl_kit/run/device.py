@@ -57,7 +57,8 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
-        model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[1]
+        if said := re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text()):
+            model = said[1]
     return f"{model}, {torch.get_num_threads()} threads"
 
 

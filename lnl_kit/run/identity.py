@@ -10,7 +10,7 @@ import platform
 import sys
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ def source_of(fn) -> str:
     notebook.
     """
     try:
-        module = sys.modules.get(fn.__module__)
+        module: Any = sys.modules.get(fn.__module__)
         return inspect.getsource(module if getattr(module, "__file__", None) else fn)
     except (OSError, TypeError):
         return ""

@@ -16,6 +16,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from tqdm.auto import tqdm
 
 from ..data.batches import NoisyData
 from ..files import RunError, csv_bytes, lock, npz_bytes, save_atomically
-from ..toolbox import models
+from ..toolbox import losses, models
 from ..toolbox.rng import seed_of
 from .device import choose_precision, keep_freed_memory
 from .evaluate import COLUMNS, HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
@@ -66,26 +67,26 @@ class Run:
         self._terms: dict[str, list[Tensor]] = {}
         self._log: dict = {}
         self._networks, self.saving_seconds, self.stage_seconds = 0, 0.0, 0.0
-        self._compiled: dict[int, nn.Module] = {}  # keeps its network alive, so that an id is not given twice
-        self.inference_seconds = None
+        self._compiled: dict[int, Any] = {}  # keeps its network alive, so that an id is not given twice
+        self.inference_seconds: float | None = None
 
     # ---- what methods call -------------------------------------------------------------------------------
 
-    def network(self, name: str | None = None) -> nn.Module:
+    def network(self, name: str | None = None) -> models.Classifier:
         """A new network (by default the run's) with seeded weights, on the device, in channels_last memory.
 
         Each call gives other weights; copy a network to start two from the same.
         """
         torch.manual_seed(seed_of(self.seed, "network", self._networks))
         self._networks += 1
-        spec = {
+        spec: dict[str, Any] = {
             "name": name or self.model,
             "num_classes": self.data.num_classes,
             "channels": self.data.x.shape[1],
         }
         net = models.make(spec["name"], spec["num_classes"], spec["channels"])
         net.spec = spec  # saved with the weights, so that a finished run can predict without its method
-        return net.to(self.device, memory_format=torch.channels_last)
+        return net.to(self.device).to(memory_format=torch.channels_last)
 
     def sgd(self, network: nn.Module, settings, *more: nn.Module):
         """(SGD, schedule) by the recipe in `settings`; call `schedule.step()` once per epoch.
@@ -101,6 +102,7 @@ class Run:
             nesterov=settings.nesterov,
             fused=self.device.type in ("cuda", "cpu"),
         )
+        schedule: torch.optim.lr_scheduler.LRScheduler
         if settings.schedule == "cosine":
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
         else:
@@ -139,13 +141,13 @@ class Run:
 
     @property
     def test_images(self) -> Tensor:
-        """uint8 (M, C, H, W): the test images without labels, for what a method tells of unseen images."""
+        """uint8 (M, C, H, W): the test images, without labels, for what a method says of unseen images."""
         return self.evaluator.test_x
 
     def total(self, **terms: Tensor) -> Tensor:
         """The sum of the loss terms (0-d tensors). They are kept on the device and read once per epoch:
         their mean becomes the column `loss`, and a value that is not finite ends the run."""
-        loss = sum(terms.values())
+        loss = losses.added(terms.values())
         for name, value in terms.items():
             self._terms.setdefault(name, []).append(value.detach().clone())
         return loss
@@ -162,7 +164,7 @@ class Run:
         self._log.update(values)
 
     def epochs(self, state: State, total: int):
-        """Yield the epochs still to do; evaluate and commit each. Restores the last finished one."""
+        """Yield the epochs still to do, evaluate and commit after each. Restores the last finished one."""
         self._restore(state)
         self._require_space(state)
         bar = tqdm(
@@ -264,18 +266,18 @@ class Run:
     def _mean_loss(self, epoch: int) -> float | None:
         total = 0.0
         for name, values in self._terms.items():
-            values = torch.stack(values).float().cpu()
-            bad = (~values.isfinite()).nonzero()
+            by_batch = torch.stack(values).float().cpu()
+            bad = (~by_batch.isfinite()).nonzero()
             if len(bad):
                 good = (
                     f"the last good checkpoint is epoch {epoch}" if epoch else "no epoch was finished before"
                 )
                 raise RunError(
-                    f"epoch {epoch + 1}: the loss term {name!r} is {values[bad[0, 0]].item()} first in "
-                    f"batch {bad[0, 0].item() + 1} of {len(values)}; this epoch was not saved, {good} "
+                    f"epoch {epoch + 1}: the loss term {name!r} is {by_batch[bad[0, 0]].item()} first in "
+                    f"batch {bad[0, 0].item() + 1} of {len(by_batch)}; this epoch was not saved, {good} "
                     f"({self.folder}). Try a lower learning rate"
                 )
-            total += values.double().mean().item()
+            total += by_batch.double().mean().item()
         return total if self._terms else None
 
     def evaluate(self, state: State, row: dict, epoch: int, total: int) -> None:
@@ -337,7 +339,7 @@ class Run:
             )
 
     @torch.no_grad()
-    def _features(self, net: nn.Module) -> Tensor:
+    def _features(self, net: models.Classifier) -> Tensor:
         net.eval()
         with self.autocast():
             return torch.cat([net.features(x).float().cpu() for x, _ in self.data.in_order()])
@@ -384,11 +386,11 @@ class Run:
         save_atomically(self.folder / "arrays.npz", npz_bytes({k: v.numpy() for k, v in self.arrays.items()}))
         if not history:
             return
-        history = {"epochs": np.array(self.history["epochs"]), "index": self.evaluator.history_index}
+        arrays = {"epochs": np.array(self.history["epochs"]), "index": self.evaluator.history_index}
         for name in ("train_probs", "clean_score"):
             if self.history[name]:
-                history[name] = torch.stack(self.history[name]).numpy()
-        save_atomically(self.folder / "history.npz", npz_bytes(history))
+                arrays[name] = torch.stack(self.history[name]).numpy()
+        save_atomically(self.folder / "history.npz", npz_bytes(arrays))
 
     def _require_space(self, state: State) -> None:
         kept = min(len(self.data) * self.data.num_classes, HISTORY_NUMBERS)

@@ -6,6 +6,7 @@ import csv
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,9 @@ from .evaluate import predict
 class OpenedRun:
     """A run folder, finished or not. Everything is read when first asked for."""
 
-    def __init__(self, folder: Path):
-        self.folder, self._networks = Path(folder), {}
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self._networks: dict[int | None, list[models.Classifier]] = {}  # by epoch, as they are asked for
         if not (self.folder / "settings.json").exists():
             raise FileNotFoundError(
                 f"{self.folder} is not a run folder: it has no settings.json; "
@@ -75,7 +77,7 @@ class OpenedRun:
         return dict(np.load(path)) if path.exists() else {}
 
     @functools.cached_property
-    def labels(self) -> dict[str, np.ndarray]:
+    def labels(self) -> dict[str, Any]:
         """labels.csv in training order: index, path, given and true class numbers (true is None if unknown),
         and which are known to be right (clean, bool).
         """
@@ -124,13 +126,13 @@ class OpenedRun:
         """uint8 (N, C, H, W): the training images in the order of every (N, ...) array."""
         return pick(self.dataset().x, torch.from_numpy(self.labels["index"]))
 
-    def networks(self, epoch: int | None = None) -> list[torch.nn.Module]:
-        """The tested networks with the weights of the last epoch, or of `epoch` where kept."""
+    def networks(self, epoch: int | None = None) -> list[models.Classifier]:
+        """The tested networks with the weights of the last epoch, or of `epoch` where kept (keep=("weights",))."""
         if epoch not in self._networks:
-            self._networks[epoch] = self._built(epoch)
+            self._networks[epoch] = self._load_networks(epoch)
         return self._networks[epoch]
 
-    def _built(self, epoch: int | None) -> list[torch.nn.Module]:
+    def _load_networks(self, epoch: int | None) -> list[models.Classifier]:
         path = self.folder / "state.pt"
         if not path.exists():
             raise FileNotFoundError(f"{self.folder} has no finished epoch yet: run it first")
@@ -157,7 +159,7 @@ class OpenedRun:
             nets.append(net.eval().to(memory_format=torch.channels_last))
         return nets
 
-    def predict(self, images: torch.Tensor, epoch: int | None = None) -> np.ndarray:
+    def predict(self, images: torch.Tensor | Stream, epoch: int | None = None) -> np.ndarray:
         """(n, K) probabilities for uint8 images (n, C, H, W): the mean softmax of the tested networks."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         s = self.settings
@@ -189,7 +191,7 @@ class OpenedRun:
         return torch.cat([net.cpu().features(x).float() for x, _ in data.in_order()]).numpy()
 
     def predict_views(
-        self, images: torch.Tensor, view: str, n_views: int, seed: int = 0, epoch: int | None = None
+        self, images: torch.Tensor | Stream, view: str, n_views: int, seed: int = 0, epoch: int | None = None
     ) -> np.ndarray:
         """(n_views, n, K) probabilities for augmented images, a new draw of the view for each of n_views."""
         return np.stack([self.predict(v, epoch) for v in self._views(images, view, n_views, seed)])

@@ -13,7 +13,7 @@ from .settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """What `Plan.resolve` returns. No data has been read; the fields that `train` has too mean the same."""
+    """What `Plan.resolve` returns, before any data is read. Fields that `train` has too mean the same."""
 
     name: str  # of the method
     function: Callable  # (data, settings, run)

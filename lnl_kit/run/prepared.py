@@ -65,8 +65,10 @@ class Prepared:
     @property
     def told(self) -> list[str]:
         """What the method is told beyond images and given labels."""
-        share = self.clean is not None and self.plan.settings_class.clean_share
-        return [*self.plan.settings.uses, *([f"{self.clean.mean():.0%} clean labels"] if share else [])]
+        told = list(self.plan.settings.uses)
+        if self.clean is not None and self.plan.settings_class.clean_share:
+            told.append(f"{self.clean.mean():.0%} clean labels")
+        return told
 
     @property
     def images(self) -> str:
@@ -94,11 +96,11 @@ class Prepared:
 
     def evaluator(self, noisy: NoisyData) -> Evaluator:
         """What measures the run; only it holds the true labels."""
-        source, second = self.source, self.source.second_test
+        source, second = self.source, None
         val = (rows(source.x, self.val_index), self.given[self.val_index]) if len(self.val_index) else None
-        if second is not None:
-            at = self.second_index
-            second = (second.name, rows(second.x, at), second.y.numpy()[at])
+        if source.second_test is not None and self.second_index is not None:
+            name, x, y = source.second_test
+            second = (name, rows(x, self.second_index), y.numpy()[self.second_index])
         test_y = source.test_y.numpy()[self.test_index]
         test_x = rows(source.test_x, self.test_index)
         return Evaluator(noisy, self.given[self.index], self.truth, test_x, test_y, val, second)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 PRECISIONS = ("auto", "bf16", "fp32")
 COMPILES = ("auto", "off", "default", "reduce-overhead", "max-autotune")
@@ -161,7 +161,8 @@ def of_type(value, kind: str) -> bool:
         return isinstance(value, tuple) and all(of_type(v, "float") for v in value)
     if isinstance(value, bool) or kind == "bool":
         return kind not in ("int", "float", "str", "bool") or (isinstance(value, bool) and kind == "bool")
-    return isinstance(value, {"int": int, "float": (int, float), "str": str}.get(kind, object))
+    types: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
+    return isinstance(value, types.get(kind, object))
 
 
 def check_choices(seed, precision: str, compile: str, keep) -> tuple[int, tuple[str, ...]]:

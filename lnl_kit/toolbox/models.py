@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from ..files import PATIENCE, patience
 
 
-def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True) -> nn.Module:
+def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True) -> Classifier:
     """The network `name` for images of 1 or 3 channels, with random weights from torch's global generator.
 
     `*_imagenet` starts from weights trained on ImageNet, all but its head; pretrained=False: from random ones
@@ -71,6 +72,9 @@ def _imagenet_weights(name: str) -> dict[str, Tensor]:
 class Classifier(nn.Module):
     """Global average pool and linear layer on top of a feature map."""
 
+    head: nn.Linear
+    spec: dict  # how `make` was asked for it, where a run made it
+
     def feature_map(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
@@ -90,7 +94,8 @@ class SmallCNN(Classifier):
 
     def __init__(self, num_classes: int, channels: int):
         super().__init__()
-        layers, inputs = [], channels
+        layers: list[nn.Module] = []
+        inputs = channels
         for width, pool in ((32, True), (64, True), (64, False), (64, False)):
             layers += [_conv(inputs, width), nn.BatchNorm2d(width)]
             if pool:  # before the ReLU, which gives the same and costs a quarter
@@ -143,7 +148,8 @@ class PreActResNet(Classifier):
         channels: int,
     ):
         super().__init__()
-        layers, inputs = [_conv(channels, widths[0])], widths[0]
+        layers: list[nn.Module] = [_conv(channels, widths[0])]
+        inputs = widths[0]
         for stage, (width, depth) in enumerate(zip(widths, blocks)):
             for i in range(depth):
                 layers.append(PreActBlock(inputs, width, stride=2 if stage > 0 and i == 0 else 1))
@@ -171,8 +177,16 @@ class TorchvisionResNet(Classifier, ResNet):
             self.conv1 = nn.Conv2d(channels, 64, 7, 2, padding=3, bias=False)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")  # torchvision's rule
 
+    fc: nn.Linear
+    bn1: nn.Module
+    relu: nn.Module
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
+
     @property
-    def head(self) -> nn.Linear:
+    def head(self) -> nn.Linear:  # type: ignore[override]  # torchvision calls it fc
         return self.fc
 
     def feature_map(self, x: Tensor) -> Tensor:
@@ -189,8 +203,9 @@ class InceptionResNetV2(Classifier):
         super().__init__()
         import timm  # optional, and slow to import
 
-        self.body = timm.create_model("inception_resnet_v2", num_classes=0, in_chans=channels)
-        self.head = nn.Linear(self.body.num_features, num_classes)
+        body: Any = timm.create_model("inception_resnet_v2", num_classes=0, in_chans=channels)
+        self.body: Any = body
+        self.head = nn.Linear(body.num_features, num_classes)
 
     def feature_map(self, x: Tensor) -> Tensor:
         if min(x.shape[2:]) < 75:
