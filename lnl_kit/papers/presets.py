@@ -42,7 +42,7 @@ def resolve(
 
     Raises ValueError for an unknown preset and for a `paper` cell that its paper does not have.
     """
-    own = {} if dataset == "digits" else settings_class.photographs
+    own = {} if dataset == "digits" else dict(settings_class.photographs)
     if preset == "quick":
         size: dict[str, Any] = (
             {} if dataset == "digits" else {"train_size": 2000, "test_size": 1000, "image_size": 32}
