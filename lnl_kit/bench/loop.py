@@ -13,6 +13,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def net_only(run: Run, bound: Bound, precision: str, compile: str):
     return steps
 
 
-def fastest(run: Run, bound: Bound, compiles) -> tuple[str, str, object]:
+def fastest(run: Run, bound: Bound, compiles) -> tuple[str, str, Callable[[int], float]]:
     """(precision, compile, steps) of the fastest setting on this machine."""
     tried = []
     for precision in ("fp32", "bf16") if supports_bf16(run.device) else ("fp32",):
