@@ -83,7 +83,7 @@ def train_co_teaching(data, settings, run) -> None:
             with run.autocast():
                 logits = [net(x) for net in forward]
             each = [losses.cross_entropy(z, y) for z in logits]  # (B,) of each network
-            among = disagreement(*logits) if plus else torch.ones_like(y, dtype=torch.bool)
+            among = disagreement(*logits) if plus else None
             chosen = [small_loss(loss.detach(), kept_share(epoch, settings), among) for loss in each]
             optimizer.zero_grad()
             other_optimizer.zero_grad()

@@ -19,6 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..files import RunError
 from ..run.evaluate import predict
 from ..run.fit import fit_epoch
 from ..run.settings import Settings, refuse
@@ -49,6 +50,10 @@ class Forward(Settings):
         """What it is told: the true T, where asked for."""
         return ("true T",) if self.transition == "known" else ()
 
+    def matrix(self, T: Tensor) -> Tensor:
+        """What the loss needs of T (K, K), once for all batches."""
+        return T
+
     def loss(self, logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
         """(B,) forward-corrected loss."""
         return forward_loss(logits, y, T)
@@ -58,9 +63,13 @@ class Forward(Settings):
 class Backward(Forward):
     """Backward correction: the losses of all labels, mixed by the inverse of T."""
 
+    def matrix(self, T: Tensor) -> Tensor:
+        """The inverse of T."""
+        return inverse(T)
+
     def loss(self, logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
-        """(B,) backward-corrected loss."""
-        return backward_loss(logits, y, T)
+        """(B,) backward-corrected loss, T being its inverse."""
+        return mixed(logits, y, T)
 
 
 def train_correction(data, settings, run) -> None:
@@ -74,6 +83,7 @@ def train_correction(data, settings, run) -> None:
         T = torch.as_tensor(data.transition, dtype=torch.float32, device=run.device)
     else:
         T = run.stage("transition", lambda stage: estimate(stage, settings))
+    matrix = settings.matrix(T)
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
     state = run.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
@@ -83,7 +93,7 @@ def train_correction(data, settings, run) -> None:
             network,
             optimizer,
             data.batches(epoch, views=settings.view),
-            lambda logits, y, idx: settings.loss(logits, y, T),
+            lambda logits, y, idx: settings.loss(logits, y, matrix),
         )
         schedule.step()
         run.log(transition=T)
@@ -124,5 +134,20 @@ def backward_loss(logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
     """(T^-1 l)_y, (B,), with l_j = -log p_j; Theorem 1. Unbiased, and unbounded below where T is nearly
     singular.
     """
-    inverse = torch.linalg.inv(T.double()).float()
+    return mixed(logits, y, inverse(T))
+
+
+def mixed(logits: Tensor, y: Tensor, inverse: Tensor) -> Tensor:
+    """The losses of all labels, mixed by T's inverse: (B,)."""
     return -(inverse[y] * logits.float().log_softmax(1)).sum(1)
+
+
+def inverse(T: Tensor) -> Tensor:
+    """T's inverse (K, K). Raises RunError where it has none."""
+    found, info = torch.linalg.inv_ex(T.double())
+    if bool(info) or not bool(found.isfinite().all()):
+        raise RunError(
+            "T is singular: two of its classes get the same labels, and backward correction needs its inverse; "
+            "use forward, or a longer estimate (estimate_epochs)"
+        )
+    return found.float()

@@ -135,7 +135,9 @@ def train_robust_features(data, settings, run) -> None:
             optimizer.step()
             own[idx] = logits[len(y) :].detach().argmax(1)
             errors.append(torch.stack((error.detach(), F.mse_loss(augmented, x))))
-            assigned += torch.bincount(clusters.detach().argmax(1), minlength=len(assigned))
+            assigned += F.one_hot(clusters.detach().argmax(1), len(assigned)).sum(
+                0
+            )  # bincount would wait for the GPU
         schedule.step()
         left = torch.stack(errors).mean(0)
         run.log(
