@@ -1,13 +1,14 @@
-"""A CUDA device that is none: tensors that say they are on `cuda:0`, live in the CPU's memory, and follow CUDA's rules.
+"""A CUDA device that is none: tensors that say they are on `cuda:0`, live in the CPU's memory, and follow
+CUDA's rules.
 
-    with pretend_cuda() as seen:
-        x = torch.zeros(3, device="cuda")   # a Pretended
-        x + torch.ones(3)                   # AssertionError: tensors of two devices
-        x.max().item()                      # works, and is counted: Python waits for the GPU there
-    seen.waits                              # Counter of what made Python wait, with the function of the kit that asked
+    with pretend_cuda() as seen: x = torch.zeros(3, device="cuda")   # a Pretended x + torch.ones(3)
+    # AssertionError: tensors of two devices x.max().item()                      # works, and is counted:
+    Python waits for the GPU there seen.waits                              # Counter of what made Python wait,
+    with the function of the kit that asked
 
-A test without a GPU finds index tensors and masks on the wrong side, `.numpy()` of what is not on the CPU, and waits
-inside a loop. What the real kernels compute is another matter: `python -m pytest -m cuda` on a machine with a GPU.
+A test without a GPU finds index tensors and masks on the wrong side, `.numpy()` of what is not on the CPU,
+and waits inside a loop. What the real kernels compute is another matter: `python -m pytest -m cuda` on a
+machine with a GPU.
 """
 
 import collections

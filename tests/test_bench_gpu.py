@@ -187,7 +187,7 @@ def test_the_plan_is_made_of_what_exists_and_fits_a_session():
     for method, settings in gpu_plan.VARIANTS.values():
         make(METHODS[method][1], **settings)
         assert method in gpu_plan.PASSES
-    flops, elements, layers = gpu_plan.of_network("preact_resnet18")
+    flops = gpu_plan.of_network("preact_resnet18")[0]
     assert flops == pytest.approx(2 * 0.5554e9, rel=0.01)  # 0.56 G multiplications, as its papers say
     busy = [gpu_plan.cost(m, "preact_resnet18", 30, 256, "H100")[0] for m in ("ce", "nrd", "dividemix")]
     assert busy == sorted(busy) and gpu_plan.cost("ce", "preact_resnet18", 30, 256, "H200")[0] < busy[0]
@@ -203,7 +203,7 @@ def test_wrong_requests_get_a_sentence(tmp_path, capsys):
         (["--out", str(tmp_path), "--rehearse", "--processes", "0"], "--processes 0 is not allowed"),
     ):
         assert gpu.main(argv) == 2 and sentence in capsys.readouterr().err
-    with pytest.raises(FileNotFoundError, match="no images in .*: a folder with train/ and test/"):
+    with pytest.raises(FileNotFoundError, match=r"no images in .*: a folder with train/ and test/"):
         gpu_jobs.find_images(tmp_path, tmp_path / "to")
 
 

@@ -1,11 +1,13 @@
-"""What `lnl_kit.bench.gpu` does in its minutes: the jobs in order, and what each costs by FLOPs, bytes and launches.
+"""What `lnl_kit.bench.gpu` does in its minutes: the jobs in order, and what each costs by FLOPs, bytes and
+launches.
 
-One row of the ledger a job. The order is that of value a second, by the table that `--plan` prints. The papers' network
-of the small images, preact_resnet18, costs about eight times as much GPU time as `airbench`, so 13 methods and controls on
-three noises would take over an hour; on `airbench` (all 50,000 images, 20 epochs, where the mechanisms act) the whole
-list takes minutes, as several processes side by side, since its small kernels leave both the GPU and a Python process
-waiting. So the whole list runs there first (f2: human labels `worst`, then symmetric .5), then four methods on
-preact_resnet18 (f1), then more seeds of the list, and a `paper` cell takes what is left (g).
+One row of the ledger a job. The order is that of value a second, by the table that `--plan` prints. The
+papers' network of the small images, preact_resnet18, costs about eight times as much GPU time as `airbench`,
+so 13 methods and controls on three noises would take over an hour; on `airbench` (all 50,000 images, 20
+epochs, where the mechanisms act) the whole list takes minutes, as several processes side by side, since its
+small kernels leave both the GPU and a Python process waiting. So the whole list runs there first (f2: human
+labels `worst`, then symmetric .5), then four methods on preact_resnet18 (f1), then more seeds of the list,
+and a `paper` cell takes what is left (g).
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..toolbox import models
 
 IMAGES, TEST_IMAGES = 50_000, 10_000
-# Peak of dense bf16 products (FLOP/s) and bandwidth (bytes/s), by NVIDIA's data sheets, and the share of each that small
-# convolutions, batch norms and pointwise kernels are taken to reach.
+# Peak of dense bf16 products (FLOP/s) and bandwidth (bytes/s), by NVIDIA's data sheets, and the share of each
+# that small convolutions, batch norms and pointwise kernels are taken to reach.
 GPUS = {"H100": (989e12, 3.35e12), "H200": (989e12, 4.8e12)}
 REACHED_FLOPS, REACHED_BYTES = 0.35, 0.6
 LAUNCH = 7e-6  # seconds of Python and driver for each kernel
 START = 3.0  # seconds of a run before its first step: listing the folder, reading labels, loading kernels
-# What an epoch of a method sends through its networks, in passes over all images: with gradient, without, and calls of
-# an augmentation beyond crops, by name. Halves: the first half of the epochs is a warm-up.
+# What an epoch of a method sends through its networks, in passes over all images: with gradient, without, and
+# calls of an augmentation beyond crops, by name. Halves: the first half of the epochs is a warm-up.
 PASSES = {
     "ce": (1, 0, ()),
     "gce": (1, 0, ()),
@@ -235,7 +237,7 @@ def run_job(name, label, noise, seed, model, epochs, size, gpu) -> Job:
     )
 
 
-# ---- what it costs -----------------------------------------------------------------------------------------------
+# ---- what it costs -----------------------------------------------------------------------------------------
 
 
 def cost(method: str, model: str, epochs: int, batch: int, gpu: str) -> tuple[float, float]:
@@ -256,7 +258,9 @@ def cost(method: str, model: str, epochs: int, batch: int, gpu: str) -> tuple[fl
 
 @functools.cache
 def of_network(model: str) -> tuple[float, float, int]:
-    """(FLOPs, elements of all layers' outputs, layers) of a forward pass for one image of 32x32 pixels, on no device."""
+    """(FLOPs, elements of all layers' outputs, layers) of a forward pass for one image of 32x32 pixels, on no
+    device.
+    """
     counted = []
     with torch.device("meta"):
         net = models.make(model, 10).eval()
@@ -284,8 +288,9 @@ def table(size: Size) -> str:
             noise: sum(cost(VARIANTS[v][0], "airbench", size.epochs[1], 256, gpu)[0] for v in size.variants)
             for noise in size.noises
         }
+        told = ", ".join(f"{s:.0f} s ({noise})" for noise, s in busy.items())
         lines.append(
-            f"{gpu}: step f2 keeps the GPU busy for {', '.join(f'{s:.0f} s ({noise})' for noise, s in busy.items())}, "
+            f"{gpu}: step f2 keeps the GPU busy for {told}, "
             f"at {REACHED_FLOPS:.0%} of its FLOPs and {REACHED_BYTES:.0%} of its bandwidth"
         )
     return "\n".join(lines)

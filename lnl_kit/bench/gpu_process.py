@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -32,7 +33,9 @@ class Clock:
 
 
 def since_start() -> float:
-    """Seconds since this process was started: importing torch has taken some of them. 0 where the system does not say."""
+    """Seconds since this process was started: importing torch has taken some of them. 0 where the system does
+    not say.
+    """
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
         return max(0.0, float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK"))
@@ -95,7 +98,9 @@ class Worker:
         )
 
     def ask(self, kind: str, args: dict, seconds: float) -> dict:
-        """The answer to a job; {"error": ...} where it failed, died or took longer than `seconds`: the process is then ended."""
+        """The answer to a job; {"error": ...} where it failed, died or took longer than `seconds`: the
+        process is then ended.
+        """
         try:
             self.process.stdin.write(json.dumps({"kind": kind, "args": args}).encode() + b"\n")
             self.process.stdin.flush()
@@ -125,8 +130,6 @@ class Worker:
 
     def end(self) -> None:
         """End the process and its children."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()

@@ -42,7 +42,9 @@ class ProfiledRun(BenchRun):
 def profile_loop(
     method: str, model: str, size: int, batch: int, device, trace: str | None = None, steps: int = STEPS
 ) -> dict:
-    """A summary of 20 steps of the method's loop; the whole trace goes to `trace` (.json.gz), for chrome://tracing."""
+    """A summary of 20 steps of the method's loop; the whole trace goes to `trace` (.json.gz), for
+    chrome://tracing.
+    """
     with tempfile.TemporaryDirectory() as folder:
         run = make_run(model, size, steps, device, "auto", "off", Path(folder), batch, ProfiledRun)
         METHODS[method][0](run.data, settings_for(method, size, 2, batch), run)
@@ -54,8 +56,9 @@ def profile_loop(
 
 
 def summary(profiler, steps: int, top: int = 12) -> dict:
-    """Microseconds a step, by kernel and by what runs on the CPU, the share of the time in which the GPU has nothing to
-    do (None without one), and how often a step calls what may wait for it."""
+    """Microseconds a step, by kernel and by what runs on the CPU, the share of the time in which the GPU has
+    nothing to do (None without one), and how often a step calls what may wait for it.
+    """
     averages = profiler.key_averages()
 
     def largest(which: str) -> list:
@@ -79,7 +82,9 @@ def summary(profiler, steps: int, top: int = 12) -> dict:
 
 
 def idle(spans: list[tuple[float, float]]) -> float | None:
-    """The share of the time from the first start to the last end in which none of the spans (start, end) runs."""
+    """The share of the time from the first start to the last end in which none of the spans (start, end)
+    runs.
+    """
     if not spans:
         return None
     spans = sorted(spans)

@@ -147,7 +147,7 @@ def inverse(T: Tensor) -> Tensor:
     found, info = torch.linalg.inv_ex(T.double())
     if bool(info) or not bool(found.isfinite().all()):
         raise RunError(
-            "T is singular: two of its classes get the same labels, and backward correction needs its inverse; "
-            "use forward, or a longer estimate (estimate_epochs)"
+            "T is singular: two of its classes get the same labels, and backward correction needs its "
+            "inverse; use forward, or a longer estimate (estimate_epochs)"
         )
     return found.float()

@@ -114,10 +114,11 @@ class Airbench(Classifier):
     """The narrow network of airbench (K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024,
     github.com/KellerJordan/cifar10-airbench): about 0.5 M weights, for images of at least 17 pixels a side.
 
-    A 2x2 convolution without padding to 24 maps and GELU, then three groups of convolution, pool, batch norm, GELU,
-    convolution, batch norm, GELU. The widths are 32, 128, 128, those of its smallest network (`net93`) with half the
-    first; none of what its records need: whitening and identity as starting weights, batch norms without scale, a last
-    max pool and a factor of 1/9 on the logits (here: the mean, a bias, torch's starting weights).
+    A 2x2 convolution without padding to 24 maps and GELU, then three groups of convolution, pool, batch norm,
+    GELU, convolution, batch norm, GELU. The widths are 32, 128, 128, those of its smallest network (`net93`)
+    with half the first; none of what its records need: whitening and identity as starting weights, batch
+    norms without scale, a last max pool and a factor of 1/9 on the logits (here: the mean, a bias, torch's
+    starting weights).
     """
 
     def __init__(self, num_classes: int, channels: int):
