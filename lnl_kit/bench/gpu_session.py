@@ -70,7 +70,7 @@ class Session:
         self.place: dict = {}  # where the images are, once they are decoded
         self.decoder = None
         self.traces: dict = {}  # how many loops of a network were profiled
-        self.log = open(out / "log.txt", "ab")
+        self.log = open(out / "log.txt", "ab")  # noqa: SIM115 - as long as the session
         self.environment = os.environ | {
             "LNL_DATA": str(work / "data"),
             "LNL_HEADLESS": "1",
@@ -120,7 +120,7 @@ class Session:
             self.say("the end")
 
     def start(self) -> None:
-        """Start as many processes as an earlier call found best, or as may be tried, and one for the images."""
+        """Start as many processes as an earlier call found best, or may be tried, and one for the images."""
         measured_before = next((r for r in self.ledger.rows if r.get("chosen")), {})
         self.pace.slower = measured_before.get("slower", 1.0)
         count = self.processes or measured_before.get("chosen") or max(self.size.processes)
