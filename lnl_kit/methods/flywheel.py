@@ -340,9 +340,11 @@ def renew_statistics(network, key, data, settings, run) -> None:
     some = torch.randperm(len(data), generator=generator(run.seed, "statistics", key))[:2048]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over the batches
+    batches = data.batches(key, views=settings.view, batch_size=min(512, len(data)), order=some)
     with run.autocast():
-        for x, _, _ in data.batches(key, views=settings.view, batch_size=min(512, len(data)), order=some):
+        for i, (x, _, _) in enumerate(batches):
+            for norm in norms:
+                norm.momentum = 1 / (i + 1)  # the plain mean over the batches; None would wait for the GPU
             network(x)
     for norm in norms:
         norm.momentum = momentum
