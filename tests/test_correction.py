@@ -39,7 +39,7 @@ def test_without_noise_both_are_cross_entropy_and_backward_is_unbiased():
 
 
 def test_a_matrix_without_inverse_is_refused_in_a_sentence():
-    with pytest.raises(lnl_kit.RunError, match="T is singular: two of its classes.*use forward"):
+    with pytest.raises(lnl_kit.RunError, match=r"T is singular: two of its classes.*use forward"):
         c.backward_loss(torch.zeros(1, 2), torch.tensor([0]), torch.full((2, 2), 0.5))
 
 
