@@ -43,7 +43,7 @@ PASSES = {
 }
 AUGMENTED = {"crop": 1e-6, "augmix": 5e-6, "strong": 2e-6}  # seconds an image, launches in draws of 2048
 FLYWHEEL = {"warmup": 10, "cycle": 1, "renew_statistics": False}  # as under `paper`: an epoch has 195 batches
-VARIANTS = {  # the list of step f: what the rows are called, method, settings
+VARIANTS: dict[str, tuple[str, dict]] = {  # the list of step f: what the rows are called, method, settings
     "ce": ("ce", {}),
     "nrd": ("nrd", {"scale_jsd": False}),
     "nrd_scaled": ("nrd", {"scale_jsd": True}),
@@ -62,7 +62,10 @@ VARIANTS = {  # the list of step f: what the rows are called, method, settings
     "dividemix": ("dividemix", {}),
 }
 LARGE = ("ce", "nrd_scaled", "elr", "nrd")  # on preact_resnet18
-NOISES = {"worst": {"label_column": "worst"}, "symmetric0.5": {"noise": "symmetric", "rate": 0.5}}
+NOISES: dict[str, dict] = {
+    "worst": {"label_column": "worst"},
+    "symmetric0.5": {"noise": "symmetric", "rate": 0.5},
+}
 BENCHED = ("ce", "nrd", "label_confidence", "robust_features", "flywheel")
 
 

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 from . import gpu_jobs
 
@@ -81,8 +82,13 @@ def read_lines(text: bytes) -> list[dict]:
 class Worker:
     """A child process in a group of its own, that does one job at a time (see `gpu_jobs`)."""
 
+    process: subprocess.Popen[bytes]
+    asking: IO[bytes]
+    answering: IO[bytes]
+    buffer: bytes
+
     def __init__(self, log, environment: dict):
-        self.log, self.environment, self.process = log, environment, None
+        self.log, self.environment = log, environment
         self.start()
 
     def start(self) -> None:
@@ -96,14 +102,16 @@ class Worker:
             env=self.environment,
             start_new_session=True,
         )
+        assert self.process.stdin and self.process.stdout
+        self.asking, self.answering = self.process.stdin, self.process.stdout
 
     def ask(self, kind: str, args: dict, seconds: float) -> dict:
         """The answer to a job; {"error": ...} where it failed, died or took longer than `seconds`: the
         process is then ended.
         """
         try:
-            self.process.stdin.write(json.dumps({"kind": kind, "args": args}).encode() + b"\n")
-            self.process.stdin.flush()
+            self.asking.write(json.dumps({"kind": kind, "args": args}).encode() + b"\n")
+            self.asking.flush()
             answer = json.loads(self.line(seconds))
         except TimeoutError:
             answer = {"error": f"ended after {seconds:.0f} s", "late": True}
@@ -120,8 +128,8 @@ class Worker:
             left = until - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            if select.select([self.process.stdout], [], [], left)[0]:
-                part = os.read(self.process.stdout.fileno(), 1 << 16)
+            if select.select([self.answering], [], [], left)[0]:
+                part = os.read(self.answering.fileno(), 1 << 16)
                 if not part:
                     raise ValueError
                 self.buffer += part

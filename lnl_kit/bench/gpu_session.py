@@ -65,10 +65,10 @@ class Session:
         self.device, self.name = ("cpu", "CPU") if rehearse else ("cuda", "CUDA GPU")
         self.size, self.only = REHEARSAL if rehearse else Size(), tuple(o for o in only.split(",") if o)
         self.processes = processes
-        self.ledger, self.pace, self.workers = Ledger(out / "gpu.jsonl"), Pace(), []
+        self.ledger, self.pace, self.workers = Ledger(out / "gpu.jsonl"), Pace(), list[Worker]()
         self.lock, self.at_work, self.stopped = threading.Condition(), 0.0, False
         self.place: dict = {}  # where the images are, once they are decoded
-        self.decoder = None
+        self.decoder: Worker | None = None
         self.traces: dict = {}  # how many loops of a network were profiled
         self.log = open(out / "log.txt", "ab")  # noqa: SIM115 - as long as the session
         self.environment = os.environ | {
@@ -168,12 +168,13 @@ class Session:
         """Unpack and decode the images, in a process of its own, while the loops are timed: on one of the
         cores.
         """
-        limit = min(180, self.clock.left())
+        limit, decoder = min(180, self.clock.left()), self.decoder
+        assert decoder is not None, "start() comes first"
         if self.images is None:
             self.images = str(self.work / "toy")
-            self.decoder.ask("toy_images", {"folder": self.images}, limit)
-        self.place = self.decoder.ask("prepare", {"images": self.images, "work": str(self.work)}, limit)
-        self.decoder.end()
+            decoder.ask("toy_images", {"folder": self.images}, limit)
+        self.place = decoder.ask("prepare", {"images": self.images, "work": str(self.work)}, limit)
+        decoder.end()
         self.ledger.add({"job": "images", "at": round(self.clock.now(), 1)} | self.place)
         self.say(f"images: {self.place}")
 

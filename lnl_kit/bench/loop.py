@@ -74,9 +74,7 @@ def random_images(n: int, size: int):
     )
 
 
-def make_run(
-    model, size, batches, device, precision, compile, folder, batch: int = BATCH, kind=BenchRun
-) -> BenchRun:
+def make_run(model, size, batches, device, precision, compile, folder, batch: int = BATCH, kind=BenchRun):
     """A run (of class `kind`) over `batches` batches of `batch` random images."""
     x, y, channels, like = random_images(batches * batch, size)
     noisy = NoisyData(
