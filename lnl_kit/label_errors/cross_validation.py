@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.batches import NoisyData
 from ..run.fit import fit_epoch
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
 from ..toolbox.rng import generator
@@ -31,7 +33,7 @@ class CrossValidation(Settings):
         refuse(self.views < 0, f"views {self.views} is not allowed: 0 or more")
 
 
-def cross_validation(data, settings, run) -> None:
+def cross_validation(data: NoisyData, settings: CrossValidation, run: Run) -> None:
     """Train a network on all folds but one, for each fold side by side, on plain or generalised
     cross-entropy.
 
@@ -90,7 +92,9 @@ def folds_of(y: Tensor, folds: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def all_probs(networks, fold: Tensor, data, settings, run) -> tuple[Tensor, Tensor]:
+def all_probs(
+    networks, fold: Tensor, data: NoisyData, settings: CrossValidation, run: Run
+) -> tuple[Tensor, Tensor]:
     """(N, K) each, on the CPU, the mean over views: by the network of an image's fold, and by the others."""
     views = max(1, settings.views)
     held_out = torch.zeros(len(data), data.num_classes)

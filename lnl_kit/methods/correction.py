@@ -19,9 +19,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..data.batches import NoisyData
 from ..files import RunError
 from ..run.evaluate import predict
 from ..run.fit import fit_epoch
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
 
@@ -72,7 +74,7 @@ class Backward(Forward):
         return mixed(logits, y, T)
 
 
-def train_correction(data, settings, run) -> None:
+def train_correction(data: NoisyData, settings: Forward, run: Run) -> None:
     """Estimate T where it is not told, then train with the corrected loss."""
     refuse(
         settings.transition == "known" and data.transition is None,
@@ -99,7 +101,7 @@ def train_correction(data, settings, run) -> None:
         run.log(transition=T)
 
 
-def estimate(stage, settings) -> Tensor:
+def estimate(stage: Run, settings: Forward) -> Tensor:
     """T (K, K) by a network trained with plain cross-entropy on the given labels."""
     data, network = stage.data, stage.network()
     epochs = settings.estimate_epochs or settings.epochs

@@ -14,11 +14,13 @@ from typing import ClassVar
 
 import torch
 
+from ..data.batches import NoisyData
+from ..run.loop import Run
 from ..run.settings import Bound, Settings, refuse
 from ..toolbox import losses, mixup
 
 
-def train_loss_only(data, settings, run) -> None:
+def train_loss_only(data: NoisyData, settings: LossOnly, run: Run) -> None:
     """Minimise `settings.loss(logits, y)` per image, on one view, or on two where `settings.views` is 2."""
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)

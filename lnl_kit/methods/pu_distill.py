@@ -33,8 +33,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..data.batches import NoisyData
 from ..files import RunError
 from ..run.evaluate import predict
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
 from ..toolbox.mixup import draw
@@ -158,7 +160,7 @@ class PUDistill(Settings):
         refuse(not 0 <= self.threshold <= 1, f"threshold {self.threshold} is outside [0, 1]")
 
 
-def train_pu_distill(data, settings, run) -> None:
+def train_pu_distill(data: NoisyData, settings: PUDistill, run: Run) -> None:
     """Algorithm 1: filters, teachers, student."""
     refuse(
         not bool(data.clean.any()),
@@ -216,7 +218,9 @@ def train_pu_distill(data, settings, run) -> None:
 # -----------------------------------------------
 
 
-def train_filters(clean: Tensor, data, settings, run, watched: Tensor | None = None) -> dict[str, Tensor]:
+def train_filters(
+    clean: Tensor, data: NoisyData, settings: PUDistill, run: Run, watched: Tensor | None = None
+) -> dict[str, Tensor]:
     """All bags, from the clean subset, bool (N,): votes (iterations, K, N) and of the test images, the last
     bags' mean probabilities (K, N), and each of their filters' for the images `watched` (K, filters, n).
     """
@@ -257,14 +261,14 @@ def train_filters(clean: Tensor, data, settings, run, watched: Tensor | None = N
 
 
 def train_bag(
-    stage,
+    stage: Run,
     k: int,
     clean: Tensor,
     positives: Tensor,
     before: dict | None,
-    settings,
+    settings: PUDistill,
     watched: Tensor | None = None,
-) -> dict[str, Tensor]:
+) -> dict[str, Any]:
     """One bag of filters for class k: its votes for every training and test image, and its mean
     probabilities.
 
@@ -317,11 +321,10 @@ def train_bag(
             loss.backward()
             optimizer.step()
         schedule.step()
-    networks = [
-        stacked.member(n, networks[0]) for n in range(settings.filters)
-    ]  # one after the other they predict faster
+    # one after the other they predict faster
+    alone = [stacked.member(n, networks[0]) for n in range(settings.filters)]
     probs, test_probs = (
-        torch.stack([predict([net], images, data, stage.autocast)[:, 1] for net in networks]).to(data.device)
+        torch.stack([predict([net], images, data, stage.autocast)[:, 1] for net in alone]).to(data.device)
         for images in (data.x, stage.test_images)
     )  # (filters, N), (filters, M)
     if not probs.isfinite().all():
@@ -343,7 +346,7 @@ def train_bag(
 
 
 def draw_members(
-    data, k: int, clean: Tensor, positives: Tensor, settings, draw: torch.Generator
+    data: NoisyData, k: int, clean: Tensor, positives: Tensor, settings: PUDistill, draw: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """(indices, 1 for positive) of each filter's images, both (filters, n), by Algorithm 1.
 
@@ -372,7 +375,7 @@ def draw_members(
     return idx, target
 
 
-def accept(votes: Tensor, mean: Tensor, settings) -> Tensor:
+def accept(votes: Tensor, mean: Tensor, settings: PUDistill) -> Tensor:
     """The class (N,) that each image surely belongs to, or -1: (3), and most votes among several classes.
 
     votes, mean: (K, N). A tie in votes goes to the higher mean probability.
@@ -382,7 +385,9 @@ def accept(votes: Tensor, mean: Tensor, settings) -> Tensor:
     return torch.where(best >= 0, k, -1)
 
 
-def cross_validate(data, settings, run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.95)) -> list[dict]:
+def cross_validate(
+    data: NoisyData, settings: PUDistill, run: Run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.95)
+) -> list[dict]:
     """How precise the filters are on clean images that they have not seen, for each `sure` and number of
     votes.
 
@@ -429,7 +434,7 @@ def cross_validate(data, settings, run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.
 # ------------------------------------------------------------------------------------
 
 
-def train_teacher(stage, known: Tensor, settings) -> dict[str, Tensor]:
+def train_teacher(stage: Run, known: Tensor, settings: PUDistill) -> dict[str, Tensor]:
     """A teacher on the augmented clean set, `known` (N,) a class or -1: its probabilities of all images."""
     data = stage.data
     recipe = dataclasses.replace(
@@ -470,7 +475,7 @@ def subset(known: Tensor, sampling: str, epoch: int, seed: int) -> Tensor:
     return chosen[torch.randperm(len(chosen), generator=generator(seed, "order of subset", epoch))]
 
 
-def student_targets(data, known: Tensor, teacher: Tensor, settings) -> Tensor:
+def student_targets(data: NoisyData, known: Tensor, teacher: Tensor, settings: PUDistill) -> Tensor:
     """Pseudo-labels (N, K) by (4)-(6): accepted images have their new class as label, clean ones keep theirs.
 
     known (N,): a class, or -1. teacher (N, K): the teachers' mean probabilities.
@@ -486,7 +491,15 @@ def student_targets(data, known: Tensor, teacher: Tensor, settings) -> Tensor:
     return torch.where(trusted[:, None], new, y)
 
 
-def step(forward, x: Tensor, target: Tensor, mixup: float, entropy: float, optimizer, run) -> None:
+def step(
+    forward,
+    x: Tensor,
+    target: Tensor,
+    mixup: float,
+    entropy: float,
+    optimizer: torch.optim.Optimizer,
+    run: Run,
+) -> None:
     """One step on images x (B, C, H, W) and targets (B, K): cross-entropy on MixUp pairs, and the entropy
     (2).
     """
@@ -507,7 +520,9 @@ def step(forward, x: Tensor, target: Tensor, mixup: float, entropy: float, optim
 # ------------------------------------------------------
 
 
-def bag_depends(k: int, iteration: int, clean: Tensor, data, settings, run) -> dict:
+def bag_depends(
+    k: int, iteration: int, clean: Tensor, data: NoisyData, settings: PUDistill, run: Run
+) -> dict:
     """Of the bag for class k: the clean subset and the filters' settings."""
     names = (
         "filters",
@@ -532,7 +547,7 @@ def bag_depends(k: int, iteration: int, clean: Tensor, data, settings, run) -> d
     }
 
 
-def teacher_depends(t: int, data, settings, run) -> dict:
+def teacher_depends(t: int, data: NoisyData, settings: PUDistill, run: Run) -> dict:
     """Of teacher t: all bags', and the teachers' settings."""
     names = (
         "teacher_epochs",
@@ -551,7 +566,7 @@ def teacher_depends(t: int, data, settings, run) -> dict:
     )
 
 
-def clean_key(clean: Tensor, data) -> int:
+def clean_key(clean: Tensor, data: NoisyData) -> int:
     """A number that stands for the clean subset and its labels."""
     at = clean.nonzero()[:, 0]
     return seed_of(at.tolist(), data.y[at].tolist())

@@ -37,6 +37,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batches import NoisyData
+from ..run.loop import Run
+from ..run.opened import OpenedRun
 from ..run.settings import Bound, Settings, make, refuse
 from ..toolbox import augment, losses
 from ..toolbox.models import Classifier
@@ -96,7 +98,7 @@ class RobustFeatures(Settings):
         )
 
 
-def train_robust_features(data, settings, run) -> None:
+def train_robust_features(data: NoisyData, settings: RobustFeatures, run: Run) -> None:
     """Eq. (14), batch by batch."""
     network = run.network()
     model = WithHeads(network, data.x.shape[1:], settings.clusters or data.num_classes)
@@ -148,7 +150,7 @@ def train_robust_features(data, settings, run) -> None:
         )
 
 
-def alpha(epoch: int, settings) -> float:
+def alpha(epoch: int, settings: RobustFeatures) -> float:
     """The given label's share of the target in (13): from 1 in the first epoch towards 0 after the last."""
     if not settings.bootstrapping:
         return 1.0
@@ -156,14 +158,14 @@ def alpha(epoch: int, settings) -> float:
     return 1 - passed if settings.schedule_alpha == "linear" else (1 + math.cos(math.pi * passed)) / 2
 
 
-def distortion(data, settings):
+def distortion(data: NoisyData, settings: RobustFeatures):
     """T: RandAugment, then Cutout."""
     return augment.Compose(
         (augment.RandAugment(settings.operations, settings.magnitude), data.view("cutout"))
     )
 
 
-def cluster_loss(clusters: Tensor, augmented: Tensor, settings) -> Tensor:
+def cluster_loss(clusters: Tensor, augmented: Tensor, settings: RobustFeatures) -> Tensor:
     """Eq. (7), 0-d, from the cluster head's logits (B, M) for x and for T(x): consistency (9) minus lambda
     times the mutual information (6).
     """
@@ -218,7 +220,7 @@ def block(inputs: int, outputs: int, kernel: int) -> nn.Module:
     )
 
 
-def load_heads(run) -> WithHeads:
+def load_heads(run: OpenedRun) -> WithHeads:
     """The network of an opened run with its decoder and cluster head, in evaluation mode."""
     saved = torch.load(run.folder / "state.pt", map_location="cpu", weights_only=True)["state"]
     model = WithHeads(
@@ -230,7 +232,9 @@ def load_heads(run) -> WithHeads:
 
 
 @torch.no_grad()
-def with_heads(run, images: Tensor, magnitude: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def with_heads(
+    run: OpenedRun, images: Tensor, magnitude: int | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What an opened run's decoder and cluster head make of uint8 images (N, C, H, W).
 
     Returns x and T(x) (RandAugment at `magnitude`, None = as trained) and the restored image, each normalised

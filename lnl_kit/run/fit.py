@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 from .settings import Settings
 
+if TYPE_CHECKING:
+    from .loop import Run
+
 
 def fit_epoch(
-    run,
-    network,
-    optimizer,
+    run: Run,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
     batches: Iterable,
     loss: Callable[[Tensor, Tensor, Tensor], Tensor],
     term: str = "labels",
