@@ -143,7 +143,7 @@ def test_functions_named_in_contributing_exist():
     names = re.findall(r"`(?:\w+\.)*(\w+)\.(\w+)[`(]", text)
     for owner, name in names:
         places = [s for stem, s in modules if stem == owner or re.search(rf"^class {owner}\b", s, re.M)]
-        if places and name != "csv":
+        if places and name not in ("csv", "json"):  # files
             defined = rf"^ *(?:def|class) {name}\b"
             assert any(re.search(defined, s, re.M) for s in places), f"{owner}.{name}"
     assert len(names) > 20
