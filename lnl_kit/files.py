@@ -122,8 +122,11 @@ def clear(folder: Path) -> None:
 
 def project_folder() -> Path:
     """The folder of the `pyproject.toml` found upwards from the current folder, else the current folder."""
-    here = Path.cwd()
-    return next((p for p in (here, *here.parents) if (p / "pyproject.toml").is_file()), here)
+    start = Path.cwd()
+    return next(
+        (p for p in (start, *start.parents) if (p / "pyproject.toml").is_file()),
+        start,
+    )
 
 
 def data_root() -> Path:

@@ -29,7 +29,7 @@ def stacked_against_sequential(
     stacked = Stacked(alone)
     x = torch.randn(members, batch, channels, size, size, device=device)
     y = torch.randint(0, 2, (members, batch), device=device)
-    own = [v.contiguous(memory_format=torch.channels_last) for v in x]
+    batches = [v.contiguous(memory_format=torch.channels_last) for v in x]
 
     def trained(net, images, labels):
         optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True)
@@ -45,7 +45,7 @@ def stacked_against_sequential(
 
     together, each = (
         trained(stacked, x, y),
-        [trained(net, images, labels) for net, images, labels in zip(alone, own, y)],
+        [trained(net, images, labels) for net, images, labels in zip(alone, batches, y)],
     )
 
     def seconds(steps):

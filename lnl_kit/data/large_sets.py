@@ -156,10 +156,10 @@ def _lines(name: str, folder: Path, file: str) -> list[str]:
 
 def _images(name: str, folder: Path, inside: str) -> list[str]:
     try:
-        found = sorted(os.listdir(folder / inside))
+        names = sorted(os.listdir(folder / inside))
     except (FileNotFoundError, NotADirectoryError):
         raise _absent(name, folder / inside) from None
-    return [f"{inside}/{image}" for image in found if image.lower().endswith(folders.EXTENSIONS)]
+    return [f"{inside}/{image}" for image in names if image.lower().endswith(folders.EXTENSIONS)]
 
 
 def _names(wnids: list[str], words: dict[str, str]) -> tuple[str, ...]:

@@ -101,14 +101,14 @@ def _streamed(listing: large_sets.Listing, image_size: int | None) -> _Raw:
     """A listed set whose images are decoded when they are used."""
     size, problems, parts = image_size or large_sets.IMAGE_SIZE, [], {}
     for part, (files, y) in listing.parts.items():
-        there = np.array([f.size > 0 for f in files])
+        readable = np.array([f.size > 0 for f in files])
         problems += [
-            Problem("unreadable images", files[i].path, "missing or empty") for i in np.flatnonzero(~there)
+            Problem("unreadable images", files[i].path, "missing or empty") for i in np.flatnonzero(~readable)
         ]
         paths = [f.path for f in files]
         parts[part] = (
             Stream(listing.folder, paths, size),
-            np.where(there, y, -1),
+            np.where(readable, y, -1),
             file_digests(files, size),
             paths,
         )

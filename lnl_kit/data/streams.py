@@ -138,8 +138,8 @@ def free_memory() -> int:
     """Bytes of memory that are free: the system's, or less where a container has a limit."""
     free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     with contextlib.suppress(OSError):
-        if said := re.search(r"MemAvailable:\s*(\d+)", Path("/proc/meminfo").read_text()):
-            free.append(1024 * int(said[1]))
+        if line := re.search(r"MemAvailable:\s*(\d+)", Path("/proc/meminfo").read_text()):
+            free.append(1024 * int(line[1]))
     with contextlib.suppress(OSError, ValueError):  # "max": no limit
         free.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return min(free)

@@ -37,16 +37,16 @@ def ranking(board: pd.DataFrame, metric: str = "last", title: str = "", subtitle
     board = board.dropna(subset=[metric]).sort_values(metric)
     fig = go.Figure()
     for name, color in TINT.items():
-        own = board[board.family == name]
-        if len(own):
+        members = board[board.family == name]
+        if len(members):
             spread = (
-                {"type": "data", "array": own.spread, "color": TEXT, "thickness": 1.2}
+                {"type": "data", "array": members.spread, "color": TEXT, "thickness": 1.2}
                 if metric == "last"
                 else None
             )
             fig.add_bar(
-                y=own.index,
-                x=own[metric],
+                y=members.index,
+                x=members[metric],
                 orientation="h",
                 name=name,
                 marker_color=fade(color, 0.75),
@@ -125,22 +125,22 @@ def _points(fig: go.Figure, board: pd.DataFrame, x: pd.Series, y: pd.Series) -> 
     """A named point for each method, coloured by family; neighbours have their names on different sides."""
     sides = dict(zip(y.sort_values().index, itertools.cycle(("middle right", "middle left"))))
     for name, color in TINT.items():
-        own = board.index[board.family == name]
-        if len(own):
+        members = board.index[board.family == name]
+        if len(members):
             fig.add_scatter(
-                x=x[own],
-                y=y[own],
+                x=x[members],
+                y=y[members],
                 mode="markers+text",
                 name=name,
-                text=own,
-                textposition=[sides[m] for m in own],
+                text=members,
+                textposition=[sides[m] for m in members],
                 textfont_size=10,
                 marker={"color": color, "size": 9},
                 hoverinfo="text",
                 cliponaxis=False,
                 hovertext=[
                     f"{m}: last {board['last'][m]:.3f}, best {board.best[m]:.3f}, {board.cost[m]:.0f} s"
-                    for m in own
+                    for m in members
                 ],
             )
 

@@ -101,7 +101,7 @@ def lab_accuracy(lab: Lab, rate: float) -> go.Figure:
     faint.
     """
     r, epochs = lab.at(rate), np.arange(1, len(lab.test_accuracy) + 1)
-    own, best = lab.test_accuracy[:, r], int(lab.test_accuracy[:, r].argmax())
+    by_epoch, best = lab.test_accuracy[:, r], int(lab.test_accuracy[:, r].argmax())
     fig = go.Figure(
         [
             go.Scatter(
@@ -116,7 +116,7 @@ def lab_accuracy(lab: Lab, rate: float) -> go.Figure:
         ]
     )
     for y, name, line in (
-        (own, "test accuracy", {"color": BLUE, "width": 2.5}),
+        (by_epoch, "test accuracy", {"color": BLUE, "width": 2.5}),
         (lab.memorized[:, r], "wrong labels memorised", {"color": RED, "width": 2.5, "dash": "dot"}),
     ):
         fig.add_scatter(
@@ -124,11 +124,11 @@ def lab_accuracy(lab: Lab, rate: float) -> go.Figure:
         )
     fig.add_scatter(
         x=[epochs[best], epochs[-1]],
-        y=[own[best], own[-1]],
+        y=[by_epoch[best], by_epoch[-1]],
         mode="markers+text",
         showlegend=False,
         name="best and last",
-        text=[f"best {own[best]:.1%}", f"last {own[-1]:.1%}"],
+        text=[f"best {by_epoch[best]:.1%}", f"last {by_epoch[-1]:.1%}"],
         textposition=["top center", "bottom left"],
         marker={"color": BLUE, "size": 9, "symbol": ["circle-open", "circle"]},
     )
@@ -185,10 +185,10 @@ def gon(
     points, given, true = equiradial(probs[:most]), given[:most], true[:most]
     fig = go.Figure(_polygon(classes, None, None))
     for k, name in enumerate(classes):
-        own = true == k
+        of_class = true == k
         fig.add_scatter(
-            x=points[own, 0],
-            y=points[own, 1],
+            x=points[of_class, 0],
+            y=points[of_class, 1],
             mode="markers",
             showlegend=False,
             name=plain(name),
@@ -197,7 +197,7 @@ def gon(
                 "size": 5,
                 "opacity": 0.75,
                 "color": CLASSES[k % len(CLASSES)],
-                "symbol": np.where(given[own] == k, "circle", "circle-open"),
+                "symbol": np.where(given[of_class] == k, "circle", "circle-open"),
             },
         )
     fig.update_xaxes(visible=False, range=[-1.3, 1.3]).update_yaxes(

@@ -107,9 +107,9 @@ def all_probs(
             for k, network in enumerate(networks):
                 with run.autocast():
                     probs = network(x).float().softmax(1).cpu() / views
-                own = (fold[idx] == k)[:, None]
-                held_out[idx] += probs * own
-                fitted[idx] += probs * ~own / (len(networks) - 1)
+                in_fold = (fold[idx] == k)[:, None]
+                held_out[idx] += probs * in_fold
+                fitted[idx] += probs * ~in_fold / (len(networks) - 1)
     for network in networks:
         network.train()
     return held_out, fitted

@@ -50,12 +50,12 @@ def estimate(
     """
     probs, n = np.asarray(probs, np.float64), len(given)
     start = surest(probs, given)
-    found = []
+    candidates = []
     for temperature in TEMPERATURES:
         p = temper(probs, temperature)
         T = maximise(p, given, start)
-        found.append((np.log(likelihood(p, T, given)).sum(), temperature, T))
-    _, temperature, T = max(found, key=lambda f: f[0])
+        candidates.append((np.log(likelihood(p, T, given)).sum(), temperature, T))
+    _, temperature, T = max(candidates, key=lambda f: f[0])
     p = temper(probs, temperature)
     posterior = expect(p, T, given)
     rng, rows = np.random.RandomState(seed), np.arange(n)

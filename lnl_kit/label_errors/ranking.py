@@ -104,8 +104,8 @@ def reasons(
         others = p.copy()
         others[rows, given] = -1
         who = "networks that never saw this label" if name == "cross_validation" else name
-        for part, best, own, high in zip(parts, others.argmax(1), p[rows, given], others.max(1)):
-            part.append(f"{who}: {classes[best]} {high:.0%}, the label {own:.0%}")
+        for part, best, of_label, high in zip(parts, others.argmax(1), p[rows, given], others.max(1)):
+            part.append(f"{who}: {classes[best]} {high:.0%}, the label {of_label:.0%}")
     for group in groups:
         for i in group:
             other_labels = sorted({classes[k] for k in given[group]} - {classes[given[i]]})

@@ -44,8 +44,8 @@ class Review(anywidget.AnyWidget):
         super().__init__(**kwargs)
         self._findings = findings if isinstance(findings, Findings) else open_findings(findings)
         self._since = self._findings.changed()
-        table, gone = self._findings.table, {*self._since["changed"], *self._since["removed"]}
-        self._table = table[~table["image"].isin(gone)].reset_index(drop=True)
+        table, changed = self._findings.table, {*self._since["changed"], *self._since["removed"]}
+        self._table = table[~table["image"].isin(changed)].reset_index(drop=True)
         self._place = {image: n for n, image in enumerate(self._table["image"])}
         self.decisions = Decisions(self._findings.folder / "decisions.csv")
         self.classes = list(self._findings.classes)
@@ -115,7 +115,7 @@ class Review(anywidget.AnyWidget):
         """Bring everything that the page shows up to date."""
         made, listed = self.made, self._listed()
         waiting = ~self._table["image"].isin(made)
-        left = float(self._table["suspicion"][waiting].sum())
+        errors_left = float(self._table["suspicion"][waiting].sum())
         suspects = self._table[waiting & (self._table["suspicion"] >= 0.5)]
         at = {name: k for k, name in enumerate(self.classes)}
         counts = np.zeros((len(at), len(at)), int)
@@ -130,7 +130,7 @@ class Review(anywidget.AnyWidget):
         )
         done = (
             f"{len(made)} decided, {changed} relabelled; "
-            f"about {left:.0f} errors left among {int(waiting.sum())} images"
+            f"about {errors_left:.0f} errors left among {int(waiting.sum())} images"
         )
         with self.hold_sync():
             self.status = f"{self._problem}{warning if since else ''}{done}"

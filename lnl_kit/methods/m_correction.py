@@ -80,12 +80,12 @@ def train_m_correction(data: NoisyData, settings: MCorrection, run: Run) -> None
 def image_losses(network: Classifier, data: NoisyData, run: Run) -> Tensor:
     """Cross-entropy (N,) of every image without augmentation under its given label, in evaluation mode."""
     network.eval()
-    found = []
+    by_batch = []
     for x, idx in data.in_order():
         with run.autocast():
-            found.append(losses.cross_entropy(network(x), data.y[idx]))
+            by_batch.append(losses.cross_entropy(network(x), data.y[idx]))
     network.train()
-    return torch.cat(found)
+    return torch.cat(by_batch)
 
 
 @torch.no_grad()

@@ -182,7 +182,7 @@ def train_pu_distill(data: NoisyData, settings: PUDistill, run: Run) -> None:
         )
     known = torch.where(data.clean, data.y, accepted)  # the augmented clean set P: a class, or -1
     filtered = time.perf_counter()
-    said = [
+    by_teacher = [
         run.stage(
             f"teacher-{t}",
             lambda stage: train_teacher(stage, known, settings),
@@ -191,7 +191,7 @@ def train_pu_distill(data: NoisyData, settings: PUDistill, run: Run) -> None:
         for t in range(settings.teachers)
     ]
     taught = time.perf_counter()
-    teacher, test_teacher = (torch.stack([s[k] for s in said]).mean(0) for k in ("probs", "test_probs"))
+    teacher, test_teacher = (torch.stack([s[k] for s in by_teacher]).mean(0) for k in ("probs", "test_probs"))
     targets = student_targets(data, known, teacher, settings)
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
@@ -249,12 +249,12 @@ def train_filters(
                 bags.append(bag)
                 bar.update()
     shape = (data.num_classes, settings.iterations, -1)
-    found = {
+    votes_by_bag = {
         name: torch.stack([b[name] for b in bags]).view(shape).transpose(0, 1)
         for name in ("votes", "test_votes")
     }
     last = bags[settings.iterations - 1 :: settings.iterations]
-    return found | {
+    return votes_by_bag | {
         name: torch.stack([b[name] for b in last])
         for name in ("mean", "test_mean", *(["watched"] if watched is not None else []))
     }
@@ -353,17 +353,17 @@ def draw_members(
     Positives: the clean images of class k and m accepted ones; negatives: m' images that are not accepted and
     m' clean ones of other classes (fewer where there are not so many).
     """
-    own, others = ((clean & same).nonzero()[:, 0] for same in (data.y == k, data.y != k))
-    found, rest = ((~clean & chosen).nonzero()[:, 0] for chosen in (positives, ~positives))
-    m = min(len(own), len(found))
-    half = (m + len(own)) // 2 or 1
+    of_class, others = ((clean & same).nonzero()[:, 0] for same in (data.y == k, data.y != k))
+    accepted, rest = ((~clean & chosen).nonzero()[:, 0] for chosen in (positives, ~positives))
+    m = min(len(of_class), len(accepted))
+    half = (m + len(of_class)) // 2 or 1
     drawn = [
         torch.cat(
             [
-                own,
+                of_class,
                 *(
                     pool[torch.randperm(len(pool), generator=draw)[:size].to(pool.device)]
-                    for pool, size in ((found, m), (rest, half), (others, half))
+                    for pool, size in ((accepted, m), (rest, half), (others, half))
                 ),
             ]
         )
@@ -371,7 +371,7 @@ def draw_members(
     ]
     idx = torch.stack(drawn)
     target = torch.zeros_like(idx)
-    target[:, : len(own) + m] = 1
+    target[:, : len(of_class) + m] = 1
     return idx, target
 
 
@@ -485,8 +485,8 @@ def student_targets(data: NoisyData, known: Tensor, teacher: Tensor, settings: P
     if settings.pseudo_label == "hard":
         new = hard
     else:
-        said = teacher if settings.pseudo_label == "soft_bootstrap" else hard
-        new = settings.teacher_weight * said + (1 - settings.teacher_weight) * y
+        prediction = teacher if settings.pseudo_label == "soft_bootstrap" else hard
+        new = settings.teacher_weight * prediction + (1 - settings.teacher_weight) * y
     trusted = (teacher.amax(1) >= settings.threshold) & ~data.clean
     return torch.where(trusted[:, None], new, y)
 

@@ -104,14 +104,14 @@ def train_robust_features(data: NoisyData, settings: RobustFeatures, run: Run) -
     model = WithHeads(network, data.x.shape[1:], settings.clusters or data.num_classes)
     model.to(run.device).to(memory_format=torch.channels_last)
     optimizer, schedule = run.sgd(network, settings, model.decoder, model.assign)
-    own = data.y.clone()  # the network's own prediction for each image, the newest; the given labels before
+    predicted = data.y.clone()  # the network's newest prediction for each image; at first the given labels
     state = run.state(
         network=network,
         decoder=model.decoder,
         clusters=model.assign,
         optimizer=optimizer,
         schedule=schedule,
-        own=own,
+        own=predicted,
         tested="network",
     )
     forward, views = run.compiled(model), (settings.view, augment.OnTop(distortion(data, settings)))
@@ -135,17 +135,17 @@ def train_robust_features(data: NoisyData, settings: RobustFeatures, run: Run) -
             optimizer.zero_grad()
             run.total(**terms).backward()
             optimizer.step()
-            own[idx] = logits[len(y) :].detach().argmax(1)
+            predicted[idx] = logits[len(y) :].detach().argmax(1)
             errors.append(torch.stack((error.detach(), F.mse_loss(augmented, x))))
             assigned += F.one_hot(clusters.detach().argmax(1), len(assigned)).sum(
                 0
             )  # bincount would wait for the GPU
         schedule.step()
-        left = torch.stack(errors).mean(0)
+        error_left = torch.stack(errors).mean(0)
         run.log(
-            new_labels=own,
+            new_labels=predicted,
             alpha=a,
-            restoration_left=left[0] / left[1],
+            restoration_left=error_left[0] / error_left[1],
             clusters_used=(assigned >= 0.01 * assigned.sum()).sum(),
         )
 
@@ -240,7 +240,7 @@ def with_heads(
     Returns x and T(x) (RandAugment at `magnitude`, None = as trained) and the restored image, each normalised
     (N, C, H, W), and the cluster (N,) of each image as it is, without augmentation.
     """
-    s, own, model = run.settings, run.settings["settings"], load_heads(run)
+    s, asked, model = run.settings, run.settings["settings"], load_heads(run)
     data = NoisyData(
         images,
         torch.zeros(len(images), dtype=torch.int64),
@@ -252,12 +252,14 @@ def with_heads(
     )
     settings = make(
         RobustFeatures,
-        operations=own["operations"],
-        magnitude=own["magnitude"] if magnitude is None else magnitude,
+        operations=asked["operations"],
+        magnitude=asked["magnitude"] if magnitude is None else magnitude,
     )
     (x, augmented), _, _ = next(
         data.batches(
-            0, views=(own["view"], augment.OnTop(distortion(data, settings))), order=torch.arange(len(images))
+            0,
+            views=(asked["view"], augment.OnTop(distortion(data, settings))),
+            order=torch.arange(len(images)),
         )
     )
     plain = data.normalise(images)

@@ -109,8 +109,8 @@ def inspect_images(run, views: int = 5) -> object:
     import numpy as np
 
     given, probs = run.labels["given"], run.arrays["train_probs"]
-    own = probs[np.arange(len(given)), given]
-    score = np.asarray(run.arrays.get("clean_score", own), float)
+    of_label = probs[np.arange(len(given)), given]
+    score = np.asarray(run.arrays.get("clean_score", of_label), float)
     order, images = np.argsort(np.nan_to_num(score, nan=np.inf), kind="stable"), run.train_images()
 
     def pictures(rank=1):
@@ -142,17 +142,17 @@ def review(findings) -> object:
     its first page as a figure.
     """
 
-    found = findings if isinstance(findings, Findings) else open_findings(findings)
+    opened = findings if isinstance(findings, Findings) else open_findings(findings)
     if live():
-        return Review(found)
-    rows = found.table[found.table["image"].isin(found.dataset().names)].head(
+        return Review(opened)
+    rows = opened.table[opened.table["image"].isin(opened.dataset().names)].head(
         12
     )  # those that are still there
     heads = [
         f"{figures.plain(given)}, rather <b>{figures.plain(new)}</b>"
         for given, new in zip(rows["given"], rows["suggested"])
     ]
-    images = [found.pixels(i) for i in rows["image"]]
+    images = [opened.pixels(i) for i in rows["image"]]
     return figures.image_row(
         images,
         heads,

@@ -64,8 +64,8 @@ class Lab:
 
     def at(self, rate: float) -> int:
         """The position of a rate. Raises ValueError for one that was not trained, naming those that were."""
-        for r, there in enumerate(self.rates):
-            if abs(there - rate) < 1e-9:
+        for r, trained in enumerate(self.rates):
+            if abs(trained - rate) < 1e-9:
                 return r
         raise ValueError(f"rate {rate:g} was not trained: {', '.join(f'{r:g}' for r in self.rates)}")
 

@@ -102,8 +102,8 @@ class Training:
     def _show(self, so_far: object) -> None:
         now = time.monotonic()
         self._bar.value = self._count
-        left = (now - self._started) / self._count * (self._epochs - self._count)
-        self._line.value = f"epoch {self._count} of {self._epochs}, {left:.0f} s left"
+        seconds_left = (now - self._started) / self._count * (self._epochs - self._count)
+        self._line.value = f"epoch {self._count} of {self._epochs}, {seconds_left:.0f} s left"
         if now - self._drawn > 0.3 or self._count == self._epochs:  # a browser draws a few times a second
             _put(self._draw(so_far), self._figure)
             self._drawn = now
@@ -187,11 +187,11 @@ class NoiseLab:
         return self.training.result()
 
     def _start(self, method: str) -> Training:
-        return train_rates(method, after=lambda found: self._trained(method, found), **self._ask)
+        return train_rates(method, after=lambda lab: self._trained(method, lab), **self._ask)
 
-    def _trained(self, method: str, found) -> None:
-        if len(found.test_accuracy):  # stopped within the first epoch, there is nothing to show
-            self._labs[method] = found
+    def _trained(self, method: str, lab) -> None:
+        if len(lab.test_accuracy):  # stopped within the first epoch, there is nothing to show
+            self._labs[method] = lab
         if live():
             self._menu.disabled = False
             self._redraw()

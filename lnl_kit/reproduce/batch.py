@@ -98,12 +98,15 @@ def reproduce(
 
 def notebooks_folder() -> Path:
     """notebooks/ beside the pyproject.toml found upwards from the current folder, else beside the package."""
-    here = Path.cwd()
-    for project in (*(p for p in (here, *here.parents) if (p / "pyproject.toml").exists()), PACKAGE.parent):
+    start = Path.cwd()
+    for project in (
+        *(p for p in (start, *start.parents) if (p / "pyproject.toml").exists()),
+        PACKAGE.parent,
+    ):
         if (project / "notebooks").is_dir():
             return project / "notebooks"
     raise FileNotFoundError(
-        f"there is no notebooks/ folder beside a pyproject.toml above {here}: "
+        f"there is no notebooks/ folder beside a pyproject.toml above {start}: "
         "run this inside a clone of lnl-kit"
     )
 
@@ -116,7 +119,7 @@ def find_notebooks(names: list[str] | None = None) -> list[Path]:
         raise FileNotFoundError(f"there are no notebooks in {folder}")
     if not names:
         return existing
-    found = []
+    notebooks = []
     for name in names:
         stem = Path(name).name.removesuffix(".ipynb")
         matches = [p for p in existing if p.stem == stem]
@@ -125,8 +128,8 @@ def find_notebooks(names: list[str] | None = None) -> list[Path]:
             raise FileNotFoundError(
                 f"there is no notebook {name} in {folder}; there are " + ", ".join(p.stem for p in existing)
             )
-        found += [p for p in matches if p not in found]
-    return found
+        notebooks += [p for p in matches if p not in notebooks]
+    return notebooks
 
 
 def _literal(value):
@@ -165,17 +168,17 @@ def _jobs(notebook: Path, values: dict[str, list]) -> list[Job]:
     """Every combination of the values; a copy is named after those parameters that have several."""
 
     several = [name for name, some in values.items() if len(some) > 1]
-    found = []
+    jobs = []
     for combination in itertools.product(*values.values()):
         parameters = dict(zip(values, combination))
-        found.append(
+        jobs.append(
             Job(
                 notebook,
                 parameters,
                 "-".join([notebook.stem, *(f"{name}-{safe(str(parameters[name]))}" for name in several)]),
             )
         )
-    return found
+    return jobs
 
 
 def _run_all(jobs: list[Job], folder: Path, timeout: float | None, processes: int):

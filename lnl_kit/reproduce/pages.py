@@ -56,9 +56,9 @@ def write_page(notebook: Path, record: dict) -> list[dict]:
     body: list[str] = []
     for cell in cells:
         if cell.cell_type == "markdown":
-            found = re.findall(r"^#+ +(.+?)[ #]*$", cell.source, flags=re.M)
-            if found and found[-1] != heading:
-                heading, seen = found[-1], 0
+            headings = re.findall(r"^#+ +(.+?)[ #]*$", cell.source, flags=re.M)
+            if headings and headings[-1] != heading:
+                heading, seen = headings[-1], 0
             body.append(markdown(cell.source))
         elif cell.cell_type == "code" and (cell.source.strip() or cell.outputs):
             body.append(_code(cell))

@@ -105,7 +105,7 @@ class OpenedRun:
     @functools.cached_property
     def _dataset(self) -> data.Dataset:
         s = self.settings
-        found = data.load(
+        source = data.load(
             s["dataset_path"],
             image_size=s["image_size"],
             labels=s["labels_file"],
@@ -115,12 +115,12 @@ class OpenedRun:
             skip_bad=True,
             split=s.get("split", True),
         )
-        if found.fingerprint != s["fingerprint"]:
+        if source.fingerprint != s["fingerprint"]:
             raise ValueError(
                 f"{s['dataset_path']} is not the data of {self.folder} any more: images or labels were "
                 "changed since; restore them, or train again"
             )
-        return found
+        return source
 
     def train_images(self) -> torch.Tensor | Stream:
         """uint8 (N, C, H, W): the training images in the order of every (N, ...) array."""

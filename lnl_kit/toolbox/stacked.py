@@ -50,8 +50,8 @@ class Stacked(nn.Module):
                     if value.dim()
                     else first.state_dict()[key]
                 )
-            parent, _, own = name.rpartition(".")
-            setattr(self.network.get_submodule(parent), own, made)
+            parent, _, layer = name.rpartition(".")
+            setattr(self.network.get_submodule(parent), layer, made)
         like = next(networks[0].parameters())
         self.to(like.device, like.dtype).to(memory_format=torch.channels_last)
 
