@@ -1,6 +1,4 @@
-"""`lnl compare`: a grid of methods, noises and seeds on equal terms, several processes at a time, one tidy
-table.
-"""
+"""`lnl compare`: a grid of methods, noises and seeds, on equal terms, in one table."""
 
 from __future__ import annotations
 

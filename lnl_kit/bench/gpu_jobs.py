@@ -20,6 +20,7 @@ import time
 import traceback
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -190,7 +191,8 @@ def toy_images(folder: str) -> dict:
 
     from PIL import Image
 
-    rng, rows, root = np.random.RandomState(0), [], Path(folder)
+    rng, root = np.random.RandomState(0), Path(folder)
+    rows: list = []
     for part, each in (("train", 13), ("test", 3)):
         for k, name in enumerate(CIFAR10_CLASSES):
             (root / part / name).mkdir(parents=True, exist_ok=True)
@@ -207,7 +209,7 @@ def toy_images(folder: str) -> dict:
     return {"folder": folder}
 
 
-JOBS = {
+JOBS: dict[str, Any] = {
     "prepare": prepare,
     "toy_images": toy_images,
     "warm": gpu_timings.warm,

@@ -43,7 +43,7 @@ PASSES = {
 }
 AUGMENTED = {"crop": 1e-6, "augmix": 5e-6, "strong": 2e-6}  # seconds an image, launches in draws of 2048
 FLYWHEEL = {"warmup": 10, "cycle": 1, "renew_statistics": False}  # as under `paper`: an epoch has 195 batches
-VARIANTS = {  # the list of step f: what the rows are called, method, settings
+VARIANTS: dict[str, tuple[str, dict]] = {  # the list of step f: what the rows are called, method, settings
     "ce": ("ce", {}),
     "nrd": ("nrd", {"scale_jsd": False}),
     "nrd_scaled": ("nrd", {"scale_jsd": True}),
@@ -230,7 +230,7 @@ def run_job(name, label, noise, seed, model, epochs, size, gpu) -> Job:
         "seed": seed,
         "preset": "photographs",
         "model": model,
-        "settings": {"epochs": epochs} | settings | size.settings,
+        "settings": {"epochs": epochs, **settings, **size.settings},
     }
     return Job(
         name, "run", args, START + max(busy, host), alone=False, share=0.0 if model == "airbench" else 0.5

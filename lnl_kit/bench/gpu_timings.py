@@ -10,6 +10,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -34,7 +35,7 @@ def device(device: str, matmul: int) -> dict:
     """What is there, and its peaks: products of bf16 matrices, memory copied, and the time to launch a
     kernel.
     """
-    found = {
+    found: dict[str, Any] = {
         "name": device_name(torch.device(device)),
         "cores": os.cpu_count(),
         "machine": platform.machine(),
@@ -128,7 +129,7 @@ def augmentation(device: str, seconds: float) -> dict:
     """Images a second of the views that the methods use, drawn and applied on the device."""
     return {
         "images_per_second": {
-            name: throughput(augment.view(name), seconds=seconds, device=device)
+            name: throughput(cast(Any, augment.view(name)), seconds=seconds, device=device)
             for name in ("crop", "randaugment", "augmix", "strong", "autoaugment")
         }
     }
@@ -164,7 +165,7 @@ class TimedRun(bench.BenchRun):
 def rate(device: str, seconds: float, batch: int) -> dict:
     """Images a second of cross-entropy's loop on the small network, for about so many seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        run = bench.make_run(
+        run: Any = bench.make_run(
             "airbench",
             32,
             max(2, 8192 // batch) if device.startswith("cuda") else 2,

@@ -1,8 +1,7 @@
-"""How well label errors are found where the truth is known, and beside cleanlab:
-`data/measured/find_errors.csv`.
+"""How well label errors are found where the truth is known, beside cleanlab (measured/find_errors.csv).
 
-    python -m lnl_kit.error_measures digits
-    python -m lnl_kit.error_measures data/cifar10-jpeg          # needs cleanlab: pip install -e .[bench]
+    python -m lnl_kit.bench.label_errors digits
+    python -m lnl_kit.bench.label_errors data/cifar10-jpeg          # needs cleanlab: pip install -e .[bench]
 
 Rows that the file has are not measured again.
 """

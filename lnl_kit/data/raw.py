@@ -34,11 +34,11 @@ def _folder(path: Path, cache: Path, image_size: int | None, like: str | None, s
     """Every image of the folder; the class of one that cannot be used is -1."""
     files, notes = folders.scan(path)
     first_test = sum(not f.test for f in files)
-    lent = not split and not any(
-        f.path.startswith("test/") for f in files
-    )  # what was split off is for training too
-    n = len(files) if lent else first_test
-    notes = notes[:-1] if lent else notes  # nothing is taken away
+    has_test = any(f.path.startswith("test/") for f in files)
+    test_is_also_train = not split and not has_test
+    n = len(files) if test_is_also_train else first_test
+    if test_is_also_train:
+        notes = notes[:-1]  # the last one says that images were split off
     names = sorted({f.label for f in files[:n]})
     if like:
         lacking, strange = sorted(set(CLASSES[like]) - set(names)), sorted(set(names) - set(CLASSES[like]))

@@ -1,4 +1,4 @@
-"""The leaderboard's figures, from the tables of `lnl_kit.leaderboard`."""
+"""The leaderboard's figures, from the tables of `results.leaderboard`."""
 
 from __future__ import annotations
 

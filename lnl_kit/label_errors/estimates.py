@@ -1,10 +1,9 @@
-"""From out-of-sample predictions to the probability that a label is wrong: a transition matrix by
-expectation-maximisation.
+"""How many labels are wrong, and how probably each: a transition matrix from out-of-sample predictions.
 
 A network that never saw an image's label believes p(t | x) of its true class t. The label g was given with
 probability T[t, g]. By Bayes the label is wrong with probability 1 - p(g | x) T[g, g] / sum_t p(t | x) T[t,
 g]. T maximises the likelihood of the labels, sum_i log sum_t p(t | x_i) T[t, g_i], and so does the
-temperature that tempers the network's confidence (its labels were held out, so they tell how far it can be
+temperature that tempers the network's confidence (its labels were held out, so they say how far it can be
 believed). This is the second expectation-maximisation of LNL-flywheel, on held-out predictions.
 
 Where the network is weak two readings of the number of errors differ: the likelihood's, which takes mistakes

@@ -1,6 +1,4 @@
-"""The review widget: a wall of suspicious images to go through by mouse or keyboard, every decision on disk
-before the next.
-"""
+"""The review widget: suspicious images to go through by mouse or keyboard; each decision is saved at once."""
 
 from __future__ import annotations
 

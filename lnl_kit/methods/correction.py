@@ -48,7 +48,7 @@ class Forward(Settings):
         refuse(self.estimate_epochs < 0, f"estimate_epochs {self.estimate_epochs} is not allowed: 0 or more")
 
     @property
-    def uses(self) -> tuple[str, ...]:  # type: ignore[override]  # by the setting
+    def told(self) -> tuple[str, ...]:  # type: ignore[override]  # by the setting
         """What it is told: the true T, where asked for."""
         return ("true T",) if self.transition == "known" else ()
 

@@ -45,7 +45,7 @@ def train_loss_only(data: NoisyData, settings: LossOnly, run: Run) -> None:
             optimizer.step()
             clean_score[idx] = -loss.detach()
         schedule.step()
-        if settings.tells:
+        if settings.loss_ranks_labels:
             run.log(clean_score=clean_score)
 
 
@@ -54,7 +54,7 @@ class LossOnly(Settings):
     """The recipe and a loss."""
 
     views = 1
-    tells = True  # whether the loss of an image says something about its label
+    loss_ranks_labels: ClassVar[bool] = True  # a larger loss makes a wrong label more probable
 
     family: ClassVar[str] = "a loss"
 
@@ -159,7 +159,7 @@ class Mixup(LossOnly):
     """MixUp: pairs of images and of labels are mixed (Zhang et al. 2018)."""
 
     mixup: float = 1.0  # of Beta(mixup, mixup): the share of a pair's first image; up to 32 in its paper
-    tells = False  # a mixed image has two labels
+    loss_ranks_labels: ClassVar[bool] = False  # a mixed image has two labels
 
     def __post_init__(self):
         super().__post_init__()

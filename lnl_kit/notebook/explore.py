@@ -1,6 +1,4 @@
-"""Sliders around figures, and trainings to watch, in a live notebook; in a batch run the same lines give
-figures and results.
-"""
+"""Sliders around figures in a live notebook; in a batch run the same lines give the figures."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def inspect_images(run, views: int = 5) -> object:
 
 
 def review(findings) -> object:
-    """The suspicious images of a folder of findings (or `errors.Findings`), to go through by mouse or
+    """The suspicious images of a folder of findings (or `Findings`), to go through by mouse or
     keyboard.
 
     Live, a `review.Review`: each decision is in `decisions.csv` there before the next image shows. Headless,

@@ -144,8 +144,8 @@ def train(method, epochs: int | None = None, **ask) -> Training:
 
 
 def train_rates(method: str = BASELINE, after: Callable[[Any], None] | None = None, **ask) -> Training:
-    """`lab.train_rates(method, ...)` as a Training: a growing curve for each noise rate. A finished lab is
-    loaded.
+    """`noise_lab.train_rates(method, ...)` as a Training: a growing curve for each noise rate.
+    A finished lab is loaded.
 
     after: called with the lab at the end.
     """
@@ -162,7 +162,8 @@ class NoiseLab:
     """Networks trained at many noise rates, and a slider through them; a menu of methods, each trained when
     it is chosen.
 
-    `result()`: the `lab.Lab` of the method shown, when it is trained. ask: arguments of `lab.train_rates`.
+    `result()`: the `noise_lab.Lab` of the method shown, when it is trained. ask: arguments of
+    `noise_lab.train_rates`.
     """
 
     def __init__(self, method: str = BASELINE, rate: float = 0.5, **ask):

@@ -60,7 +60,7 @@ def resolve(
             raise ValueError(
                 "preset photographs is for images of 32x32 pixels and more, not for digits: quick or demo"
             )
-        settings = RECIPE | settings_class.demo | own
+        settings = {**RECIPE, **settings_class.demo, **on_photographs}
         return Preset("photographs", model="airbench", image_size=32, settings=settings)
     kind, _, paper = preset.partition(":")
     if kind != "paper":

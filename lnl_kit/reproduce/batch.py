@@ -48,8 +48,8 @@ def reproduce(
         `true`, `none`; anything else stays a string). `0.2,0.5` are two values: every combination of values
         runs, each in a copy named after them. `preset="x"` is short for `{"preset": "x"}`.
     out: the root that stands in for runs/. timeout: seconds that one cell may take; None or 0 = no limit.
-    fresh: also run notebooks that are finished and unchanged. jobs: processes side by side, the CPU's threads
-        shared among them.
+    fresh: also run notebooks that are finished and unchanged. jobs: parallel processes, among which the
+        CPU's threads are divided.
 
     Returns 0 when every notebook finished, 1 when one failed (the others still run), 130 after Ctrl-C. Raises
     ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.

@@ -1,5 +1,4 @@
-"""All methods on equal terms: what `lnl compare` measured, averaged over seeds, and how fair the comparison
-is.
+"""The leaderboard: what `lnl compare` measured for all methods, averaged over seeds.
 
 The rows are those of data/measured/digits.csv and cifar10n.csv: one network, epochs, batch, schedule and view
 for every method; `last` is the headline, `best` (chosen by looking at the test set) stands beside it.

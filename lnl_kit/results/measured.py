@@ -1,6 +1,4 @@
-"""What was measured and is kept: data/measured/*.csv, one row a run (the fields of summary.json, plus
-commit).
-"""
+"""Kept measurements: data/measured/*.csv, one row a run, the fields of summary.json and the commit."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Settings:
     view: str = "crop"  # augmentation of the images that the supervised loss sees
 
     # What the kit asks about a method, each answered in the method's own file:
-    uses: ClassVar[tuple[str, ...]] = ()  # what the method is told beyond images and given labels
+    told: ClassVar[tuple[str, ...]] = ()  # what the method is told beyond images and given labels
     clean_share: ClassVar[float] = 0.0  # share of labels known to be right that it asks for
     family: ClassVar[str] = "your own"  # what it works by, a heading of the leaderboard
     networks: ClassVar[int] = 1  # trained side by side
