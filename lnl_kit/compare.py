@@ -54,8 +54,7 @@ def compare(
     csv: str | None = None,
     **ask,
 ) -> int:
-    """Train every cell of the grid and print a table; returns 0, or 1 where cells failed (they are named at
-    the end).
+    """Train every cell of the grid and print a table; returns 0, or 1 where cells failed, which it names.
 
     noises: (noise, rate); `none` as given by --labels or by the data set. ask: arguments of `train` for every
     cell. Finished runs are loaded, interrupted ones go on. csv: a row is added as each cell ends; cells that

@@ -56,9 +56,7 @@ def csv_bytes(rows: list[dict], first: tuple[str, ...]) -> bytes:
 
 
 def csv_line(row) -> bytes:
-    """A row as it stands in a CSV file: cells with quotes, commas and line ends of every kind come back as
-    they are.
-    """
+    """A row of a CSV file; quotes, commas and line ends of every kind come back as they are."""
     text = io.StringIO()
     csv.writer(text).writerow(
         row

@@ -15,8 +15,7 @@ from ..toolbox.stacked import Stacked
 def stacked_against_sequential(
     name: str, *, channels: int, size: int, members: int = 20, batch: int = 16, device="cpu", rounds: int = 7
 ) -> dict:
-    """One row: seconds of a training step of all members, stacked and one after the other, alternating in one
-    process.
+    """One row: seconds of a training step of all members, stacked and one after the other, in turns.
 
     batch: images of each member. On CUDA also under bf16 autocast, as in training. memory: the most held so
         far, in MB.

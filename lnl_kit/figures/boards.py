@@ -31,9 +31,7 @@ NAMES = {
 
 
 def ranking(board: pd.DataFrame, metric: str = "last", title: str = "", subtitle: str = "") -> go.Figure:
-    """A bar for each method, the largest value on top, the spread over seeds at its end; with `last`, best as
-    an open circle.
-    """
+    """A bar a method, largest on top, spread over seeds at its end; with `last`, best as an open circle."""
     board = board.dropna(subset=[metric]).sort_values(metric)
     fig = go.Figure()
     for name, color in TINT.items():
@@ -94,9 +92,7 @@ def last_against_best(
 
 
 def cost(board: pd.DataFrame, title: str = "What accuracy costs", subtitle: str = "") -> go.Figure:
-    """Last test error over seconds, both on log scales; the line joins the methods that no other one beats in
-    both.
-    """
+    """Last test error over seconds, log scales; a line joins the methods that none beats in both."""
     best = board.loc[front(board)]
     fig = go.Figure(
         go.Scatter(
@@ -151,9 +147,7 @@ def by_rate(
     subtitle: str = "",
     noise: str = "symmetric",
 ) -> go.Figure:
-    """A panel for each family: the curves of its methods over the noise rate, mean over the seeds, and
-    cross-entropy's, dotted.
-    """
+    """A panel a family: its methods' mean accuracy over the noise rate, cross-entropy's dotted."""
     from plotly.subplots import make_subplots
 
     rows = rows[(rows.noise == noise) | (rows.noise == "none")]

@@ -179,9 +179,7 @@ def curves(
 
 
 def apart(heights: Sequence[float], gap: float) -> np.ndarray:
-    """The places (n,) nearest to the heights, in their order, that are at least `gap` from each other: for
-    labels that would overlap.
-    """
+    """The places (n,) nearest to the heights, in order and at least `gap` apart, for labels."""
     from sklearn.isotonic import isotonic_regression
 
     values = np.asarray(heights, float)
@@ -426,8 +424,7 @@ def score_slider(
     title: str = "Clean score by epoch",
     subtitle: str = "",
 ) -> go.Figure:
-    """Histograms of a score in [0, 1] for right (blue) and wrong (red) given labels, with a slider over the
-    epochs.
+    """Histograms of a score in [0, 1] for right (blue) and wrong (red) labels, a slider over the epochs.
 
     scores (E, n), one row per entry of epochs (E,); right (n,) bool; span: what the axis shows. NaN scores
     are left out. The legend's numbers, the share of either kind above one half, and the selection AUC in the

@@ -34,8 +34,7 @@ class CrossValidation(Settings):
 
 
 def cross_validation(data: NoisyData, settings: CrossValidation, run: Run) -> None:
-    """Train a network on all folds but one, for each fold side by side, on plain or generalised
-    cross-entropy.
+    """Train a network on all folds but one, for each fold, on plain or generalised cross-entropy.
 
     What the run keeps as `train_probs` (N, K) and `clean_score` (N,), the probability of the given label, is
     out of sample: of the network that did not see the label, averaged over views. `fitted_probs` (N, K) is

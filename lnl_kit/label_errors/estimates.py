@@ -94,9 +94,7 @@ def disagreement(probs: np.ndarray, given: np.ndarray) -> Estimate:
 
 
 def with_share(posterior: np.ndarray, given: np.ndarray, share: float) -> np.ndarray:
-    """The posterior (N, K) after the odds of every given label were multiplied by one number, so that `share`
-    of the labels are wrong.
-    """
+    """The posterior (N, K), every given label's odds times one number, so that `share` are wrong."""
     rows = np.arange(len(given))
     low, high = -30.0, 30.0
     for _ in range(60):

@@ -284,9 +284,7 @@ def require_images(source: data.Dataset, methods: list[str]) -> None:
 
 
 def require_own(folder: str | Path | None, dataset: str) -> None:
-    """Refuse in one sentence a folder with the review of other images: its decisions would be taken for
-    decisions about these.
-    """
+    """Refuse a folder with the review of other images: its decisions would count for these."""
     if (
         folder is None
         or not (Path(folder) / "decisions.csv").exists()

@@ -17,8 +17,7 @@ WORDS = {"keep": "kept", "drop": "dropped", "unsure": "unsure"}
 
 
 class Review(anywidget.AnyWidget):
-    """Images whose labels look wrong, the most suspicious first; what is decided goes to `decisions.csv` in
-    the findings' folder.
+    """Images whose labels look wrong, most suspicious first; decisions go to the findings' decisions.csv.
 
     findings: what `open_findings` returns, or its folder. A review that was begun goes on. `made` is {image:
     (action, label)}. Images that were changed or removed since the errors were looked for are left out, and
@@ -89,9 +88,7 @@ class Review(anywidget.AnyWidget):
             self._go_to(int(np.flatnonzero(self._listed() == self._place[image])[0]))
 
     def _listed(self) -> np.ndarray:
-        """Rows of the table on the wall's pages, by suspicion; under a filter those that its cell counted,
-        decided or not.
-        """
+        """Rows of the table on the pages, by suspicion; under a filter those that its cell counted."""
         if not self.filter:
             return np.arange(len(self._table))
         given, suggested = (self.classes[k] for k in self.filter)

@@ -132,9 +132,7 @@ def kept_share(epoch: int, settings: CoTeaching) -> float:
 
 
 def small_loss(loss: Tensor, share: float, among: Tensor | None = None) -> Tensor:
-    """Indices of the `share` of images with the smallest loss (B,), at least one, among those marked (B,) or
-    all.
-    """
+    """Indices of the `share` of images with the smallest loss (B,), at least one, among those marked (B,)."""
     candidates = torch.arange(len(loss), device=loss.device) if among is None else among.nonzero()[:, 0]
     if not len(candidates):
         candidates = torch.arange(len(loss), device=loss.device)

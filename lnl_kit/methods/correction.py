@@ -120,9 +120,7 @@ def estimate(stage: Run, settings: Forward) -> Tensor:
 
 
 def transition_of(probs: Tensor, quantile: float) -> Tensor:
-    """T (K, K) from probabilities (N, K): row i is the prediction for the image at that quantile of the
-    probability of i.
-    """
+    """T (K, K) from probabilities (N, K): row i is that of the image at this quantile of p_i."""
     at = round(quantile * (len(probs) - 1))
     return torch.stack([probs[probs[:, i].argsort()[at]] for i in range(probs.shape[1])])
 
@@ -133,9 +131,7 @@ def forward_loss(logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
 
 
 def backward_loss(logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
-    """(T^-1 l)_y, (B,), with l_j = -log p_j; Theorem 1. Unbiased, and unbounded below where T is nearly
-    singular.
-    """
+    """(T^-1 l)_y, (B,), l_j = -log p_j; Theorem 1. Unbiased; unbounded below for a nearly singular T."""
     return mixed(logits, y, inverse(T))
 
 

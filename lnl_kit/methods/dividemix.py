@@ -187,9 +187,7 @@ def train_divided(
 
 
 def divide(clean: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Indices of the images that count as labelled and as unlabelled; at the median where one side has fewer
-    than 2.
-    """
+    """Indices that count as labelled and as unlabelled; split at the median where one has fewer than 2."""
     labelled = clean > threshold
     if min(labelled.sum(), (~labelled).sum()) < 2:
         labelled = torch.zeros_like(labelled)

@@ -87,9 +87,7 @@ class ELRPlus(ELR):
 
 
 def train_elr_plus(data: NoisyData, settings: ELRPlus, run: Run) -> None:
-    """Each network in turn: cross-entropy under MixUp, pulled towards the mixed targets from the other's
-    average.
-    """
+    """Each network in turn: cross-entropy under MixUp, pulled towards the other's averaged targets."""
     nets = [run.network() for _ in range(2)]
     averages = [copy.deepcopy(net).requires_grad_(False) for net in nets]
     sgd = [run.sgd(net, settings) for net in nets]
@@ -133,9 +131,7 @@ def train_elr_plus(data: NoisyData, settings: ELRPlus, run: Run) -> None:
 
 @torch.no_grad()
 def average_weights(average, network: Classifier, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * network, in place; BatchNorm's statistics are its own, from
-    its batches.
-    """
+    """average <- decay * average + (1 - decay) * network, in place; BatchNorm's statistics stay its own."""
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
 
 

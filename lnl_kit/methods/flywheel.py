@@ -257,9 +257,7 @@ def main_loss(logits: Tensor, labels: Tensor, prior: Tensor, weight: float) -> T
 
 
 def images_of(epoch: int, data: NoisyData, settings: Flywheel):
-    """The images of an epoch: all, or those of its `batches_per_epoch` class-balanced batches (indices, in
-    order).
-    """
+    """The images of an epoch: all, or those of its class-balanced batches (indices, in order)."""
     return drawn(epoch, data, settings).unique() if settings.batches_per_epoch else slice(None)
 
 
@@ -351,8 +349,7 @@ def train_main(
 
 @torch.no_grad()
 def renew_statistics(network: Classifier, key, data: NoisyData, settings: Flywheel, run: Run) -> None:
-    """BatchNorm's statistics again, from at most 2048 random images, weakly augmented, under the weights as
-    they are now.
+    """BatchNorm's statistics under the present weights, from 2048 random images, weakly augmented.
 
     Random, since the images of a folder are in the order of their classes.
     """

@@ -195,9 +195,7 @@ def label_confidence(loss: Tensor, mean: Tensor, settings: LabelConfidence) -> T
 
 
 def confident_loss(logits: Tensor, target: Tensor, c: Tensor, settings: LabelConfidence) -> Tensor:
-    """The batch form of (8), 0-d: alpha sum(C CE) / sum(1 - C); or mean(C CE), as (9) prints it. target (B,
-    K).
-    """
+    """(8) over a batch, 0-d: alpha sum(C CE) / sum(1 - C); as (9) prints it, mean(C CE). target (B, K)."""
     weighted = c * losses.cross_entropy(logits, target)
     if not settings.normalize_confidence:
         return weighted.mean()

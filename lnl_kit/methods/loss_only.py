@@ -200,9 +200,7 @@ class CORES(LossOnly):
 
 @dataclass(frozen=True, kw_only=True)
 class IMAE(LossOnly):
-    """Improved MAE: cross-entropy's gradient, each image weighted by exp(T p(y) (1 - p(y))) (Wang et al.
-    2019).
-    """
+    """Improved MAE: cross-entropy, each image weighted by exp(T p(y) (1 - p(y))) (Wang et al. 2019)."""
 
     temperature: float = 8.0  # T: uncertain images weigh more, 0 = all the same; its release's at 20 and 40 %
 

@@ -56,9 +56,7 @@ LEVELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class PUDistill(Settings):
-    """PUDistill: filters and teachers from a few clean labels, and a student that is robust at every noise
-    level.
-    """
+    """PUDistill: filters and teachers from a few clean labels, a student robust at every noise level."""
 
     iterations: int = 2  # K: bags of filters, one after the other, for each class
     filters: int = 20  # N: binary classifiers in a bag
@@ -96,9 +94,7 @@ class PUDistill(Settings):
 
     @classmethod
     def read_cell(cls, cell: dict, dataset: str) -> dict:
-        """Settings of filters, teachers and student; milestones are given in epochs, batch and MixUp once for
-        all.
-        """
+        """Settings of all stages; milestones are in epochs, batch and MixUp are given once for all."""
         values = {
             "filter_batch_size": cell["batch_size"],
             "teacher_mixup": float(cell["mixup"]),
@@ -269,8 +265,7 @@ def train_bag(
     settings: PUDistill,
     watched: Tensor | None = None,
 ) -> dict[str, Any]:
-    """One bag of filters for class k: its votes for every training and test image, and its mean
-    probabilities.
+    """One bag of filters for class k: votes for every training and test image, and mean probabilities.
 
     clean: bool (N,). positives: bool (N,), the images that the bag before has accepted. before: that bag's
     weights, for a warm start. watched: indices (n,) of images for which each filter's probability is kept,
@@ -388,8 +383,7 @@ def accept(votes: Tensor, mean: Tensor, settings: PUDistill) -> Tensor:
 def cross_validate(
     data: NoisyData, settings: PUDistill, run: Run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.95)
 ) -> list[dict]:
-    """How precise the filters are on clean images that they have not seen, for each `sure` and number of
-    votes.
+    """How precise the filters are on unseen clean images, for each `sure` and number of votes.
 
     Filters are trained on all but a fold of the clean subset, whose images are then among the unlabelled
     ones. Returns
@@ -500,9 +494,7 @@ def step(
     optimizer: torch.optim.Optimizer,
     run: Run,
 ) -> None:
-    """One step on images x (B, C, H, W) and targets (B, K): cross-entropy on MixUp pairs, and the entropy
-    (2).
-    """
+    """One step on x (B, C, H, W) and targets (B, K): cross-entropy on MixUp pairs, and the entropy (2)."""
     if mixup:
         mix = draw(len(x), mixup, x.device)
         x, target = mix(x), mix(target)

@@ -191,9 +191,7 @@ class WithHeads(nn.Module):
         self.decoder = decoder(maps.shape[1:], image)
 
     def forward(self, x: Tensor, augmented: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Logits (2B, K) of x and T(x), the restored image (B, C, H, W), cluster logits (B, M) of x and of
-        T(x).
-        """
+        """Logits (2B, K) of x and T(x), restored image (B, C, H, W), cluster logits (B, M) of x and T(x)."""
         maps = self.network.feature_map(torch.cat((x, augmented)))  # (2B, D, h, w)
         features = maps.mean((2, 3))
         return self.network.head(features), self.decoder(maps[len(x) :]), *self.assign(features).chunk(2)

@@ -42,9 +42,7 @@ from ..toolbox.semi_supervised import mean_softmax, repeated, sharpen
 
 @dataclass(frozen=True, kw_only=True)
 class Unicon(Settings):
-    """UNICON: labels are kept evenly over the classes, the other images teach without theirs, also by
-    contrast.
-    """
+    """UNICON: labels are kept evenly over the classes, other images teach without theirs, by contrast too."""
 
     learning_rate: float = 0.02  # of SGD, at the start; its release
     weight_decay: float = 5e-4  # L2 penalty of SGD; its release
@@ -183,9 +181,7 @@ def divergence(probs: Tensor, y: Tensor) -> Tensor:
 
 
 def kept_share(distance: Tensor, num_classes: int, settings: Unicon) -> float:
-    """The share of labels that are kept: those nearer than the cut-off, the mean divergence or, where that is
-    high, less.
-    """
+    """The share of labels that are kept: nearer than the cut-off, the mean divergence or less."""
     cutoff = distance.mean()
     if cutoff > settings.cutoff:
         cutoff = cutoff - (cutoff - distance.min()) / settings.cutoff_divisor

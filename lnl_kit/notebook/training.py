@@ -130,9 +130,7 @@ class Training:
 
 
 def train(method, epochs: int | None = None, **ask) -> Training:
-    """`lnl_kit.train(method, ...)` as a Training: test accuracy and memorised labels as they come. A finished
-    run is loaded.
-    """
+    """`lnl_kit.train(method, ...)` as a Training: accuracy and memorised labels; a finished run is loaded."""
     plan = Plan.of(method, **ask | ({"epochs": epochs} if epochs else {})).resolve()
     name, total = plan.name, plan.settings.epochs
     return Training(
@@ -144,8 +142,7 @@ def train(method, epochs: int | None = None, **ask) -> Training:
 
 
 def train_rates(method: str = BASELINE, after: Callable[[Any], None] | None = None, **ask) -> Training:
-    """`noise_lab.train_rates(method, ...)` as a Training: a growing curve for each noise rate.
-    A finished lab is loaded.
+    """`noise_lab.train_rates(method, ...)` as a Training: a curve for each rate; a finished lab is loaded.
 
     after: called with the lab at the end.
     """
@@ -159,8 +156,7 @@ def train_rates(method: str = BASELINE, after: Callable[[Any], None] | None = No
 
 
 class NoiseLab:
-    """Networks trained at many noise rates, and a slider through them; a menu of methods, each trained when
-    it is chosen.
+    """Networks trained at many noise rates, a slider through them, and a menu of methods to train next.
 
     `result()`: the `noise_lab.Lab` of the method shown, when it is trained. ask: arguments of
     `noise_lab.train_rates`.

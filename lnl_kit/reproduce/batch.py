@@ -145,9 +145,7 @@ def _literal(value):
 
 
 def _values(value) -> list:
-    """The values that a text names: commas outside brackets and quotes separate them. Anything else is one
-    value.
-    """
+    """The values that a text names, separated by commas outside brackets and quotes; else one value."""
     if not isinstance(value, str):
         return [value]
     parts, depth, quote = [""], 0, ""

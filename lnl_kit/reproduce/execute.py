@@ -72,8 +72,7 @@ def _read(path: Path) -> dict | None:
 def _run(
     notebook: Path, parameters: dict, name: str, folder: Path, timeout: float | None, threads: int = 0
 ) -> dict:
-    """Execute one notebook in a fresh kernel and put its copy and record in place, called name, once it has
-    ended.
+    """Execute a notebook in a fresh kernel; its copy and record, called name, are put in place at the end.
 
     threads: of the kernel's arithmetic; 0 = as many as it likes.
     """

@@ -117,9 +117,7 @@ def write_index(folder: Path, entries: list[tuple[dict, list[dict]]], parts: lis
 
 
 def _batch(grid: list[tuple[dict, list[dict]]]) -> list[str]:
-    """A table of the notebooks that ran with several values of a parameter: a row each, with its figures as
-    thumbnails.
-    """
+    """A table of the notebooks that ran with several values of a parameter, with their figures."""
     rows = [
         "<section><h2>Batches</h2><div class='card'><table><thead><tr><th>notebook</th><th>parameters</th>"
         "<th>status</th><th>time</th><th>headline</th><th>figures</th></tr></thead><tbody>"

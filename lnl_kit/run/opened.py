@@ -181,9 +181,7 @@ class OpenedRun:
 
     @torch.no_grad()
     def features(self, images: torch.Tensor) -> np.ndarray:
-        """(n, D) float32: what the last layer of the (first) tested network sees of uint8 images (n, C, H,
-        W).
-        """
+        """(n, D) float32: input of the (first) tested network's last layer for uint8 images (n, C, H, W)."""
         s, net = self.settings, self.networks()[0]
         data = NoisyData(
             images, torch.zeros(len(images), dtype=torch.int64), self.classes, mean=s["mean"], std=s["std"]

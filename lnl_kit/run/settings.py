@@ -154,9 +154,7 @@ def make(settings_class: type, **values):
 
 
 def of_type(value, kind: str) -> bool:
-    """Whether a value is of a field's type, named as it is written there; types that the kit's methods do not
-    use take all.
-    """
+    """Whether a value is of a field's type, named as it is written there; unknown types take all."""
     if kind.startswith("tuple[float"):
         return isinstance(value, tuple) and all(of_type(v, "float") for v in value)
     if isinstance(value, bool) or kind == "bool":

@@ -227,9 +227,7 @@ class TorchvisionResNet(Classifier, ResNet):
 
 
 class InceptionResNetV2(Classifier):
-    """Inception-ResNet-v2 (Szegedy et al. 2016) as in timm, with random weights; images of at least 75
-    pixels.
-    """
+    """timm's Inception-ResNet-v2 (Szegedy et al. 2016), random weights; images of at least 75 pixels."""
 
     def __init__(self, num_classes: int, channels: int):
         super().__init__()

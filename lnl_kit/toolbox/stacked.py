@@ -77,9 +77,7 @@ class Stacked(nn.Module):
 
 
 class StackedLinear(nn.Module):
-    """N linear layers side by side: (B, N * D) -> (B, N * K). Its weight is theirs, one after the other, (N *
-    K, D).
-    """
+    """N linear layers: (B, N * D) -> (B, N * K). Weight (N * K, D): theirs, one after the other."""
 
     def __init__(self, inputs: int, outputs: int, count: int, bias: bool = True):
         super().__init__()
