@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from pathlib import Path
 
 from . import __version__
 from .files import RunError
@@ -200,7 +201,7 @@ def train_command(options) -> int:
     method = values.pop("method")
     fields = {f.name: f for f in dataclasses.fields(METHODS[method][1])}
     values = {k: parse(fields[k], v) if k in fields else v for k, v in values.items()}
-    folder = []
+    folder: list[Path] = []
     try:
         run = train(method, **values, on_interrupt="raise", on_folder=folder.append)
     except KeyboardInterrupt:
@@ -208,7 +209,7 @@ def train_command(options) -> int:
         if folder:
             print(folder[0])
         return 130
-    s = run.summary
+    s = run.summary or {}
     print(
         f"{method}: last {s['test_accuracy_last']:.4f}, best {s['test_accuracy_best']:.4f}, "
         f"{s['epochs']} epochs in {s['seconds']:.0f} s on {s['device']}",
@@ -222,7 +223,7 @@ def list_methods(options) -> int:
     """`lnl methods`: one line each, the name first."""
     width = max(map(len, METHODS))
     for name, (_, settings_class) in METHODS.items():
-        print(f"{name:<{width}}  {settings_class.__doc__.splitlines()[0]}")
+        print(f"{name:<{width}}  {(settings_class.__doc__ or '').splitlines()[0]}")
     return 0
 
 

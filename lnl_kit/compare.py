@@ -1,6 +1,4 @@
-"""`lnl compare`: a grid of methods, noises and seeds on equal terms, several processes at a time, one tidy
-table.
-"""
+"""`lnl compare`: a grid of methods, noises and seeds, on equal terms, in one table."""
 
 from __future__ import annotations
 
@@ -56,8 +54,7 @@ def compare(
     csv: str | None = None,
     **ask,
 ) -> int:
-    """Train every cell of the grid and print a table; returns 0, or 1 where cells failed (they are named at
-    the end).
+    """Train every cell of the grid and print a table; returns 0, or 1 where cells failed, which it names.
 
     noises: (noise, rate); `none` as given by --labels or by the data set. ask: arguments of `train` for every
     cell. Finished runs are loaded, interrupted ones go on. csv: a row is added as each cell ends; cells that
@@ -84,27 +81,25 @@ def compare(
         dict(ask, method=m, noise=kind, rate=rate, seed=seed)
         for seed, (kind, rate), m in itertools.product(seeds, noises, methods)
     ]
-    there = {row.get("asked") for row in measured.read(csv)} if csv else set()
-    left = [c for c in cells if asked(c) not in there]
-    print(
-        f"{len(cells)} cells, {len(cells) - len(left)} of them in {csv}" if csv else f"{len(cells)} cells",
-        file=sys.stderr,
-    )
+    already_measured = {row.get("asked") for row in measured.read(csv)} if csv else set()
+    to_train = [c for c in cells if asked(c) not in already_measured]
+    measured_in = f", {len(cells) - len(to_train)} of them in {csv}" if csv else ""
+    print(f"{len(cells)} cells{measured_in}", file=sys.stderr)
     if jobs == 1:
-        done = [run_cell(cell, i, 0, csv) for i, cell in enumerate(left)]
+        done = [run_cell(cell, i, 0, csv) for i, cell in enumerate(to_train)]
     else:
         from joblib import Parallel, delayed
 
         threads = max(1, (os.cpu_count() or 1) // jobs)
         done = Parallel(n_jobs=jobs, batch_size=1)(
-            delayed(run_cell)(cell, i, threads, csv) for i, cell in enumerate(left)
+            delayed(run_cell)(cell, i, threads, csv) for i, cell in enumerate(to_train)
         )
-    loaded = {asked(c) for c in cells} - {asked(c) for c in left}
+    loaded = {asked(c) for c in cells} - {asked(c) for c in to_train}
     rows = [row for row, _ in done if row] + [
         row for row in (measured.read(csv) if csv else []) if row.get("asked") in loaded
     ]
     print_table(rows, methods)
-    failed = [(cell, error) for cell, (_, error) in zip(left, done) if error]
+    failed = [(cell, error) for cell, (_, error) in zip(to_train, done) if error]
     for cell, error in failed:
         print(f"failed: {name_of(cell)}: {error}", file=sys.stderr)
     return 1 if failed else 0
@@ -145,12 +140,12 @@ def print_table(rows: list[dict], methods: Sequence[str]) -> None:
     for method in methods:
         line = []
         for noise, rate in noises:
-            found = [r for r in rows if (r["method"], r["noise"], r["rate"]) == (method, noise, rate)]
-            last, best = ([r[f"test_accuracy_{k}"] for r in found] for k in ("last", "best"))
+            of_cell = [r for r in rows if (r["method"], r["noise"], r["rate"]) == (method, noise, rate)]
+            last, best = ([r[f"test_accuracy_{k}"] for r in of_cell] for k in ("last", "best"))
             spread = f" ± {statistics.stdev(last):.3f}" if len(last) > 1 else ""
             line.append(
-                (f"{statistics.mean(last):.3f}{spread} ({statistics.mean(best):.3f})" if found else "").ljust(
-                    22
-                )
+                (
+                    f"{statistics.mean(last):.3f}{spread} ({statistics.mean(best):.3f})" if of_cell else ""
+                ).ljust(22)
             )
         print("  ".join([f"{method:<18}", *line]))

@@ -133,37 +133,20 @@ class Plan:
 
 
 def train(
-    method,
+    method: str | Callable,
     dataset: str = "digits",
     noise: str | None = None,
     rate: float | None = None,
     preset: str = "quick",
     seed: int = 0,
     *,
-    labels: str | None = None,
-    label_column: str | None = None,
-    true_column: str | None = None,
-    like: str | None = None,
-    model: str | None = None,
-    train_size: int | None = None,
-    image_size: int | None = None,
-    noisy_val: float = 0.0,
-    clean_share: float | None = None,
-    clean_list: str | None = None,
-    keep: tuple[str, ...] = (),
-    device: str = "auto",
-    precision: str = "auto",
-    compile: str = "auto",
     out: str | Path | None = None,
     fresh: bool = False,
-    skip_bad: bool = False,
-    split: bool = True,
     progress: bool = True,
     on_interrupt: str = "return",
-    on_folder=None,
-    on_epoch=None,
-    settings_class: type[Settings] = Settings,
-    **settings,
+    on_folder: Callable[[Path], None] | None = None,
+    on_epoch: Callable[[list[dict]], None] | None = None,
+    **ask: Any,
 ) -> OpenedRun:
     """Train a method and return its run; a finished run is loaded, an interrupted one goes on.
 
@@ -171,7 +154,8 @@ def train(
         `settings_class`, by default the plain recipe).
     noise, rate: see `lnl_kit.data.noise`; by default symmetric 0.5, or the labels as they come with `labels`
         and for clothing1m and webvision.
-    preset: quick | demo | paper | paper:NAME; keyword arguments in `settings` override its values.
+    preset: quick | demo | paper | paper:NAME; settings given as keyword arguments override its values.
+    ask: the other fields of `Plan` (labels, model, train_size, device, precision, ...), and settings.
     noisy_val: share of the training images held out with their given labels, the honest stopping rule.
     clean_share, clean_list: labels known to be right (`NoisyData.clean`), that synthetic noise leaves alone:
         a share of each class, by default what the method needs, or a CSV file of images (see
@@ -186,32 +170,7 @@ def train(
     Raises ValueError or FileNotFoundError with one sentence for bad input, RunError when training cannot go
     on.
     """
-    plan = Plan(
-        method=method,
-        dataset=dataset,
-        noise=noise,
-        rate=rate,
-        preset=preset,
-        seed=seed,
-        labels=labels,
-        label_column=label_column,
-        true_column=true_column,
-        like=like,
-        model=model,
-        train_size=train_size,
-        image_size=image_size,
-        noisy_val=noisy_val,
-        clean_share=clean_share,
-        clean_list=clean_list,
-        keep=keep,
-        device=device,
-        precision=precision,
-        compile=compile,
-        skip_bad=skip_bad,
-        split=split,
-        settings_class=settings_class,
-        settings=settings,
-    )
+    plan = Plan.of(method, dataset=dataset, noise=noise, rate=rate, preset=preset, seed=seed, **ask)
     return carry_out(
         plan,
         out=out,
@@ -246,8 +205,8 @@ def carry_out(
     with lock(folder):
         if fresh:
             clear(folder)
-        for left in folder.glob(".*.*"):  # temporary files of a killed process
-            left.unlink(missing_ok=True)
+        for temporary in folder.glob(".*.*"):  # temporary files of a killed process
+            temporary.unlink(missing_ok=True)
         if (folder / "summary.json").exists():
             return loaded(folder)
         run = begin(prepared, folder, root, progress, on_epoch)

@@ -13,6 +13,7 @@ from lnl_kit import data
 from lnl_kit.data import classes, dataset, decode, large_sets
 from lnl_kit.data.batches import NoisyData
 from lnl_kit.data.streams import Stream
+from lnl_kit.run import prepared
 
 
 def write(path, lines):
@@ -274,7 +275,7 @@ def test_a_streamed_run_equals_a_resident_one(web, tmp_path, monkeypatch):
     options = {"noisy_val": 0.1, "keep": ("features",)}
     resident = train(out=tmp_path / "a", **options)
     monkeypatch.setenv("LNL_STREAM", "1")
-    monkeypatch.setitem(lnl_kit.train.__globals__, "NoisyData", streams_only(NoisyData))
+    monkeypatch.setattr(prepared, "NoisyData", streams_only(NoisyData))
     streamed = train(out=tmp_path / "b", **options)
     assert streamed.folder.relative_to(tmp_path / "b") == resident.folder.relative_to(tmp_path / "a")
     for one, other in zip(resident.metrics, streamed.metrics, strict=True):

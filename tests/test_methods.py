@@ -11,6 +11,7 @@ import lnl_kit
 from lnl_kit import data
 from lnl_kit.data.batches import NoisyData
 from lnl_kit.methods import METHODS, loss_only, nrd
+from lnl_kit.run import prepared
 from lnl_kit.run.loop import Run
 from lnl_kit.settings import Settings, field_help, make
 from lnl_kit.toolbox import losses
@@ -25,13 +26,13 @@ def test_two_runs_are_equal_and_true_labels_change_no_weight(tmp_path, method, m
     first = lnl_kit.train(method, out=tmp_path / "a", **tiny)
     second = lnl_kit.train(method, out=tmp_path / "b", **tiny)
     # the same given labels, the true ones shuffled: only what is measured may change
-    draw = lnl_kit.train.__globals__["draw_labels"]
+    draw = prepared.draw_labels
 
     def shuffled(*args):
         given, true = draw(*args)
         return given, np.random.RandomState(0).permutation(true)
 
-    monkeypatch.setitem(lnl_kit.train.__globals__, "draw_labels", shuffled)
+    monkeypatch.setattr(prepared, "draw_labels", shuffled)
     third = lnl_kit.train(method, out=tmp_path / "c", **tiny)
     states = [torch.load(r.folder / "state.pt", weights_only=True)["state"] for r in (first, second, third)]
     for name, part in states[0].items():

@@ -13,6 +13,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,11 @@ def random_images(n: int, size: int):
     )
 
 
-def make_run(model, size, batches, device, precision, compile, folder) -> BenchRun:
-    """A run over `batches` batches of random images."""
-    x, y, channels, like = random_images(batches * BATCH, size)
+def make_run(
+    model, size, batches, device, precision, compile, folder, batch: int = BATCH, kind=BenchRun
+) -> BenchRun:
+    """A run (of class `kind`) over `batches` batches of `batch` random images."""
+    x, y, channels, like = random_images(batches * batch, size)
     noisy = NoisyData(
         x,
         y,
@@ -83,11 +86,11 @@ def make_run(model, size, batches, device, precision, compile, folder) -> BenchR
         mean=(0.5,) * channels,
         std=(0.25,) * channels,
         like=like,
-        batch_size=BATCH,
+        batch_size=batch,
         device=device,
     )
     evaluator = Evaluator(noisy, y, y, x[:1000], y[:1000])
-    return BenchRun(
+    return kind(
         folder,
         data=noisy,
         evaluator=evaluator,
@@ -99,9 +102,13 @@ def make_run(model, size, batches, device, precision, compile, folder) -> BenchR
     )
 
 
-def net_only(run: Run, bound: Bound, precision: str, compile: str):
-    """A function `steps(n)`: the bound's work on one resident batch, n times."""
-    x, y = run.data.normalise(run.data.x[:BATCH]), run.data.y[:BATCH]
+def net_only(run: Run, bound: Bound, precision: str, compile: str, captured: bool = False):
+    """A function `steps(n)`: the bound's work on one resident batch, n times, and the seconds it took.
+
+    captured: as one CUDA graph, in which the kernels follow each other without waiting for Python.
+    """
+    batch = run.data.batch_size
+    x, y = run.data.normalise(run.data.x[:batch]), run.data.y[:batch]
 
     def cast():
         return torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16")
@@ -143,27 +150,55 @@ def net_only(run: Run, bound: Bound, precision: str, compile: str):
 
     workers = [worker(*network) for network in bound.networks]
 
+    def once() -> None:
+        for step in workers:
+            step()
+
+    if captured:
+        once = replayed(once)
+
     def steps(n: int) -> float:
         synchronise(run.device)
         started = time.perf_counter()
         for _ in range(n):
-            for step in workers:
-                step()
+            once()
         synchronise(run.device)
         return time.perf_counter() - started
 
     return steps
 
 
-def fastest(run: Run, bound: Bound, compiles) -> tuple[str, str, object]:
+def replayed(step):
+    """A function that replays `step` as one CUDA graph."""
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):  # what is set up once (momentum, workspaces) must exist before
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def fastest(run: Run, bound: Bound, compiles, precisions=None) -> tuple[str, str, Callable[[int], float]]:
     """(precision, compile, steps) of the fastest setting on this machine."""
     tried = []
-    for precision in ("fp32", "bf16") if supports_bf16(run.device) else ("fp32",):
+    for precision in precisions or (("fp32", "bf16") if supports_bf16(run.device) else ("fp32",)):
         for compile in compiles:
             steps = net_only(run, bound, precision, compile)
             steps(2)
             tried.append((min(steps(2) for _ in range(3)), precision, compile, steps))
     return min(tried, key=lambda t: t[0])[1:]
+
+
+def settings_for(method: str, size: int, epochs: int, batch: int):
+    """The settings of a method whose loop is timed; its first epoch is a warm-up."""
+    settings_class = METHODS[method][1]
+    own = settings_class.bound.settings
+    view = {"view": "crop"} | (dict(own) if size == 32 else {})
+    return make(settings_class, epochs=epochs, batch_size=batch, **{**own, **view})
 
 
 def loop_over_bound(
@@ -176,21 +211,22 @@ def loop_over_bound(
     rounds: int = 5,
     seconds: float = 4.0,
     compiles=("off", "default"),
+    precisions=None,
+    batch: int = BATCH,
 ) -> dict:
     """One row: images per second of the method's loop and of its net-only bound, and their ratio."""
     train_function, settings_class = METHODS[method]
     cost = settings_class.bound
     with tempfile.TemporaryDirectory() as folder:
-        probe = make_run(model, size, 2, device, "auto", "off", Path(folder))
-        precision, bound_compile, steps = fastest(probe, cost, compiles)
+        probe = make_run(model, size, 2, device, "auto", "off", Path(folder), batch)
+        precision, bound_compile, steps = fastest(probe, cost, compiles, precisions)
         batches = max(2, round(seconds / (steps(3) / 3)))
-        batches = -(-batches * BATCH // 2048) * 2048 // BATCH if size == 16 else batches
-        run = make_run(model, size, batches, device, "auto", compile, Path(folder))
+        whole = -(-batches * batch // 2048) * 2048 // batch  # batches share the cost of a draw
+        batches = whole if size == 16 or device.type == "cuda" else batches
+        run = make_run(model, size, batches, device, "auto", compile, Path(folder), batch)
         bound: list[float] = []
         run.between = lambda: bound.append(steps(batches))
-        view = {"view": "crop"} | (dict(cost.settings) if size == 32 else {})
-        settings = make(settings_class, epochs=rounds + 1, batch_size=BATCH, **{**cost.settings, **view})
-        train_function(run.data, settings, run)
+        train_function(run.data, settings_for(method, size, rounds + 1, batch), run)
         loop, limit = statistics.median(run.seconds), statistics.median(bound[1:])
         ratios = [b / s for s, b in zip(run.seconds, bound[1:])]
         started = time.perf_counter()
@@ -200,12 +236,12 @@ def loop_over_bound(
         run.commit(run.state_of_method)
         return {
             "case": f"{method} {model} {size}x{size}",
-            "batch": BATCH,
+            "batch": batch,
             "compile": compile,
             "precision": run.precision,
             "bound": f"{precision}, compile {bound_compile}",
-            "loop_images_per_second": batches * BATCH / loop,
-            "bound_images_per_second": batches * BATCH / limit,
+            "loop_images_per_second": batches * batch / loop,
+            "bound_images_per_second": batches * batch / limit,
             "ratio": statistics.median(ratios),
             "ratio_min": min(ratios),
             "ratio_max": max(ratios),

@@ -15,8 +15,7 @@ from ..toolbox.stacked import Stacked
 def stacked_against_sequential(
     name: str, *, channels: int, size: int, members: int = 20, batch: int = 16, device="cpu", rounds: int = 7
 ) -> dict:
-    """One row: seconds of a training step of all members, stacked and one after the other, alternating in one
-    process.
+    """One row: seconds of a training step of all members, stacked and one after the other, in turns.
 
     batch: images of each member. On CUDA also under bf16 autocast, as in training. memory: the most held so
         far, in MB.
@@ -29,7 +28,7 @@ def stacked_against_sequential(
     stacked = Stacked(alone)
     x = torch.randn(members, batch, channels, size, size, device=device)
     y = torch.randint(0, 2, (members, batch), device=device)
-    own = [v.contiguous(memory_format=torch.channels_last) for v in x]
+    batches = [v.contiguous(memory_format=torch.channels_last) for v in x]
 
     def trained(net, images, labels):
         optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True)
@@ -45,7 +44,7 @@ def stacked_against_sequential(
 
     together, each = (
         trained(stacked, x, y),
-        [trained(net, images, labels) for net, images, labels in zip(alone, own, y)],
+        [trained(net, images, labels) for net, images, labels in zip(alone, batches, y)],
     )
 
     def seconds(steps):

@@ -1,4 +1,4 @@
-"""The leaderboard's figures, from the tables of `lnl_kit.leaderboard`."""
+"""The leaderboard's figures, from the tables of `results.leaderboard`."""
 
 from __future__ import annotations
 
@@ -31,22 +31,20 @@ NAMES = {
 
 
 def ranking(board: pd.DataFrame, metric: str = "last", title: str = "", subtitle: str = "") -> go.Figure:
-    """A bar for each method, the largest value on top, the spread over seeds at its end; with `last`, best as
-    an open circle.
-    """
+    """A bar a method, largest on top, spread over seeds at its end; with `last`, best as an open circle."""
     board = board.dropna(subset=[metric]).sort_values(metric)
     fig = go.Figure()
     for name, color in TINT.items():
-        own = board[board.family == name]
-        if len(own):
+        members = board[board.family == name]
+        if len(members):
             spread = (
-                {"type": "data", "array": own.spread, "color": TEXT, "thickness": 1.2}
+                {"type": "data", "array": members.spread, "color": TEXT, "thickness": 1.2}
                 if metric == "last"
                 else None
             )
             fig.add_bar(
-                y=own.index,
-                x=own[metric],
+                y=members.index,
+                x=members[metric],
                 orientation="h",
                 name=name,
                 marker_color=fade(color, 0.75),
@@ -94,9 +92,7 @@ def last_against_best(
 
 
 def cost(board: pd.DataFrame, title: str = "What accuracy costs", subtitle: str = "") -> go.Figure:
-    """Last test error over seconds, both on log scales; the line joins the methods that no other one beats in
-    both.
-    """
+    """Last test error over seconds, log scales; a line joins the methods that none beats in both."""
     best = board.loc[front(board)]
     fig = go.Figure(
         go.Scatter(
@@ -125,22 +121,22 @@ def _points(fig: go.Figure, board: pd.DataFrame, x: pd.Series, y: pd.Series) -> 
     """A named point for each method, coloured by family; neighbours have their names on different sides."""
     sides = dict(zip(y.sort_values().index, itertools.cycle(("middle right", "middle left"))))
     for name, color in TINT.items():
-        own = board.index[board.family == name]
-        if len(own):
+        members = board.index[board.family == name]
+        if len(members):
             fig.add_scatter(
-                x=x[own],
-                y=y[own],
+                x=x[members],
+                y=y[members],
                 mode="markers+text",
                 name=name,
-                text=own,
-                textposition=[sides[m] for m in own],
+                text=members,
+                textposition=[sides[m] for m in members],
                 textfont_size=10,
                 marker={"color": color, "size": 9},
                 hoverinfo="text",
                 cliponaxis=False,
                 hovertext=[
                     f"{m}: last {board['last'][m]:.3f}, best {board.best[m]:.3f}, {board.cost[m]:.0f} s"
-                    for m in own
+                    for m in members
                 ],
             )
 
@@ -151,9 +147,7 @@ def by_rate(
     subtitle: str = "",
     noise: str = "symmetric",
 ) -> go.Figure:
-    """A panel for each family: the curves of its methods over the noise rate, mean over the seeds, and
-    cross-entropy's, dotted.
-    """
+    """A panel a family: its methods' mean accuracy over the noise rate, cross-entropy's dotted."""
     from plotly.subplots import make_subplots
 
     rows = rows[(rows.noise == noise) | (rows.noise == "none")]

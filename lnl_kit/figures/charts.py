@@ -110,9 +110,7 @@ def _label_ends(fig: go.Figure, ends: Sequence[tuple], gap: float, percent: bool
 
 
 def apart(heights: Sequence[float], gap: float) -> np.ndarray:
-    """The places (n,) nearest to the heights, in their order, that are at least `gap` from each other: for
-    labels that would overlap.
-    """
+    """The places (n,) nearest to the heights, in order and at least `gap` apart, for labels."""
     from sklearn.isotonic import isotonic_regression
 
     values = np.asarray(heights, float)
@@ -148,14 +146,14 @@ def bars(
     fig = go.Figure()
     paint = colors(dict.fromkeys(row.get(color) for row in rows))
     for group in dict.fromkeys(row.get(color) for row in rows):
-        own = [row for v in values for row in rows if row[x] == v and row.get(color) == group]
-        spread = [row.get(error) for row in own] if error else None
-        text = [f"{row[y]:.1%}" if percent else f"{row[y]:.3g}" for row in own]
+        of_group = [row for v in values for row in rows if row[x] == v and row.get(color) == group]
+        spread = [row.get(error) for row in of_group] if error else None
+        text = [f"{row[y]:.1%}" if percent else f"{row[y]:.3g}" for row in of_group]
         if error:  # the number stands in the bar, where it fits
-            text = [t if row[y] > 0.1 * tallest else "" for t, row in zip(text, own)]
+            text = [t if row[y] > 0.1 * tallest else "" for t, row in zip(text, of_group)]
         fig.add_bar(
-            x=[names[row[x]] for row in own],
-            y=[row[y] for row in own],
+            x=[names[row[x]] for row in of_group],
+            y=[row[y] for row in of_group],
             text=text,
             error_y=dict(type="data", array=spread, color=TEXT, thickness=1.4),
             name="" if group is None else str(group),

@@ -9,8 +9,7 @@ from .style import BLUE, GREY, RED, fade, layout
 
 
 def suspicion_histogram(suspicion: np.ndarray, wrong: np.ndarray | None = None, bins: int = 40) -> go.Figure:
-    """How many images are how suspicious, and what share of those right of each threshold is estimated to be
-    mislabeled.
+    """How many images are how suspicious, and the share right of each threshold that is mislabeled.
 
     suspicion (N,) in [0, 1], the probability that the label is wrong; wrong (N,) bool where the truth is
     known: the bars then tell right and wrong labels apart, and a second line is the true share.

@@ -111,8 +111,7 @@ def score_slider(
     title: str = "Clean score by epoch",
     subtitle: str = "",
 ) -> go.Figure:
-    """Histograms of a score in [0, 1] for right (blue) and wrong (red) given labels, with a slider over the
-    epochs.
+    """Histograms of a score in [0, 1] for right (blue) and wrong (red) labels, a slider over the epochs.
 
     scores (E, n), one row per entry of epochs (E,); right (n,) bool; span: what the axis shows. NaN scores
     are left out. The legend's numbers, the share of either kind above one half, and the selection AUC in the

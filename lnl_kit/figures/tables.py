@@ -55,7 +55,7 @@ def _short(value: Any) -> Any:
 def beside_table(
     table: pd.DataFrame, *, title: str = "Published beside measured", subtitle: str = ""
 ) -> go.Figure:
-    """The rows of `published.beside` as a table; fractions as percent, with the spread over seeds after ±."""
+    """The rows of `comparison.beside` as a table; fractions as percent, ± the spread over seeds."""
     rows = table.to_dict("records")
 
     def known(v: object) -> bool:

@@ -106,16 +106,16 @@ def embedding(
     )
     for col, (name, xy) in enumerate(points.items(), 1):
         for k in range(len(classes)):
-            own = np.flatnonzero(np.asarray(labels[name]) == k)
+            of_class = np.flatnonzero(np.asarray(labels[name]) == k)
             fig.add_scatter(
-                x=np.asarray(xy)[own, 0],
-                y=np.asarray(xy)[own, 1],
+                x=np.asarray(xy)[of_class, 0],
+                y=np.asarray(xy)[of_class, 1],
                 mode="markers",
                 name=plain(classes[k]),
                 legendgroup=str(k),
                 showlegend=col == 1 and k < 20,
-                customdata=own,
-                hovertext=None if texts is None else [texts[name][i] for i in own.tolist()],
+                customdata=of_class,
+                hovertext=None if texts is None else [texts[name][i] for i in of_class.tolist()],
                 hoverinfo="text" if texts else None,
                 row=1,
                 col=col,

@@ -176,19 +176,19 @@ class Search:
         )
         runs = {}
         for name in self.methods:
-            own: dict[str, Any] = {"method": name, "settings_class": Settings} if name != OWN else {}
+            other: dict[str, Any] = {"method": name, "settings_class": Settings} if name != OWN else {}
             how = {k: v for k, v in ask.items() if k in HOW}
             asked = Plan.of(plan.method, **{k: v for k, v in ask.items() if k not in HOW})
             given = {k: getattr(asked, k) for k in ask if k in {f.name for f in fields(Plan)}}
-            runs[name] = carry_out(replace(plan, **own, **given, settings=asked.settings), out=root, **how)
+            runs[name] = carry_out(replace(plan, **other, **given, settings=asked.settings), out=root, **how)
             if runs[name].summary is None:
                 raise KeyboardInterrupt  # stopped; the same call goes on
         return runs
 
     def folder_of(self, first: OpenedRun, source: data.Dataset) -> Path:
         """Where the findings lie under the folder `errors` of the runs' root."""
-        own = [] if tuple(self.methods) == RECIPE else self.methods
-        parts = [first.folder.name, *own, *([] if self.score == "recipe" else [self.score])]
+        methods = [] if tuple(self.methods) == RECIPE else self.methods
+        parts = [first.folder.name, *methods, *([] if self.score == "recipe" else [self.score])]
         return Path(safe(source.slug), first.folder.parent.name, "-".join(parts))
 
 
@@ -284,9 +284,7 @@ def require_images(source: data.Dataset, methods: list[str]) -> None:
 
 
 def require_own(folder: str | Path | None, dataset: str) -> None:
-    """Refuse in one sentence a folder with the review of other images: its decisions would be taken for
-    decisions about these.
-    """
+    """Refuse a folder with the review of other images: its decisions would count for these."""
     if (
         folder is None
         or not (Path(folder) / "decisions.csv").exists()

@@ -20,7 +20,7 @@ def write_report(findings, picture) -> Path:
     """Write `report.html` into the findings' folder: the numbers, the histogram, who is taken for whom,
     duplicates, and a wall of images.
 
-    findings: an `errors.Findings`; picture(findings, row, pixels): a data URI of a row's image. Returns the
+    findings: a `Findings`; picture(findings, row, pixels): a data URI of a row's image. Returns the
         path.
     """
     title = f"Suspicious labels in {html.escape(findings.summary['dataset'])}"

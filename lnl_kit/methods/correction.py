@@ -19,8 +19,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..data.batches import NoisyData
+from ..files import RunError
 from ..run.evaluate import predict
 from ..run.fit import fit_epoch
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
 
@@ -45,9 +48,13 @@ class Forward(Settings):
         refuse(self.estimate_epochs < 0, f"estimate_epochs {self.estimate_epochs} is not allowed: 0 or more")
 
     @property
-    def uses(self) -> tuple[str, ...]:  # type: ignore[override]  # by the setting
+    def told(self) -> tuple[str, ...]:  # type: ignore[override]  # by the setting
         """What it is told: the true T, where asked for."""
         return ("true T",) if self.transition == "known" else ()
+
+    def matrix(self, T: Tensor) -> Tensor:
+        """What the loss needs of T (K, K), once for all batches."""
+        return T
 
     def loss(self, logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
         """(B,) forward-corrected loss."""
@@ -58,12 +65,16 @@ class Forward(Settings):
 class Backward(Forward):
     """Backward correction: the losses of all labels, mixed by the inverse of T."""
 
+    def matrix(self, T: Tensor) -> Tensor:
+        """The inverse of T."""
+        return inverse(T)
+
     def loss(self, logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
-        """(B,) backward-corrected loss."""
-        return backward_loss(logits, y, T)
+        """(B,) backward-corrected loss, T being its inverse."""
+        return mixed(logits, y, T)
 
 
-def train_correction(data, settings, run) -> None:
+def train_correction(data: NoisyData, settings: Forward, run: Run) -> None:
     """Estimate T where it is not told, then train with the corrected loss."""
     refuse(
         settings.transition == "known" and data.transition is None,
@@ -74,6 +85,7 @@ def train_correction(data, settings, run) -> None:
         T = torch.as_tensor(data.transition, dtype=torch.float32, device=run.device)
     else:
         T = run.stage("transition", lambda stage: estimate(stage, settings))
+    matrix = settings.matrix(T)
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
     state = run.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
@@ -83,13 +95,13 @@ def train_correction(data, settings, run) -> None:
             network,
             optimizer,
             data.batches(epoch, views=settings.view),
-            lambda logits, y, idx: settings.loss(logits, y, T),
+            lambda logits, y, idx: settings.loss(logits, y, matrix),
         )
         schedule.step()
         run.log(transition=T)
 
 
-def estimate(stage, settings) -> Tensor:
+def estimate(stage: Run, settings: Forward) -> Tensor:
     """T (K, K) by a network trained with plain cross-entropy on the given labels."""
     data, network = stage.data, stage.network()
     epochs = settings.estimate_epochs or settings.epochs
@@ -108,9 +120,7 @@ def estimate(stage, settings) -> Tensor:
 
 
 def transition_of(probs: Tensor, quantile: float) -> Tensor:
-    """T (K, K) from probabilities (N, K): row i is the prediction for the image at that quantile of the
-    probability of i.
-    """
+    """T (K, K) from probabilities (N, K): row i is that of the image at this quantile of p_i."""
     at = round(quantile * (len(probs) - 1))
     return torch.stack([probs[probs[:, i].argsort()[at]] for i in range(probs.shape[1])])
 
@@ -121,8 +131,21 @@ def forward_loss(logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
 
 
 def backward_loss(logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
-    """(T^-1 l)_y, (B,), with l_j = -log p_j; Theorem 1. Unbiased, and unbounded below where T is nearly
-    singular.
-    """
-    inverse = torch.linalg.inv(T.double()).float()
+    """(T^-1 l)_y, (B,), l_j = -log p_j; Theorem 1. Unbiased; unbounded below for a nearly singular T."""
+    return mixed(logits, y, inverse(T))
+
+
+def mixed(logits: Tensor, y: Tensor, inverse: Tensor) -> Tensor:
+    """The losses of all labels, mixed by T's inverse: (B,)."""
     return -(inverse[y] * logits.float().log_softmax(1)).sum(1)
+
+
+def inverse(T: Tensor) -> Tensor:
+    """T's inverse (K, K). Raises RunError where it has none."""
+    found, info = torch.linalg.inv_ex(T.double())
+    if bool(info) or not bool(found.isfinite().all()):
+        raise RunError(
+            "T is singular: two of its classes get the same labels, and backward correction needs its "
+            "inverse; use forward, or a longer estimate (estimate_epochs)"
+        )
+    return found.float()

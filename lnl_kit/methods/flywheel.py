@@ -39,9 +39,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..data.batches import NoisyData
 from ..run.fit import fit_epoch
+from ..run.loop import Run
 from ..run.settings import Bound, Settings, refuse
 from ..toolbox import losses, mixup, models
+from ..toolbox.models import Classifier
 from ..toolbox.rng import generator
 
 TINY = 1e-8  # added above and below in (4)
@@ -117,7 +120,7 @@ class Flywheel(Settings):
         return max(1, min(self.warmup, self.epochs // 2))
 
 
-def train_flywheel(data, settings, run) -> None:
+def train_flywheel(data: NoisyData, settings: Flywheel, run: Run) -> None:
     """Section 3: warm up, then in every epoch one turn of the auxiliary cycle and one of the main cycle."""
     if not settings.auxiliary:
         return train_main_alone(data, settings, run)
@@ -183,7 +186,7 @@ def train_flywheel(data, settings, run) -> None:
         run.log(clean_score=q, new_labels=f_probs, gamma=gamma, **known)
 
 
-def train_main_alone(data, settings, run) -> None:
+def train_main_alone(data: NoisyData, settings: Flywheel, run: Run) -> None:
     """Table 6, without the auxiliary network: reweighting (7) in place of resampling (8)."""
     g = run.network()
     optimizer, schedule = run.sgd(g, settings)
@@ -253,14 +256,12 @@ def main_loss(logits: Tensor, labels: Tensor, prior: Tensor, weight: float) -> T
 # ---------------------------------------------------------------------------------------
 
 
-def images_of(epoch, data, settings):
-    """The images of an epoch: all, or those of its `batches_per_epoch` class-balanced batches (indices, in
-    order).
-    """
+def images_of(epoch: int, data: NoisyData, settings: Flywheel):
+    """The images of an epoch: all, or those of its class-balanced batches (indices, in order)."""
     return drawn(epoch, data, settings).unique() if settings.batches_per_epoch else slice(None)
 
 
-def drawn(epoch, data, settings):
+def drawn(epoch: int, data: NoisyData, settings: Flywheel):
     """An epoch's class-balanced draw (n,), None = a random order of all images."""
     return (
         data.balanced_order(epoch, settings.batches_per_epoch).to(data.device)
@@ -269,7 +270,9 @@ def drawn(epoch, data, settings):
     )
 
 
-def warm_up(network, optimizer, key, data, settings, run) -> None:
+def warm_up(
+    network: Classifier, optimizer: torch.optim.Optimizer, key, data: NoisyData, settings: Flywheel, run: Run
+) -> None:
     """Cross-entropy to the given labels for one epoch; `key` names its order and crops."""
     fit_epoch(
         run,
@@ -281,7 +284,16 @@ def warm_up(network, optimizer, key, data, settings, run) -> None:
     )
 
 
-def train_auxiliary(f, projector, optimizer, targets, epoch, data, settings, run) -> None:
+def train_auxiliary(
+    f: Classifier,
+    projector,
+    optimizer: torch.optim.Optimizer,
+    targets,
+    epoch: int,
+    data: NoisyData,
+    settings: Flywheel,
+    run: Run,
+) -> None:
     """Auxiliary M-step: soft cross-entropy (13) with MixUp, plus alpha times the contrastive loss."""
     views = (settings.view,) + (settings.strong_view,) * 2 * bool(settings.contrastive)
     for (x, *strong), _, idx in data.batches(2 * epoch + 1, views=views, order=drawn(epoch, data, settings)):
@@ -299,7 +311,16 @@ def train_auxiliary(f, projector, optimizer, targets, epoch, data, settings, run
         optimizer.step()
 
 
-def train_main(g, optimizer, labels, weights, epoch, data, settings, run) -> None:
+def train_main(
+    g: Classifier,
+    optimizer: torch.optim.Optimizer,
+    labels,
+    weights,
+    epoch: int,
+    data: NoisyData,
+    settings: Flywheel,
+    run: Run,
+) -> None:
     """Main M-step: (8) on labels (N,), each image weighted by weights (N,) where given, as in (7)."""
     k = data.num_classes
     counted = labels[images_of(epoch, data, settings)]
@@ -327,9 +348,8 @@ def train_main(g, optimizer, labels, weights, epoch, data, settings, run) -> Non
 
 
 @torch.no_grad()
-def renew_statistics(network, key, data, settings, run) -> None:
-    """BatchNorm's statistics again, from at most 2048 random images, weakly augmented, under the weights as
-    they are now.
+def renew_statistics(network: Classifier, key, data: NoisyData, settings: Flywheel, run: Run) -> None:
+    """BatchNorm's statistics under the present weights, from 2048 random images, weakly augmented.
 
     Random, since the images of a folder are in the order of their classes.
     """
@@ -340,22 +360,26 @@ def renew_statistics(network, key, data, settings, run) -> None:
     some = torch.randperm(len(data), generator=generator(run.seed, "statistics", key))[:2048]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over the batches
+    batches = data.batches(key, views=settings.view, batch_size=min(512, len(data)), order=some)
     with run.autocast():
-        for x, _, _ in data.batches(key, views=settings.view, batch_size=min(512, len(data)), order=some):
+        for i, (x, _, _) in enumerate(batches):
+            for norm in norms:
+                norm.momentum = 1 / (i + 1)  # the plain mean over the batches; None would wait for the GPU
             network(x)
     for norm in norms:
         norm.momentum = momentum
 
 
-def predict_auxiliary(f, epoch, images, data, settings, run) -> Tensor:
+def predict_auxiliary(
+    f: Classifier, epoch: int, images, data: NoisyData, settings: Flywheel, run: Run
+) -> Tensor:
     """f's softmax for these images (indices, or all), the mean over two weak views (Sec. 4.1 (i)): (n, K)."""
     some = chosen(images)
     views = [data.in_order(settings.view, epoch=2 * epoch + view, indices=some) for view in range(2)]
     return losses.added(predict(f, view, run) for view in views) / 2
 
 
-def predict_main(g, images, data, run) -> Tensor:
+def predict_main(g: Classifier, images, data: NoisyData, run: Run) -> Tensor:
     """g's softmax for these images, not augmented: (n, K)."""
     return predict(g, data.in_order(indices=chosen(images)), run)
 
@@ -366,7 +390,7 @@ def chosen(images):
 
 
 @torch.no_grad()
-def predict(network, batches, run) -> Tensor:
+def predict(network: Classifier, batches, run: Run) -> Tensor:
     """Softmax in evaluation mode over the batches of `in_order`: (N, K)."""
     network.eval()
     with run.autocast():

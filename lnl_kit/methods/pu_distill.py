@@ -33,8 +33,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..data.batches import NoisyData
 from ..files import RunError
 from ..run.evaluate import predict
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
 from ..toolbox.mixup import draw
@@ -54,9 +56,7 @@ LEVELS = {
 
 @dataclass(frozen=True, kw_only=True)
 class PUDistill(Settings):
-    """PUDistill: filters and teachers from a few clean labels, and a student that is robust at every noise
-    level.
-    """
+    """PUDistill: filters and teachers from a few clean labels, a student robust at every noise level."""
 
     iterations: int = 2  # K: bags of filters, one after the other, for each class
     filters: int = 20  # N: binary classifiers in a bag
@@ -94,9 +94,7 @@ class PUDistill(Settings):
 
     @classmethod
     def read_cell(cls, cell: dict, dataset: str) -> dict:
-        """Settings of filters, teachers and student; milestones are given in epochs, batch and MixUp once for
-        all.
-        """
+        """Settings of all stages; milestones are in epochs, batch and MixUp are given once for all."""
         values = {
             "filter_batch_size": cell["batch_size"],
             "teacher_mixup": float(cell["mixup"]),
@@ -158,7 +156,7 @@ class PUDistill(Settings):
         refuse(not 0 <= self.threshold <= 1, f"threshold {self.threshold} is outside [0, 1]")
 
 
-def train_pu_distill(data, settings, run) -> None:
+def train_pu_distill(data: NoisyData, settings: PUDistill, run: Run) -> None:
     """Algorithm 1: filters, teachers, student."""
     refuse(
         not bool(data.clean.any()),
@@ -180,7 +178,7 @@ def train_pu_distill(data, settings, run) -> None:
         )
     known = torch.where(data.clean, data.y, accepted)  # the augmented clean set P: a class, or -1
     filtered = time.perf_counter()
-    said = [
+    by_teacher = [
         run.stage(
             f"teacher-{t}",
             lambda stage: train_teacher(stage, known, settings),
@@ -189,7 +187,7 @@ def train_pu_distill(data, settings, run) -> None:
         for t in range(settings.teachers)
     ]
     taught = time.perf_counter()
-    teacher, test_teacher = (torch.stack([s[k] for s in said]).mean(0) for k in ("probs", "test_probs"))
+    teacher, test_teacher = (torch.stack([s[k] for s in by_teacher]).mean(0) for k in ("probs", "test_probs"))
     targets = student_targets(data, known, teacher, settings)
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
@@ -216,7 +214,9 @@ def train_pu_distill(data, settings, run) -> None:
 # -----------------------------------------------
 
 
-def train_filters(clean: Tensor, data, settings, run, watched: Tensor | None = None) -> dict[str, Tensor]:
+def train_filters(
+    clean: Tensor, data: NoisyData, settings: PUDistill, run: Run, watched: Tensor | None = None
+) -> dict[str, Tensor]:
     """All bags, from the clean subset, bool (N,): votes (iterations, K, N) and of the test images, the last
     bags' mean probabilities (K, N), and each of their filters' for the images `watched` (K, filters, n).
     """
@@ -245,28 +245,27 @@ def train_filters(clean: Tensor, data, settings, run, watched: Tensor | None = N
                 bags.append(bag)
                 bar.update()
     shape = (data.num_classes, settings.iterations, -1)
-    found = {
+    votes_by_bag = {
         name: torch.stack([b[name] for b in bags]).view(shape).transpose(0, 1)
         for name in ("votes", "test_votes")
     }
     last = bags[settings.iterations - 1 :: settings.iterations]
-    return found | {
+    return votes_by_bag | {
         name: torch.stack([b[name] for b in last])
         for name in ("mean", "test_mean", *(["watched"] if watched is not None else []))
     }
 
 
 def train_bag(
-    stage,
+    stage: Run,
     k: int,
     clean: Tensor,
     positives: Tensor,
     before: dict | None,
-    settings,
+    settings: PUDistill,
     watched: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """One bag of filters for class k: its votes for every training and test image, and its mean
-    probabilities.
+) -> dict[str, Any]:
+    """One bag of filters for class k: votes for every training and test image, and mean probabilities.
 
     clean: bool (N,). positives: bool (N,), the images that the bag before has accepted. before: that bag's
     weights, for a warm start. watched: indices (n,) of images for which each filter's probability is kept,
@@ -317,11 +316,10 @@ def train_bag(
             loss.backward()
             optimizer.step()
         schedule.step()
-    networks = [
-        stacked.member(n, networks[0]) for n in range(settings.filters)
-    ]  # one after the other they predict faster
+    # one after the other they predict faster
+    alone = [stacked.member(n, networks[0]) for n in range(settings.filters)]
     probs, test_probs = (
-        torch.stack([predict([net], images, data, stage.autocast)[:, 1] for net in networks]).to(data.device)
+        torch.stack([predict([net], images, data, stage.autocast)[:, 1] for net in alone]).to(data.device)
         for images in (data.x, stage.test_images)
     )  # (filters, N), (filters, M)
     if not probs.isfinite().all():
@@ -343,24 +341,24 @@ def train_bag(
 
 
 def draw_members(
-    data, k: int, clean: Tensor, positives: Tensor, settings, draw: torch.Generator
+    data: NoisyData, k: int, clean: Tensor, positives: Tensor, settings: PUDistill, draw: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """(indices, 1 for positive) of each filter's images, both (filters, n), by Algorithm 1.
 
     Positives: the clean images of class k and m accepted ones; negatives: m' images that are not accepted and
     m' clean ones of other classes (fewer where there are not so many).
     """
-    own, others = ((clean & same).nonzero()[:, 0] for same in (data.y == k, data.y != k))
-    found, rest = ((~clean & chosen).nonzero()[:, 0] for chosen in (positives, ~positives))
-    m = min(len(own), len(found))
-    half = (m + len(own)) // 2 or 1
+    of_class, others = ((clean & same).nonzero()[:, 0] for same in (data.y == k, data.y != k))
+    accepted, rest = ((~clean & chosen).nonzero()[:, 0] for chosen in (positives, ~positives))
+    m = min(len(of_class), len(accepted))
+    half = (m + len(of_class)) // 2 or 1
     drawn = [
         torch.cat(
             [
-                own,
+                of_class,
                 *(
                     pool[torch.randperm(len(pool), generator=draw)[:size].to(pool.device)]
-                    for pool, size in ((found, m), (rest, half), (others, half))
+                    for pool, size in ((accepted, m), (rest, half), (others, half))
                 ),
             ]
         )
@@ -368,11 +366,11 @@ def draw_members(
     ]
     idx = torch.stack(drawn)
     target = torch.zeros_like(idx)
-    target[:, : len(own) + m] = 1
+    target[:, : len(of_class) + m] = 1
     return idx, target
 
 
-def accept(votes: Tensor, mean: Tensor, settings) -> Tensor:
+def accept(votes: Tensor, mean: Tensor, settings: PUDistill) -> Tensor:
     """The class (N,) that each image surely belongs to, or -1: (3), and most votes among several classes.
 
     votes, mean: (K, N). A tie in votes goes to the higher mean probability.
@@ -382,9 +380,10 @@ def accept(votes: Tensor, mean: Tensor, settings) -> Tensor:
     return torch.where(best >= 0, k, -1)
 
 
-def cross_validate(data, settings, run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.95)) -> list[dict]:
-    """How precise the filters are on clean images that they have not seen, for each `sure` and number of
-    votes.
+def cross_validate(
+    data: NoisyData, settings: PUDistill, run: Run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.95)
+) -> list[dict]:
+    """How precise the filters are on unseen clean images, for each `sure` and number of votes.
 
     Filters are trained on all but a fold of the clean subset, whose images are then among the unlabelled
     ones. Returns
@@ -429,7 +428,7 @@ def cross_validate(data, settings, run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.
 # ------------------------------------------------------------------------------------
 
 
-def train_teacher(stage, known: Tensor, settings) -> dict[str, Tensor]:
+def train_teacher(stage: Run, known: Tensor, settings: PUDistill) -> dict[str, Tensor]:
     """A teacher on the augmented clean set, `known` (N,) a class or -1: its probabilities of all images."""
     data = stage.data
     recipe = dataclasses.replace(
@@ -470,7 +469,7 @@ def subset(known: Tensor, sampling: str, epoch: int, seed: int) -> Tensor:
     return chosen[torch.randperm(len(chosen), generator=generator(seed, "order of subset", epoch))]
 
 
-def student_targets(data, known: Tensor, teacher: Tensor, settings) -> Tensor:
+def student_targets(data: NoisyData, known: Tensor, teacher: Tensor, settings: PUDistill) -> Tensor:
     """Pseudo-labels (N, K) by (4)-(6): accepted images have their new class as label, clean ones keep theirs.
 
     known (N,): a class, or -1. teacher (N, K): the teachers' mean probabilities.
@@ -480,16 +479,22 @@ def student_targets(data, known: Tensor, teacher: Tensor, settings) -> Tensor:
     if settings.pseudo_label == "hard":
         new = hard
     else:
-        said = teacher if settings.pseudo_label == "soft_bootstrap" else hard
-        new = settings.teacher_weight * said + (1 - settings.teacher_weight) * y
+        prediction = teacher if settings.pseudo_label == "soft_bootstrap" else hard
+        new = settings.teacher_weight * prediction + (1 - settings.teacher_weight) * y
     trusted = (teacher.amax(1) >= settings.threshold) & ~data.clean
     return torch.where(trusted[:, None], new, y)
 
 
-def step(forward, x: Tensor, target: Tensor, mixup: float, entropy: float, optimizer, run) -> None:
-    """One step on images x (B, C, H, W) and targets (B, K): cross-entropy on MixUp pairs, and the entropy
-    (2).
-    """
+def step(
+    forward,
+    x: Tensor,
+    target: Tensor,
+    mixup: float,
+    entropy: float,
+    optimizer: torch.optim.Optimizer,
+    run: Run,
+) -> None:
+    """One step on x (B, C, H, W) and targets (B, K): cross-entropy on MixUp pairs, and the entropy (2)."""
     if mixup:
         mix = draw(len(x), mixup, x.device)
         x, target = mix(x), mix(target)
@@ -507,7 +512,9 @@ def step(forward, x: Tensor, target: Tensor, mixup: float, entropy: float, optim
 # ------------------------------------------------------
 
 
-def bag_depends(k: int, iteration: int, clean: Tensor, data, settings, run) -> dict:
+def bag_depends(
+    k: int, iteration: int, clean: Tensor, data: NoisyData, settings: PUDistill, run: Run
+) -> dict:
     """Of the bag for class k: the clean subset and the filters' settings."""
     names = (
         "filters",
@@ -532,7 +539,7 @@ def bag_depends(k: int, iteration: int, clean: Tensor, data, settings, run) -> d
     }
 
 
-def teacher_depends(t: int, data, settings, run) -> dict:
+def teacher_depends(t: int, data: NoisyData, settings: PUDistill, run: Run) -> dict:
     """Of teacher t: all bags', and the teachers' settings."""
     names = (
         "teacher_epochs",
@@ -551,7 +558,7 @@ def teacher_depends(t: int, data, settings, run) -> dict:
     )
 
 
-def clean_key(clean: Tensor, data) -> int:
+def clean_key(clean: Tensor, data: NoisyData) -> int:
     """A number that stands for the clean subset and its labels."""
     at = clean.nonzero()[:, 0]
     return seed_of(at.tolist(), data.y[at].tolist())

@@ -45,9 +45,7 @@ EPOCHS = 20  # enough for cross-entropy to pass its best epoch and memorise, at 
 
 @dataclass
 class Lab:
-    """Networks trained at R noise rates, on N images, tested on M. Probabilities are of the last finished
-    epoch.
-    """
+    """Networks at R noise rates, on N images, tested on M. Probabilities: of the last finished epoch."""
 
     method: str
     noise: str
@@ -64,8 +62,8 @@ class Lab:
 
     def at(self, rate: float) -> int:
         """The position of a rate. Raises ValueError for one that was not trained, naming those that were."""
-        for r, there in enumerate(self.rates):
-            if abs(there - rate) < 1e-9:
+        for r, trained in enumerate(self.rates):
+            if abs(trained - rate) < 1e-9:
                 return r
         raise ValueError(f"rate {rate:g} was not trained: {', '.join(f'{r:g}' for r in self.rates)}")
 
@@ -74,9 +72,7 @@ class Lab:
         return noise_models.actual_rate(self.given[self.at(rate)], self.true)
 
     def confusion(self, rate: float) -> np.ndarray:
-        """(K, K): how often each true class (row) of the test set is predicted as each class (column), as
-        shares of the row.
-        """
+        """(K, K): the share of each true class (row) of the test set that is predicted as each class."""
         k = len(self.classes)
         counts = np.zeros((k, k))
         np.add.at(counts, (self.test_true, self.test_probs[self.at(rate)].argmax(1)), 1)
@@ -216,9 +212,7 @@ def _load(path, method, noise, rates, classes) -> Lab:
 
 
 def _epochs(lab: Lab, noisy: NoisyData, test_x, recipe, run: Run):
-    """Train epoch by epoch, keeping `lab` up to date but for the training images' probabilities; yields the
-    networks.
-    """
+    """Train epoch by epoch, keeping `lab` up to date but for `train_probs`; yields the networks."""
     started, given = time.perf_counter(), torch.from_numpy(lab.given).to(noisy.device)
     first = run.network()
     stacked = Stacked([first] * len(lab.rates))  # the same start for all
@@ -278,9 +272,7 @@ class _WithLabels:
 
 
 def _mixed(recipe, images: torch.Tensor, labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, list]:
-    """The images (B, C, H, W) that all networks see and the target of each of labels (R, B), mixed alike
-    where the method mixes.
-    """
+    """The images (B, C, H, W) that all networks see, and targets of labels (R, B), mixed alike."""
     state = torch.get_rng_state()
     targets = []
     for y in labels:

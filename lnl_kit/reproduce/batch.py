@@ -48,8 +48,8 @@ def reproduce(
         `true`, `none`; anything else stays a string). `0.2,0.5` are two values: every combination of values
         runs, each in a copy named after them. `preset="x"` is short for `{"preset": "x"}`.
     out: the root that stands in for runs/. timeout: seconds that one cell may take; None or 0 = no limit.
-    fresh: also run notebooks that are finished and unchanged. jobs: processes side by side, the CPU's threads
-        shared among them.
+    fresh: also run notebooks that are finished and unchanged. jobs: parallel processes, among which the
+        CPU's threads are divided.
 
     Returns 0 when every notebook finished, 1 when one failed (the others still run), 130 after Ctrl-C. Raises
     ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.
@@ -105,12 +105,15 @@ def _carry_out(
 
 def notebooks_folder() -> Path:
     """notebooks/ beside the pyproject.toml found upwards from the current folder, else beside the package."""
-    here = Path.cwd()
-    for project in (*(p for p in (here, *here.parents) if (p / "pyproject.toml").exists()), PACKAGE.parent):
+    start = Path.cwd()
+    for project in (
+        *(p for p in (start, *start.parents) if (p / "pyproject.toml").exists()),
+        PACKAGE.parent,
+    ):
         if (project / "notebooks").is_dir():
             return project / "notebooks"
     raise FileNotFoundError(
-        f"there is no notebooks/ folder beside a pyproject.toml above {here}: "
+        f"there is no notebooks/ folder beside a pyproject.toml above {start}: "
         "run this inside a clone of lnl-kit"
     )
 
@@ -123,7 +126,7 @@ def find_notebooks(names: list[str] | None = None) -> list[Path]:
         raise FileNotFoundError(f"there are no notebooks in {folder}")
     if not names:
         return existing
-    found = []
+    notebooks = []
     for name in names:
         stem = Path(name).name.removesuffix(".ipynb")
         matches = [p for p in existing if p.stem == stem]
@@ -132,8 +135,8 @@ def find_notebooks(names: list[str] | None = None) -> list[Path]:
             raise FileNotFoundError(
                 f"there is no notebook {name} in {folder}; there are " + ", ".join(p.stem for p in existing)
             )
-        found += [p for p in matches if p not in found]
-    return found
+        notebooks += [p for p in matches if p not in notebooks]
+    return notebooks
 
 
 def _literal(value):
@@ -149,9 +152,7 @@ def _literal(value):
 
 
 def _values(value) -> list:
-    """The values that a text names: commas outside brackets and quotes separate them. Anything else is one
-    value.
-    """
+    """The values that a text names, separated by commas outside brackets and quotes; else one value."""
     if not isinstance(value, str):
         return [value]
     parts, depth, quote = [""], 0, ""
@@ -172,17 +173,17 @@ def _jobs(notebook: Path, values: dict[str, list]) -> list[Job]:
     """Every combination of the values; a copy is named after those parameters that have several."""
 
     several = [name for name, some in values.items() if len(some) > 1]
-    found = []
+    jobs = []
     for combination in itertools.product(*values.values()):
         parameters = dict(zip(values, combination))
-        found.append(
+        jobs.append(
             Job(
                 notebook,
                 parameters,
                 "-".join([notebook.stem, *(f"{name}-{safe(str(parameters[name]))}" for name in several)]),
             )
         )
-    return found
+    return jobs
 
 
 def _run_all(jobs: list[Job], folder: Path, timeout: float | None, processes: int):

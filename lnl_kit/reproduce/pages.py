@@ -46,9 +46,9 @@ def write_page(notebook: Path, record: dict) -> list[dict]:
     body: list[str] = []
     for cell in cells:
         if cell.cell_type == "markdown":
-            found = re.findall(r"^#+ +(.+?)[ #]*$", cell.source, flags=re.M)
-            if found and found[-1] != heading:
-                heading, seen = found[-1], 0
+            headings = re.findall(r"^#+ +(.+?)[ #]*$", cell.source, flags=re.M)
+            if headings and headings[-1] != heading:
+                heading, seen = headings[-1], 0
             body.append(markdown(cell.source))
         elif cell.cell_type == "code" and (cell.source.strip() or cell.outputs):
             body.append(code_cell(cell))
@@ -107,9 +107,7 @@ def write_index(folder: Path, entries: list[tuple[dict, list[dict]]], parts: lis
 
 
 def _batch(grid: list[tuple[dict, list[dict]]]) -> list[str]:
-    """A table of the notebooks that ran with several values of a parameter: a row each, with its figures as
-    thumbnails.
-    """
+    """A table of the notebooks that ran with several values of a parameter, with their figures."""
     rows = [
         "<section><h2>Batches</h2><div class='card'><table><thead><tr><th>notebook</th><th>parameters</th>"
         "<th>status</th><th>time</th><th>headline</th><th>figures</th></tr></thead><tbody>"

@@ -25,9 +25,7 @@ PACKAGE = "lnl_kit."  # what the names of its modules begin with
 
 
 def source_of(fn) -> str:
-    """The text of the file that a function stands in; of the function itself where it was typed into a
-    notebook.
-    """
+    """The text of the file that a function stands in, or of the function typed into a notebook."""
     try:
         module: Any = sys.modules.get(fn.__module__)
         return inspect.getsource(module if getattr(module, "__file__", None) else fn)
@@ -146,9 +144,7 @@ def code_text(code) -> str:
 
 
 def absolute(dataset: str) -> str:
-    """`folder:PATH` with an absolute path, so that the run can be opened from anywhere; other names as they
-    are.
-    """
+    """`folder:PATH` with an absolute path, so that the run opens from anywhere; other names as they are."""
     kind, colon, path = dataset.partition(":")
     return f"{kind}:{Path(path).expanduser().absolute()}" if colon else dataset
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..data.batches import NoisyData
-from ..files import RunError, csv_bytes, lock, npz_bytes, save_atomically
+from ..files import RunError, csv_bytes, npz_bytes, save_atomically
 from ..toolbox import losses, models
 from ..toolbox.rng import seed_of
 from .device import choose_precision, keep_freed_memory
 from .evaluate import COLUMNS, HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
-from .identity import source_of
+from .fit import sgd
+from .stages import computed_once, place_of
 from .state import State, to_cpu, torch_bytes
 
 
@@ -93,22 +94,7 @@ class Run:
 
         more: other modules trained by the same optimiser, each a parameter group of its own.
         """
-        groups = [{"params": list(net.parameters())} for net in (network, *more)]
-        optimizer = torch.optim.SGD(
-            groups,
-            lr=settings.learning_rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            nesterov=settings.nesterov,
-            fused=self.device.type in ("cuda", "cpu"),
-        )
-        schedule: torch.optim.lr_scheduler.LRScheduler
-        if settings.schedule == "cosine":
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
-        else:
-            drops = [max(1, round(m * settings.epochs)) for m in settings.milestones]
-            schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, drops, gamma=settings.gamma)
-        return optimizer, schedule
+        return sgd([network, *more], settings, self.device)
 
     def autocast(self):
         """Context of the run's precision. Losses are computed outside it, in float32."""
@@ -186,7 +172,11 @@ class Run:
                 )
                 started = time.perf_counter()
                 yield epoch
-                row = {"epoch": epoch + 1, "learning_rate": rate, "loss": self._mean_loss(epoch)}
+                row: dict[str, Any] = {
+                    "epoch": epoch + 1,
+                    "learning_rate": rate,
+                    "loss": self._mean_loss(epoch),
+                }
                 row["epoch_seconds"] = time.perf_counter() - started
                 row["images_per_second"] = len(self.data) / row["epoch_seconds"]
                 self.evaluate(state, row, epoch, total)
@@ -205,9 +195,8 @@ class Run:
         for net in state.networks():
             net.train()
 
-    def stage(self, name: str, fn, depends: dict | None = None):
-        """The result of `fn(stage_run)`, computed once: a finished stage is loaded, an interrupted one
-        resumes.
+    def stage(self, name: str, fn: Callable[[Run], Any], depends: dict | None = None) -> Any:
+        """The result of `fn(stage_run)`, computed once: finished it is loaded, interrupted it resumes.
 
         fn trains with the stage's own `data`, `network`, `state`, `epochs` and returns tensors (or a nest of
         them).
@@ -216,50 +205,28 @@ class Run:
             this run alone. What it cost when it was computed (the last attempt at it) is added to
             `stage_seconds`.
         """
-        if depends is None:
-            folder = self.folder / "stages" / name
-            seed = seed_of(self.seed, "stage", name)
-        else:
-            told = json.dumps(depends, sort_keys=True, default=str)
-            key = seed_of(
-                name,
-                self.model,
-                self.precision,
-                self.images,
-                source_of(fn),
-                tuple(self.data.x.shape),
-                self.data.classes,
-                told,
-            )
-            folder = self.root / "stages" / f"{name}-{key:016x}"
-            seed = seed_of(name, self.images, told)  # the same draws whatever else is written in that file
-        folder.mkdir(parents=True, exist_ok=True)
-        with lock(folder):
-            done, clock = folder / "result.pt", folder / "seconds.json"
-            if not done.exists():
-                started = time.perf_counter()
-                data = copy.copy(self.data)
-                data.seed = seed
-                child = Run(
-                    folder,
-                    data=data,
-                    evaluator=self.evaluator,
-                    model=self.model,
-                    seed=seed,
-                    precision=self.precision,
-                    compile=self.compile,
-                    progress=self.progress,
-                    root=self.root,
-                    name=name,
-                    images=self.images,
-                )
-                result = torch_bytes(to_cpu(fn(child)))
-                save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
-                save_atomically(done, result, durable=True)
-            self.stage_seconds += (
-                json.loads(clock.read_text()) if clock.exists() else 0.0
-            )  # an older version kept none
-            return torch.load(done, map_location=self.device, weights_only=True)
+        folder, seed = place_of(self, name, fn, depends)
+        result, seconds = computed_once(folder, lambda: fn(self._child(folder, seed, name)), self.device)
+        self.stage_seconds += seconds
+        return result
+
+    def _child(self, folder: Path, seed: int, name: str) -> Run:
+        """The run of a stage: the same images, its own seed."""
+        data = copy.copy(self.data)
+        data.seed = seed
+        return Run(
+            folder,
+            data=data,
+            evaluator=self.evaluator,
+            model=self.model,
+            seed=seed,
+            precision=self.precision,
+            compile=self.compile,
+            progress=self.progress,
+            root=self.root,
+            name=name,
+            images=self.images,
+        )
 
     # ---- the loop's own work -----------------------------------------------------------------------------
 
@@ -379,9 +346,7 @@ class Run:
         self.inference_seconds, self.saving_seconds = saved["inference_seconds"], saved["saving_seconds"]
 
     def write_tables(self, history: bool = True) -> None:
-        """Rewrite metrics.csv, arrays.npz and (unless unchanged) history.npz, whole, from what state.pt
-        holds.
-        """
+        """Rewrite metrics.csv, arrays.npz and, unless unchanged, history.npz from what state.pt holds."""
         save_atomically(self.folder / "metrics.csv", csv_bytes(self.rows, COLUMNS))
         save_atomically(self.folder / "arrays.npz", npz_bytes({k: v.numpy() for k, v in self.arrays.items()}))
         if not history:

@@ -110,6 +110,38 @@ class SmallCNN(Classifier):
         return self.body(x)
 
 
+class Airbench(Classifier):
+    """The narrow network of airbench (K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024,
+    github.com/KellerJordan/cifar10-airbench): about 0.5 M weights, for images of at least 17 pixels a side.
+
+    A 2x2 convolution without padding to 24 maps and GELU, then three groups of convolution, pool, batch norm,
+    GELU, convolution, batch norm, GELU. The widths are 32, 128, 128, those of its smallest network (`net93`)
+    with half the first; none of what its records need: whitening and identity as starting weights, batch
+    norms without scale, a last max pool and a factor of 1/9 on the logits (here: the mean, a bias, torch's
+    starting weights).
+    """
+
+    def __init__(self, num_classes: int, channels: int):
+        super().__init__()
+        layers, inputs = [nn.Conv2d(channels, 24, 2), nn.GELU()], 24
+        for width in (32, 128, 128):
+            layers += [
+                _conv(inputs, width),
+                nn.MaxPool2d(2),
+                nn.BatchNorm2d(width),
+                nn.GELU(),
+                _conv(width, width),
+                nn.BatchNorm2d(width),
+                nn.GELU(),
+            ]
+            inputs = width
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(inputs, num_classes)
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
 class PreActBlock(nn.Module):
     """Basic pre-activation block (He et al. 2016, "Identity Mappings in Deep Residual Networks", Fig. 4e).
 
@@ -195,9 +227,7 @@ class TorchvisionResNet(Classifier, ResNet):
 
 
 class InceptionResNetV2(Classifier):
-    """Inception-ResNet-v2 (Szegedy et al. 2016) as in timm, with random weights; images of at least 75
-    pixels.
-    """
+    """timm's Inception-ResNet-v2 (Szegedy et al. 2016), random weights; images of at least 75 pixels."""
 
     def __init__(self, num_classes: int, channels: int):
         super().__init__()
@@ -219,6 +249,7 @@ class InceptionResNetV2(Classifier):
 _WIDE = (64, 128, 256, 512)
 _MAKERS = {
     "small_cnn": SmallCNN,
+    "airbench": Airbench,
     "preact_resnet18": lambda k, c: PreActResNet(_WIDE, (2, 2, 2, 2), False, k, c),
     "preact_resnet34": lambda k, c: PreActResNet(_WIDE, (3, 4, 6, 3), False, k, c),
     "preact_resnet34_cifar": lambda k, c: PreActResNet((32, 64, 128), (5, 5, 5), True, k, c),
