@@ -167,10 +167,10 @@ def train_flywheel(data: NoisyData, settings: Flywheel, run: Run) -> None:
             q[now] = cleanness(predict_main(g, now, data, run), data.y[now], gamma, epsilon[now])
         g_schedule.step()
         f_schedule.step()
-        known: dict[str, Any] = {}
+        told: dict[str, Any] = {}
         if turn >= 0:
-            known = {"transition": T_c, "transition_of": "corrupted", "transition_all": T}
-        run.log(clean_score=q, new_labels=f_probs, gamma=gamma, **known)
+            told = {"transition": T_c, "transition_of": "corrupted", "transition_all": T}
+        run.log(clean_score=q, new_labels=f_probs, gamma=gamma, **told)
 
 
 def train_main_alone(data: NoisyData, settings: Flywheel, run: Run) -> None:
