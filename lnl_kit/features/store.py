@@ -32,7 +32,7 @@ class Store:
         self.count = min(sizes[0] // (2 * self.width), sizes[1] // KEY)
         content = keys.read_bytes() if self.count else b""
         for row in range(len(self._row), self.count):
-            self._row[content[row * KEY:(row + 1) * KEY]] = row
+            self._row[content[row * KEY : (row + 1) * KEY]] = row
 
     def rows(self, keys: np.ndarray) -> np.ndarray:
         """int64 (N,): where the features of these keys (N, 16) lie, -1 = not there."""
@@ -40,7 +40,9 @@ class Store:
 
     def append(self, keys: np.ndarray, features: np.ndarray) -> None:
         """Add the rows of a chunk, (n, 16) and (n, width), whole or not at all, also where the power fails."""
-        for path, content, row in zip(self._paths(), (features.astype(np.float16, copy=False), keys), (2 * self.width, KEY)):
+        for path, content, row in zip(
+            self._paths(), (features.astype(np.float16, copy=False), keys), (2 * self.width, KEY)
+        ):
             with open(path, "ab") as file:
                 file.truncate(self.count * row)  # what a killed process left behind
                 file.seek(0, os.SEEK_END)
