@@ -9,6 +9,7 @@ import sys
 import types
 from numbers import Integral
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -16,6 +17,7 @@ from . import __version__, data, methods
 from .data import clean_subset
 from .data import noise as noise_models
 from .data.batches import NoisyData
+from .data.streams import Stream
 from .data.labelling import (
     choose,
     choose_with,
@@ -27,6 +29,8 @@ from .data.labelling import (
     rows,
 )
 from .files import RunError, clear, csv_bytes, json_bytes, lock, make_folder, runs_root, safe, save_atomically
+from .features import backbones
+from .features.training import FeatureData, features_for
 from .papers.presets import resolve
 from .run.device import find_device
 from .run.evaluate import Evaluator
@@ -53,6 +57,8 @@ def train(
     model: str | None = None,
     train_size: int | None = None,
     image_size: int | None = None,
+    features: str | None = None,
+    feature_views: int = 0,
     noisy_val: float = 0.0,
     clean_share: float | None = None,
     clean_list: str | None = None,
@@ -78,6 +84,9 @@ def train(
     noise, rate: see `lnl_kit.data.noise`; by default symmetric 0.5, or the labels as they come with `labels`
         and for clothing1m and webvision.
     preset: quick | demo | paper | paper:NAME; keyword arguments in `settings` override its values.
+    features: train on what a pretrained network sees in the images, computed once and kept (see
+        `lnl_kit.features.KINDS`); model is then `head` or `mlp_head` (default). feature_views: so many draws of
+        each view that the method asks for are stored too; 0 = every view is the image itself.
     noisy_val: share of the training images held out with their given labels, the honest stopping rule.
     clean_share, clean_list: labels known to be right (`NoisyData.clean`), that synthetic noise leaves alone:
         a share of each class, by default what the method needs, or a CSV file of images (see
@@ -109,7 +118,10 @@ def train(
     device = find_device(device)
     if train_size is not None and train_size < 2:
         raise ValueError(f"train_size {train_size} is not allowed: at least 2 images")
-    models.check(model or plan.model)
+    if features in ("", "none"):
+        features = None
+    model = model or ("mlp_head" if features else plan.model)
+    check_features(features, feature_views, model, name, settings_class)
     for key in ("view", "teacher_view"):
         if hasattr(chosen, key):
             augment.view(getattr(chosen, key))
@@ -156,7 +168,7 @@ def train(
     decides = {
         "method": name,
         "settings": dataclasses.asdict(chosen),
-        "model": model or plan.model,
+        "model": model,
         "dataset": source.name if not source.name.startswith("folder:") else source.slug,
         "like": source.like,
         "noise": noise.partition(":")[0],
@@ -184,6 +196,8 @@ def train(
     }
     if clean is not None:
         decides |= {"clean_share": share or None, "clean_digest": digest(clean[index])}
+    if features:
+        decides |= {"features": features, "feature_views": feature_views}
     decides = json.loads(json.dumps(decides))  # as it will be read back
     key = json.dumps({k: v for k, v in decides.items() if k not in ONLY_RECORDED}, sort_keys=True)
     hash8 = hashlib.blake2b(key.encode(), digest_size=4).hexdigest()
@@ -216,8 +230,11 @@ def train(
                 folder / "skipped.csv",
                 csv_bytes([{"path": p, "reason": r} for p, r in source.skipped], ("path", "reason")),
             )
-        noisy = NoisyData(
-            rows(source.x, index),
+        part = images_or_features(
+            source, features, chosen, feature_views, index, val_index, test_index, device, progress
+        )
+        noisy = part.kind(
+            part.train,
             torch.from_numpy(given[index]),
             source.classes,
             mean=source.mean,
@@ -229,14 +246,21 @@ def train(
             clean=None if clean is None else torch.from_numpy(clean[index]),
             transition=expected_transition(noise, rate, source) if "true T" in chosen.uses else None,
         )
-        val = (rows(source.x, val_index), given[val_index]) if len(val_index) else None
+        if part.stored is not None:
+            noisy.stored = part.stored
+        val = (part.val, given[val_index]) if len(val_index) else None
+        if second is not None and features:
+            print(
+                f"{dataset}: its second test set, {second.name}, is not measured on features", file=sys.stderr
+            )
+            second = None
         if second is not None:
             second = (second.name, rows(second.x, second_index), second.y.numpy()[second_index])
         evaluator = Evaluator(
             noisy,
             given[index],
             truth,
-            rows(source.test_x, test_index),
+            part.test,
             source.test_y.numpy()[test_index],
             val,
             second,
@@ -245,7 +269,7 @@ def train(
             folder,
             data=noisy,
             evaluator=evaluator,
-            model=model or plan.model,
+            model=model,
             seed=seed,
             precision=precision,
             compile=compile,
@@ -253,7 +277,8 @@ def train(
             progress=progress,
             root=root,
             name=f"{name} seed {seed}",
-            images=f"{source.fingerprint} {digest(index, test_index)}",
+            images=f"{source.fingerprint} {digest(index, test_index)}"
+            + (f" {features} {feature_views}" if features else ""),
             on_epoch=on_epoch,
         )
         wrong = "unknown" if truth is None else f"{noise_models.actual_rate(given[index], truth):.1%}"
@@ -295,12 +320,61 @@ def train(
             "actual_rate": None if truth is None else noise_models.actual_rate(given[index], truth),
             "seed": seed,
             "preset": preset,
-            "model": model or plan.model,
+            "model": model,
             "train_images": len(index),
             "epochs": chosen.epochs,
         }
         save_atomically(folder / "summary.json", json_bytes(identity | summarise(run, uses)), durable=True)
         return open_run(folder)
+
+
+class Parts(NamedTuple):
+    """What networks see of each part of the data."""
+
+    kind: type[NoisyData]
+    train: torch.Tensor | Stream
+    val: torch.Tensor | Stream | None
+    test: torch.Tensor | Stream
+    stored: dict | None  # rows of stored views
+
+
+def images_or_features(
+    source, features, chosen, views, index, val_index, test_index, device, progress
+) -> Parts:
+    """The images of each part, or their features on the principal axes of the training images'."""
+    if not features:
+        val = rows(source.x, val_index) if len(val_index) else None
+        return Parts(NoisyData, rows(source.x, index), val, rows(source.test_x, test_index), None)
+    asked = [getattr(chosen, key) for key in ("view", "teacher_view") if hasattr(chosen, key)]
+    told = {"device": device, "progress": progress}
+    x, axes, stored = features_for(source, features, index, asked, views, **told)
+    val = features_for(source, features, val_index, axes=axes, **told)[0] if len(val_index) else None
+    test = features_for(source, features, test_index, axes=axes, test=True, **told)[0]
+    return Parts(FeatureData, x, val, test, stored)
+
+
+def check_features(
+    features: str | None, views: int, model: str, name: str, settings_class: type[Settings]
+) -> None:
+    """Refuse in one sentence what cannot be trained on features, and heads without them."""
+    models.check(model)
+    if features:
+        for backbone in features.split(","):
+            backbones.check(backbone.strip())
+        if model not in models.HEADS:
+            raise ValueError(
+                f"the network {model} sees images, not features: choose one of {', '.join(models.HEADS)}"
+            )
+        if settings_class.needs_pixels:
+            raise ValueError(
+                f"{name} {settings_class.needs_pixels}, which features do not hold: train it on the images themselves"
+            )
+    elif model in models.HEADS:
+        raise ValueError(
+            f"the network {model} needs features: name a pretrained network, such as features={backbones.DEFAULT}"
+        )
+    if views < 0:
+        raise ValueError(f"feature_views {views} is not allowed: 0 or more stored draws of each view")
 
 
 def find_method(method, settings_class):

@@ -9,6 +9,7 @@ decoding. A process that is killed loses at most one chunk, and going on gives t
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from tqdm import tqdm
 from ..toolbox import augment
 from ..data.decode import cores
 from ..toolbox.rng import generator
-from ..files import lock
+from ..files import lock, save_atomically
 from ..run.device import supports_bf16
 from .backbones import Backbone, backbone, compiled
 from .pictures import Files, Pixels
@@ -90,9 +91,12 @@ def extract(
         stores = []
         for eye in eyes:
             place = cache / f"{safe_name(eye.name)}-{eye.size}-{eye.key}" / key
-            place.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(lock(place))
+            claim = place / "claims" / hashlib.blake2b(np.unique(images.keys, axis=0).tobytes(), digest_size=8).hexdigest()
+            claim.mkdir(parents=True, exist_ok=True)
             stores.append(opened(place, eye))
+            if len(missing(stores[-1], images.keys)):  # who asks for the same images waits, for others goes on
+                stack.enter_context(lock(claim))
+                stores[-1].refresh()
         wanted = [missing(store, images.keys) for store in stores]
         todo = [(eye, store, lacking) for eye, store, lacking in zip(eyes, stores, wanted) if len(lacking)]
         if todo:
@@ -115,7 +119,7 @@ def opened(place: Path, eye: Backbone) -> Store:
             raise ValueError(
                 f"{eye.name} gives {tuple(found.shape)} for one image: one row of features is needed"
             )
-        told.write_text(str(found.shape[1]))
+        save_atomically(told, str(found.shape[1]).encode())
     return Store(place, int(told.read_text()))
 
 

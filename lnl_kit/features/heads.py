@@ -7,6 +7,8 @@ share each pass over the features.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import scipy.linalg
 import torch
 from torch import Tensor
@@ -24,13 +26,34 @@ STEPS = 30
 ROWS = 8192  # images a block: bounds the memory of a pass
 
 
-def principal(features, dimensions: int = DIMENSIONS) -> Tensor:
-    """float32 (N, d) of features (N, D): centred, on their d <= `dimensions` first principal axes, with a mean square of 1 an axis.
+class Axes(NamedTuple):
+    """Principal axes of features: `axes(features)` gives float32 (N, d) of features (N, D)."""
 
-    The axes keep their relative lengths: strong directions of the backbone stay strong. Not finite values raise ValueError.
+    projection: Tensor  # (D, d)
+    shift: Tensor  # (d,)
+
+    def __call__(self, features) -> Tensor:
+        """float32 (N, d) on the axes."""
+        n = features.shape[0]
+        parts = [torch.as_tensor(features[i : i + ROWS]).float() for i in range(0, n, ROWS)]
+        return torch.cat([x @ self.projection - self.shift for x in parts])
+
+
+def principal(features, dimensions: int = DIMENSIONS) -> Tensor:
+    """float32 (N, d) of features (N, D) on their own principal axes (see `principal_axes`)."""
+    return principal_axes(features, dimensions)(features)
+
+
+def principal_axes(features, dimensions: int = DIMENSIONS) -> Axes:
+    """The d <= `dimensions` first principal axes of features (N, D): on them the features are centred and have a
+    mean square of 1 an axis.
+
+    The axes keep their relative lengths: strong directions of the backbone stay strong. Values that are not
+    finite raise ValueError.
     """
     n, width = features.shape
-    total, square = torch.zeros(width, dtype=torch.float64), torch.zeros(width, width, dtype=torch.float64)
+    total = torch.zeros(width, dtype=torch.float64)
+    square = torch.zeros(width, width, dtype=torch.float64)
     for start in range(0, n, ROWS):
         x = torch.as_tensor(features[start : start + ROWS]).float()
         total += x.sum(0).double()
@@ -42,17 +65,14 @@ def principal(features, dimensions: int = DIMENSIONS) -> Tensor:
     mean = total / n
     covariance = square / n - mean[:, None] * mean
     kept = min(dimensions, width, max(1, n - 1))
-    lengths, axes = scipy.linalg.eigh(covariance.numpy(), subset_by_index=(width - kept, width - 1))  # only those kept
+    lengths, axes = scipy.linalg.eigh(covariance.numpy(), subset_by_index=(width - kept, width - 1))
     lengths, axes = torch.from_numpy(lengths), torch.from_numpy(axes).flip(1)
     signs = torch.sign(
         axes.gather(0, axes.abs().argmax(0, keepdim=True))
-    )  # an axis has no direction of its own: fixed here
+    )  # an axis has no direction of its own
     axes = axes * torch.where(signs == 0, 1.0, signs)
     scale = (lengths.clamp_min(0).sum() / kept).clamp_min(1e-24).sqrt()
-    projection, shift = (axes / scale).float(), (mean @ axes / scale).float()
-    return torch.cat(
-        [torch.as_tensor(features[i : i + ROWS]).float() @ projection - shift for i in range(0, n, ROWS)]
-    )
+    return Axes((axes / scale).float().contiguous(), (mean @ axes / scale).float())
 
 
 def fit(

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import locked
+
 KEY = 16  # bytes
 
 
 class Store:
-    """The features, of one width, of any number of images: (n, width) float16, found by key. One writer at a time."""
+    """The features, of one width, of any number of images: (n, width) float16, found by key. Several processes may
+    write: each chunk is added under a lock.
+    """
 
     def __init__(self, place: Path, width: int):
         self.place, self.width = Path(place), width
@@ -30,7 +34,7 @@ class Store:
         features, keys = self._paths()
         sizes = [p.stat().st_size if p.exists() else 0 for p in (features, keys)]
         self.count = min(sizes[0] // (2 * self.width), sizes[1] // KEY)
-        content = keys.read_bytes() if self.count else b""
+        content = keys.read_bytes() if self.count > len(self._row) else b""
         for row in range(len(self._row), self.count):
             self._row[content[row * KEY : (row + 1) * KEY]] = row
 
@@ -39,7 +43,16 @@ class Store:
         return np.array([self._row.get(key.tobytes(), -1) for key in keys], dtype=np.int64)
 
     def append(self, keys: np.ndarray, features: np.ndarray) -> None:
-        """Add the rows of a chunk, (n, 16) and (n, width), whole or not at all, also where the power fails."""
+        """Add the rows of a chunk, (n, 16) and (n, width), whole or not at all, also where the power fails; but
+        for those that another process has added meanwhile.
+        """
+        with locked(self.place / "append.lock"):
+            self._read()
+            lacking = self.rows(keys) < 0
+            if lacking.any():
+                self._append(keys[lacking], features[lacking])
+
+    def _append(self, keys: np.ndarray, features: np.ndarray) -> None:
         for path, content, row in zip(
             self._paths(), (features.astype(np.float16, copy=False), keys), (2 * self.width, KEY)
         ):

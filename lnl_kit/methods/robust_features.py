@@ -54,6 +54,8 @@ class RobustFeatures(Settings):
     classify: str = "both"  # what the classifier is trained on: "augmented" (T(x)) or "both" (x as well)
     target_gradient: bool = False  # let the assignment of x in (9) carry gradient
 
+    needs_pixels = "restores images from their distorted copies"
+
     def __post_init__(self):
         super().__post_init__()
         refuse(

@@ -12,6 +12,7 @@ import torch
 
 from .. import data
 from ..data.batches import NoisyData
+from ..features.training import FeatureData, features_for
 from ..data.streams import Stream, pick
 from ..toolbox import augment, models
 from ..toolbox.rng import generator
@@ -118,7 +119,13 @@ class OpenedRun:
         return found
 
     def train_images(self) -> torch.Tensor | Stream:
-        """uint8 (N, C, H, W): the training images in the order of every (N, ...) array."""
+        """uint8 (N, C, H, W): the training images in the order of every (N, ...) array; of a run on features,
+        these, float32 (N, d, 1, 1).
+        """
+        if self.settings.get("features"):
+            return features_for(
+                self.dataset(), self.settings["features"], self.labels["index"], progress=False
+            )[0]
         return pick(self.dataset().x, torch.from_numpy(self.labels["index"]))
 
     @functools.lru_cache(maxsize=32)
@@ -150,11 +157,14 @@ class OpenedRun:
             nets.append(net.eval().to(memory_format=torch.channels_last))
         return nets
 
+    def _kind(self) -> type[NoisyData]:
+        return FeatureData if self.settings.get("features") else NoisyData
+
     def predict(self, images: torch.Tensor, epoch: int | None = None) -> np.ndarray:
         """(n, K) probabilities for uint8 images (n, C, H, W): the mean softmax of the tested networks."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         s = self.settings
-        empty = NoisyData(
+        empty = self._kind()(
             images[:1],
             torch.zeros(1, dtype=torch.int64),
             self.classes,
@@ -177,7 +187,7 @@ class OpenedRun:
         W).
         """
         s, net = self.settings, self.networks()[0]
-        data = NoisyData(
+        data = self._kind()(
             images, torch.zeros(len(images), dtype=torch.int64), self.classes, mean=s["mean"], std=s["std"]
         )
         return torch.cat([net.cpu().features(x).float() for x, _ in data.in_order()]).numpy()
