@@ -8,6 +8,7 @@ import sys
 
 from . import __version__
 from .data import noise
+from .features import backbones
 from .files import RunError
 from .methods import METHODS
 from .run.settings import COMPILES, KEEPS, PRECISIONS, field_help, parse
@@ -72,6 +73,8 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     add_label_flags(add)
     add.add_argument("--clean-share", type=float, help="as for lnl train")
     add.add_argument("--epochs", type=int, help="of every run; default the preset's")
+    add.add_argument("--model", help="as for lnl train")
+    add.add_argument("--features", help="as for lnl train")
     add.add_argument("--train-size", type=int, help="at most so many training images; default the preset's")
     add.add_argument(
         "--jobs",
@@ -121,9 +124,20 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
         help="a folder of images (train/<class>/* or <class>/*), or a built-in data set",
     )
     add.add_argument(
+        "--features",
+        help=f"the pretrained network that looks at the images: {backbones.HELP}; default {backbones.DEFAULT}; none = "
+        "networks are trained on the images",
+    )
+    add.add_argument(
+        "--probs",
+        metavar="FILE",
+        help="out-of-sample probabilities of one's own, a row an image: .npz (probs), .npy, .csv or .parquet (columns: "
+        "classes); nothing is trained",
+    )
+    add.add_argument(
         "--method",
-        default="cross_validation",
-        help="cross_validation and names of lnl methods, separated by commas, whose predictions are combined",
+        help="train networks on the images instead: cross_validation and names of lnl methods, separated by commas, "
+        "whose predictions are combined",
     )
     add.add_argument(
         "--score",
@@ -196,7 +210,18 @@ def add_train_flags(add: argparse.ArgumentParser, method: str | None) -> None:
         "--preset", default="quick", help="quick, demo, paper, or paper:NAME for that paper's cell"
     )
     add.add_argument("--seed", type=int, default=0, help="decides noise, weights and order")
-    add.add_argument("--model", help="network; default the preset's")
+    add.add_argument("--model", help="network; default the preset's, with --features mlp_head")
+    add.add_argument(
+        "--features",
+        help=f"train on what a pretrained network sees, computed once and kept: {backbones.HELP}",
+    )
+    add.add_argument(
+        "--feature-views",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also keep N random draws of each view that the method asks for; 0 = each view is the image itself",
+    )
     add.add_argument("--train-size", type=int, help="at most so many training images; default the preset's")
     add.add_argument("--image-size", type=int, help="pixels a side; default the data set's")
     add_label_flags(add)
@@ -299,6 +324,10 @@ def compare_command(options) -> int:
     values = vars(options).copy()
     values.pop("command")
     methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
+    if values["methods"] == "all" and values["features"]:
+        left_out = [m for m in methods if METHODS[m][1].needs_pixels]
+        methods = [m for m in methods if m not in left_out]
+        print(f"{', '.join(left_out)} cannot train on features and is left out", file=sys.stderr)
     try:
         asked = values.pop("noise") or (
             "none"
@@ -357,7 +386,7 @@ def find_errors_command(options) -> int:
     s = open_findings(folder).summary
     low, high = s["estimated_errors_interval"]
     print(
-        f"about {s['estimated_errors']:.0f} of {s['images']} labels are probably wrong ({low:.0f} to {high:.0f} by sampling alone); "
+        f"about {s['estimated_errors']:.0f} of {s['images']} labels are probably wrong ({low:.0f} to {high:.0f}); "
         f"{s['called_errors']} are more likely wrong than right",
         file=sys.stderr,
     )

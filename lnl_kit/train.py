@@ -17,7 +17,6 @@ from . import __version__, data, methods
 from .data import clean_subset
 from .data import noise as noise_models
 from .data.batches import NoisyData
-from .data.streams import Stream
 from .data.labelling import (
     choose,
     choose_with,
@@ -28,9 +27,10 @@ from .data.labelling import (
     hold_out,
     rows,
 )
-from .files import RunError, clear, csv_bytes, json_bytes, lock, make_folder, runs_root, safe, save_atomically
+from .data.streams import Stream
 from .features import backbones
 from .features.training import FeatureData, features_for
+from .files import RunError, clear, csv_bytes, json_bytes, lock, make_folder, runs_root, safe, save_atomically
 from .papers.presets import resolve
 from .run.device import find_device
 from .run.evaluate import Evaluator

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..toolbox import augment
 from ..data.decode import cores
-from ..toolbox.rng import generator
 from ..files import lock, save_atomically
 from ..run.device import supports_bf16
+from ..toolbox import augment
+from ..toolbox.rng import generator
 from .backbones import Backbone, backbone, compiled
 from .pictures import Files, Pixels
 from .store import Store
@@ -91,10 +91,16 @@ def extract(
         stores = []
         for eye in eyes:
             place = cache / f"{safe_name(eye.name)}-{eye.size}-{eye.key}" / key
-            claim = place / "claims" / hashlib.blake2b(np.unique(images.keys, axis=0).tobytes(), digest_size=8).hexdigest()
+            claim = (
+                place
+                / "claims"
+                / hashlib.blake2b(np.unique(images.keys, axis=0).tobytes(), digest_size=8).hexdigest()
+            )
             claim.mkdir(parents=True, exist_ok=True)
             stores.append(opened(place, eye))
-            if len(missing(stores[-1], images.keys)):  # who asks for the same images waits, for others goes on
+            if len(
+                missing(stores[-1], images.keys)
+            ):  # who asks for the same images waits, for others goes on
                 stack.enter_context(lock(claim))
                 stores[-1].refresh()
         wanted = [missing(store, images.keys) for store in stores]

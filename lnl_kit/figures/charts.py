@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,7 +26,6 @@ from .style import (
     sentence,
     words,
 )
-import itertools
 
 
 def memorization_histogram(

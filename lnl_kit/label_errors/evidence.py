@@ -66,7 +66,7 @@ def of_features(
         eye, z, tried = better_eye(source, names, z, index, given, seed)
     judged = judges.judge(z, given, classes, seed)
     few = judges.few_images(z.cpu(), given, np.bincount(given, minlength=classes))
-    estimates = with_odds(judged.held_out, judged.posterior, judged.odds, given)
+    estimates = with_odds(judged.counted, judged.posterior, judged.odds, given)
     return Evidence(
         index,
         given,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,14 @@ import pandas as pd
 from .. import data
 from ..data import decode
 from ..data.labelling import default_noise
+from ..data.streams import Stream
 from ..features import DEFAULT
 from ..files import runs_root, safe
 from ..methods import METHODS
 from ..papers.presets import resolve
 from ..run.identity import versions
 from ..train import train
+from . import faults
 from .cross_validation import CrossValidation, cross_validation
 from .estimates import disagreement, estimate
 from .evidence import Evidence, of_features, of_probs
@@ -181,7 +184,7 @@ def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | No
 
 def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: int, more: dict) -> Evidence:
     """Networks trained on the images: by cross-validation, by methods, or both."""
-    preset, score, root = more.pop("preset"), more.pop("score"), more["out"]
+    preset, score = more.pop("preset"), more.pop("score")
     places = {k: v for k, v in asked.items() if k not in ("dataset", "train_size")}
     runs = {}
     for name in chosen:
@@ -240,7 +243,16 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, asked: di
         given,
         None if source.paths is None else lambda i: decode.whole_digest(source.folder / images[i]),
     )
+    files = None if source.paths is None else [source.folder / i for i in images]
+    kinds, pairs = (
+        ([[] for _ in range(n)], [])
+        if isinstance(source.x, Stream)
+        else faults.kinds(np.asarray(source.x[evidence.index]), evidence.features, given, files)
+    )
     suspicion = np.maximum(estimates.suspicion, at_least(groups, given, n))
+    for pair in pairs:  # nearly one picture, two labels: one of them is wrong
+        if given[pair[0]] != given[pair[1]]:
+            suspicion[list(pair)] = np.maximum(suspicion[list(pair)], 0.5)
     posterior = estimates.posterior
     for i, (suspected, other) in evidence.few.items():
         suspicion[i] = suspected
@@ -255,7 +267,13 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, asked: di
         because[i] = (
             f"too few images of {classes[given[i]]} for heads; images that look like it are {classes[other]}"
         )
+    for i, j in pairs:
+        for a, b in ((i, j), (j, i)):
+            because[a] += f"; looks like {images[b]}" + (
+                f", labelled {classes[given[b]]}" if given[a] != given[b] else ""
+            )
     table["because"] = because[table["at"]]
+    table["kind"] = np.array(["; ".join(k) for k in kinds], dtype=object)[table["at"]]
     if evidence.true is not None:
         table["true"] = np.array(classes, dtype=object)[evidence.true[table["at"]]]
     for name, p in evidence.probs.items():
@@ -270,6 +288,7 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, asked: di
         "recipe": evidence.about.get("eye") or evidence.about.get("recipe") or "probabilities",
         **numbers(estimates, given, suspicion, classes),
         "conflicting_duplicates": [[(images[i], classes[given[i]]) for i in group] for group in groups],
+        "kinds": dict(Counter(k for found in kinds for k in found)),
         "runs": evidence.runs,
         "seconds": evidence.seconds,
         "device": evidence.device,

@@ -6,7 +6,8 @@
 3. The heads are trained again, on the posteriors in place of the labels, with other folds; and once more.
 
 An image's suspicion is ranked by the log odds against its label, the mean of two readings over the last two rounds: of the heads
-alone and of the posterior under T. How many are wrong is estimated from the first round, which no posterior has touched.
+alone and of the posterior under T. How many are wrong is estimated from the first round, which no posterior has touched; with
+fewer than 2,000 images from its mean with the last, as heads of few images are unsure of everything.
 
 Where the features come from is chosen as the strength is: the eye under which the given labels are most probable, among the
 backbone and the pixels themselves (`pixel_features`), which see more in what ImageNet knows nothing of.
@@ -43,6 +44,7 @@ class Judged(NamedTuple):
 
     held_out: np.ndarray  # (N, K) of the first round
     refined: np.ndarray  # (N, K) of the last round
+    counted: np.ndarray  # (N, K): what the number of errors is estimated from
     posterior: np.ndarray  # (N, K): class by the last round's prediction and the given label
     odds: np.ndarray  # (N,) log odds against the label: what ranks
     strength: float  # of the regularisation, first round
@@ -68,7 +70,8 @@ def judge(z: Tensor, given: np.ndarray, classes: int, seed: int = 0, rounds: int
         posterior = posterior_of(probs, given)
         targets = torch.from_numpy(posterior).to(z)
         odds.append(log_odds(probs, posterior, given))
-    return Judged(first, probs, posterior, np.mean(odds[-2:], axis=0), strength)
+    counted = (first + probs) / 2 if len(given) < SMALL else first
+    return Judged(first, probs, counted, posterior, np.mean(odds[-2:], axis=0), strength)
 
 
 def posterior_of(probs: np.ndarray, given: np.ndarray, temperature: float = TEMPERATURE) -> np.ndarray:

@@ -12,8 +12,8 @@ import torch
 
 from .. import data
 from ..data.batches import NoisyData
-from ..features.training import FeatureData, features_for
 from ..data.streams import Stream, pick
+from ..features.training import FeatureData, features_for
 from ..toolbox import augment, models
 from ..toolbox.rng import generator
 from .device import supports_bf16
