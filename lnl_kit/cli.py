@@ -324,10 +324,15 @@ def compare_command(options) -> int:
     values = vars(options).copy()
     values.pop("command")
     methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
-    if values["methods"] == "all" and values["features"]:
-        left_out = [m for m in methods if METHODS[m][1].needs_pixels]
+    if values["methods"] == "all":
+        on_features = values["features"] not in (None, "none")
+        needs = "needs_pixels" if on_features else "needs_features"
+        left_out = [m for m in methods if getattr(METHODS[m][1], needs)]
         methods = [m for m in methods if m not in left_out]
-        print(f"{', '.join(left_out)} cannot train on features and is left out", file=sys.stderr)
+        print(
+            f"left out: {', '.join(left_out)}, which cannot train on {'features' if on_features else 'images (--features)'}",
+            file=sys.stderr,
+        )
     try:
         asked = values.pop("noise") or (
             "none"

@@ -369,6 +369,10 @@ def check_features(
             raise ValueError(
                 f"{name} {settings_class.needs_pixels}, which features do not hold: train it on the images themselves"
             )
+    elif settings_class.needs_features:
+        raise ValueError(
+            f"{name} is fitted to features of a pretrained network: name one, such as features={backbones.DEFAULT} (--features)"
+        )
     elif model in models.HEADS:
         raise ValueError(
             f"the network {model} needs features: name a pretrained network, such as features={backbones.DEFAULT}"

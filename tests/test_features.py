@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from conftest import feature_file
 from PIL import Image
 
 import lnl_kit
@@ -17,6 +18,7 @@ from lnl_kit.features import Files, Pixels, backbones, efficientnet_lite0, extra
 from lnl_kit.features.of_dataset import features_of
 from lnl_kit.features.store import Store
 from lnl_kit.features.training import FeatureData
+from lnl_kit.methods import linear_probe
 
 
 LOGITS = [-0.0184, 0.2635, 0.9257, 0.9025, 1.1912, 1.3601, -0.4678, -0.3544]
@@ -236,18 +238,6 @@ def test_held_out_heads_never_see_an_image_s_own_label():
     assert (before[fold == 0] == after[fold == 0]).all() and (before[fold != 0] != after[fold != 0]).any()
 
 
-def feature_file(tmp_path, width=6):
-    """An .npz of features of digits that tell the classes, with test features, as a name."""
-    source, rng = data.load("digits"), np.random.RandomState(0)
-    axes = rng.randn(10, width)
-    parts = {
-        k: axes[y] + 0.3 * rng.randn(len(y), width)
-        for k, y in (("features", source.true_labels), ("test_features", source.test_y))
-    }
-    np.savez(tmp_path / "digits.npz", **parts)
-    return f"npz:{tmp_path / 'digits.npz'}"
-
-
 def test_a_method_trains_on_features_and_its_run_opens(tmp_path):
     name = feature_file(tmp_path)
     run = lnl_kit.train(
@@ -277,6 +267,31 @@ def test_a_method_trains_on_features_and_its_run_opens(tmp_path):
     assert np.allclose(run.predict(run.train_images()), run.arrays["train_probs"], atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["linear_probe", "knn"])
+def test_probe_and_neighbours_resist_noise_and_judge_labels_out_of_sample(tmp_path, method):
+    name = feature_file(tmp_path)
+    run = lnl_kit.train(
+        method,
+        "digits",
+        "symmetric",
+        0.4,
+        features=name,
+        train_size=600,
+        out=tmp_path / "runs",
+        progress=False,
+    )
+    assert run.summary["test_accuracy_last"] > 0.95
+    assert run.summary["selection_auc_last"] > 0.95 and run.summary["memorized_last"] < 0.05
+
+
+def test_the_votes_of_neighbours_by_hand():
+    z = torch.tensor([[1.0, 0.0], [0.9, 0.1], [1.0, 0.1], [0.0, 1.0]])
+    probs, k = linear_probe.votes(z, torch.tensor([0, 0, 1, 1]), 2)
+    assert k == 3 and torch.allclose(
+        probs[0], torch.tensor([1 + 0.5, 2 + 0.5]) / 4
+    )  # one of class 0, two of class 1
+
+
 def test_what_cannot_train_on_features_is_refused():
     for ask, says in (
         (
@@ -288,6 +303,7 @@ def test_what_cannot_train_on_features_is_refused():
             "small_cnn sees images, not features",
         ),
         ({"method": "ce", "model": "head"}, "the network head needs features"),
+        ({"method": "knn"}, "knn is fitted to features of a pretrained network: name one"),
     ):
         with pytest.raises(ValueError, match=says):
             lnl_kit.train(**ask)

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from ..features import heads
+from ..toolbox.folds import folds_of
 from ..toolbox.rng import generator
-from .cross_validation import folds_of
 from .estimates import expect, maximise, surest, temper
 
 ROUNDS = 3  # one: -.007 AUC on `worst`, -.12 of precision on 200 photographs; more: no gain but on digits (measured)

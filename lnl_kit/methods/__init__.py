@@ -8,6 +8,7 @@ from . import (
     flywheel,
     joint_optimization,
     label_confidence,
+    linear_probe,
     loss_only,
     m_correction,
     nrd,
@@ -35,6 +36,8 @@ METHODS = {
     "co_teaching": (co_teaching.train_co_teaching, co_teaching.CoTeaching),
     "co_teaching_plus": (co_teaching.train_co_teaching, co_teaching.CoTeachingPlus),
     "jocor": (co_teaching.train_jocor, co_teaching.JoCoR),
+    "linear_probe": (linear_probe.train_linear_probe, linear_probe.LinearProbe),
+    "knn": (linear_probe.train_knn, linear_probe.KNN),
     "ce": (loss_only.train_loss_only, loss_only.CrossEntropy),
     "mae": (loss_only.train_loss_only, loss_only.MAE),
     "bootstrap_soft": (loss_only.train_loss_only, loss_only.BootstrapSoft),
@@ -73,6 +76,8 @@ TWO_NETWORKS = (
 FAMILIES = {
     "the five papers": FIVE,
     "a loss": (
+        "linear_probe",
+        "knn",
         "ce",
         "mae",
         "bootstrap_soft",

@@ -110,6 +110,10 @@ def epoch_cost(found: pd.DataFrame, dataset: str = "digits", preset: str = "quic
 def unmeasured(
     found: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick"
 ) -> list[str]:
-    """The methods of the kit without a row at this setting."""
+    """The methods of the kit, but for those on features alone, without a row at this setting."""
     there = set(board(found, setting, dataset, preset).index)
-    return [m for m in METHODS if m not in there]
+    return [
+        m
+        for m, (_, settings_class) in METHODS.items()
+        if m not in there and not settings_class.needs_features
+    ]

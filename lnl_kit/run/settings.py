@@ -42,6 +42,7 @@ class Settings:
 
     uses: ClassVar[tuple[str, ...]] = ()  # what the method is told beyond images and given labels
     clean_share: ClassVar[float] = 0.0  # share of labels known to be right that it asks for
+    needs_features: ClassVar[bool] = False  # whether it trains on features only
     needs_pixels: ClassVar[str] = ""  # what it does with them, where it cannot train on features
 
     def __post_init__(self):
