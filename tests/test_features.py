@@ -20,7 +20,6 @@ from lnl_kit.features.store import Store
 from lnl_kit.features.training import FeatureData
 from lnl_kit.methods import linear_probe
 
-
 LOGITS = [-0.0184, 0.2635, 0.9257, 0.9025, 1.1912, 1.3601, -0.4678, -0.3544]
 
 

@@ -15,6 +15,7 @@ from lnl_kit.cli import main
 from lnl_kit.data.labelling import draw_labels
 from lnl_kit.features import heads as linear
 from lnl_kit.label_errors import evidence, faults, heads
+from lnl_kit.label_errors.by_probs import rank_labels
 from lnl_kit.label_errors.estimates import with_odds, wrong_share
 from lnl_kit.label_errors.findings import open_findings
 
@@ -232,3 +233,30 @@ def test_the_command_line_finds_errors_by_probabilities(places, capsys):
     assert json.loads((places / "found" / "summary.json").read_text())["recipe"] == "probabilities"
     assert main(["find-errors", "digits", "--probs", str(places / "none.npz")]) == 2
     assert "there is no file" in capsys.readouterr().err
+
+
+def test_labels_of_a_table_are_ranked_by_any_classifier_s_probabilities():
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.model_selection import cross_val_predict
+
+    table, rng = load_breast_cancer(), np.random.RandomState(0)
+    names = np.array(["malignant", "benign"])
+    wrong = rng.rand(len(table.target)) < 0.1
+    given = names[np.where(wrong, 1 - table.target, table.target)]
+    forest = RandomForestClassifier(60, min_samples_leaf=5, random_state=0)
+    probs = cross_val_predict(
+        forest, table.data, given, cv=5, method="predict_proba"
+    )  # columns sorted: benign, malignant
+    found = rank_labels(probs, given)
+    assert quality(wrong[found["index"]], found["suspicion"].to_numpy())["auc"] > 0.9
+    low, high = found.attrs["estimated_errors_interval"]
+    assert low <= wrong.sum() <= high and set(found.columns) == {
+        "rank",
+        "index",
+        "given",
+        "suggested",
+        "suspicion",
+    }
+    with pytest.raises(ValueError, match="1 labels are none of the 2 classes, such as 'odd'"):
+        rank_labels(probs, [*given[:-1], "odd"], classes=["benign", "malignant"])

@@ -3,8 +3,9 @@
     python -m lnl_kit.bench.label_error_heads digits
     python -m lnl_kit.bench.label_error_heads data/cifar10-jpeg [all]   # needs cleanlab: pip install -e .[bench]
     python -m lnl_kit.bench.label_error_heads probs FILE.npz ...        # `probs`, `given`, `true`
+    python -m lnl_kit.bench.label_error_heads ablation data/cifar10-jpeg
 
-Rows go to `data/measured/find_errors.csv`; those that the file has are not measured again. `seconds` are those of the search
+Rows go to `data/measured/find_errors_heads.csv`; those that the file has are not measured again. `seconds` are those of the search
 itself, features included where they were not kept from before; `cpu_seconds` count all threads.
 """
 
@@ -16,13 +17,17 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..data.labelling import default_noise
 from ..features import DEFAULT
+from ..features.heads import principal
+from ..features.of_dataset import features_of
 from ..label_errors import heads
-from ..label_errors.estimates import wrong_share, with_odds
-from ..label_errors.evidence import of_features
+from ..label_errors.estimates import with_odds, wrong_share
+from ..label_errors.evidence import labels_of, of_features
 from ..label_errors.findings import load
+from ..methods import linear_probe
 from ..results import measured
 from .label_errors import HUMAN, NOISES, SEEDS, SIZE, cleanlab_suspicions, quality
 
@@ -76,13 +81,13 @@ def cleanlab_scores(
 def save(label: dict, row: dict) -> None:
     """A row of the file; the place of the images does not count."""
     asked = json.dumps({"recipe": row["recipe"]} | label, sort_keys=True)
-    measured.add("find_errors", label | {"method": row["recipe"], "asked": asked} | row)
+    measured.add("find_errors_heads", label | {"method": row["recipe"], "asked": asked} | row)
 
 
 def there(label: dict) -> bool:
     """Whether the file has our row of a cell."""
     wanted = json.dumps({"recipe": RECIPE} | label, sort_keys=True)
-    return any(row["asked"] == wanted for row in measured.read("find_errors"))
+    return any(row["asked"] == wanted for row in measured.read("find_errors_heads"))
 
 
 def measure(
@@ -147,6 +152,81 @@ def measure_probs(path: Path) -> None:
     rows_of(label, probs, None, given, true, found.suspicion, found.interval, {"share": share})
 
 
+def ablation(folder: str) -> None:
+    """What each part of the recipe adds, and what was tried and left out: `data/measured/find_errors_ablation.csv`."""
+    for seed in SEEDS[:2]:
+        for column in HUMAN:
+            done = {(row["labels"], row["seed"]) for row in measured.read("find_errors_ablation")}
+            if (column, seed) in done:
+                continue
+            where = {"label_column": column, "true_column": "clean", "image_size": 32, "like": None}
+            source = load(
+                f"folder:{folder}", f"{folder}/cifar10n.csv", train_size=SIZE, skip_bad=False, **where
+            )
+            index, given, true = labels_of(source, "none", 0.0, seed, column, SIZE)
+            z = principal(features_of(source, DEFAULT, index))
+            for part, odds in parts_of(z, given, len(source.classes), seed):
+                row = {
+                    "dataset": "cifar10n",
+                    "labels": column,
+                    "seed": seed,
+                    "train_images": SIZE,
+                    "part": part,
+                }
+                measured.add(
+                    "find_errors_ablation", {"method": RECIPE} | row | quality_of_order(given != true, odds)
+                )
+
+
+def quality_of_order(wrong: np.ndarray, odds: np.ndarray) -> dict[str, float]:
+    """What only the order decides."""
+    return {
+        k: v
+        for k, v in quality(wrong, odds).items()
+        if k in ("auc", "average_precision", "precision_at_n", "share_wrong")
+    }
+
+
+def parts_of(z: torch.Tensor, given: np.ndarray, classes: int, seed: int):
+    """Yield (name, log odds (N,) against the labels)."""
+    y, rows = torch.from_numpy(given), np.arange(len(given))
+    judged = {n: heads.judge(z, given, classes, seed, rounds=n) for n in (1, 2, 3)}
+    own = judged[1].held_out[rows, given]
+    yield "head", np.log1p(-own) - np.log(np.maximum(own, 1e-9))
+    votes, _ = linear_probe.votes(z, y, classes)
+    near = votes[torch.arange(len(y)), y].numpy()
+    neighbours = np.log1p(-np.minimum(near, 1 - 1e-6)) - np.log(near)
+    yield "neighbours", neighbours
+    yield "AUM of an MLP head", -margin_while_training(z, y, classes, seed)
+    for n, found in judged.items():
+        yield f"{n} round{'s' * (n > 1)}", found.odds
+    yield "3 rounds and neighbours", judged[3].odds + neighbours
+
+
+def margin_while_training(
+    z: torch.Tensor, y: torch.Tensor, classes: int, seed: int, epochs: int = 10
+) -> np.ndarray:
+    """(N,): the given label's logit above the highest other, summed over the epochs of an MLP head (Pleiss et al. 2020)."""
+    torch.manual_seed(seed)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(z.shape[1], 512), torch.nn.ReLU(), torch.nn.Linear(512, classes)
+    )
+    optimizer, total = (
+        torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4),
+        torch.zeros(len(y)),
+    )
+    for _ in range(epochs):
+        for idx in torch.randperm(len(y)).split(128):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(net(z[idx]), y[idx]).backward()
+            optimizer.step()
+        with torch.no_grad():
+            logits = net(z)
+            own = logits.gather(1, y[:, None])[:, 0]
+            total += own - logits.scatter(1, y[:, None], -1e9).max(1)[0]
+    return total.numpy()
+
+
 def main(argv: list[str]) -> int:
     """Measure digits, a folder of CIFAR-10 as JPEG with cifar10n.csv in it, or files of probabilities."""
     if argv[:1] == ["digits"]:
@@ -156,6 +236,8 @@ def main(argv: list[str]) -> int:
     elif argv[:1] == ["probs"]:
         for path in argv[1:]:
             measure_probs(Path(path))
+    elif argv[:1] == ["ablation"] and len(argv) == 2:
+        ablation(argv[1])
     elif argv:
         size = None if argv[1:] == ["all"] else SIZE
         for seed in SEEDS if size else SEEDS[:1]:
