@@ -174,7 +174,8 @@ def ablation(folder: str) -> None:
                     "part": part,
                 }
                 measured.add(
-                    "find_errors_ablation", {"method": RECIPE} | row | quality_of_order(given != true, odds)
+                    "find_errors_ablation",
+                    {"method": RECIPE, "asked": part} | row | quality_of_order(given != true, odds),
                 )
 
 

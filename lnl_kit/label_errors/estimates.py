@@ -118,7 +118,7 @@ def wrong_share(probs: np.ndarray, given: np.ndarray) -> tuple[float, tuple[floa
     least = 1 - expect(temper(probs, max(found)[1]), start, given)[rows, given].mean()
     wrong = (probs.argmax(1) != given)[np.argsort(-probs.max(1), kind="stable")]
     tenth, half = wrong[: max(1, n // 10)].mean(), wrong[: max(1, n // 2)].mean()
-    share = float(np.clip(SURELY * least + FALL * (half - tenth), 0, 1))
+    share = float(np.clip(SURELY * least + FALL * (half - tenth), 0, wrong.mean()))
     around = OPEN * max(0.0, wrong.mean() - least) + 1.3 * 1.645 * np.sqrt(
         max(share * (1 - share), 0.002) / n
     )

@@ -51,7 +51,7 @@ OF_HEADS = ("device", "progress", "on_interrupt", "fresh")  # of the arguments o
 
 
 def find_errors(
-    dataset: str = "digits",
+    dataset: str | Path = "digits",
     method: str | list[str] | tuple[str, ...] | None = None,
     *,
     features: str | None = None,
@@ -102,6 +102,7 @@ def find_errors(
     `open_findings(folder).summary` the estimates. Raises ValueError or FileNotFoundError with one sentence.
     """
     features, chosen = who_judges(features, probs, method, score, ask)
+    dataset = str(dataset)
     if ":" not in dataset and dataset not in data.NAMES:
         dataset = f"folder:{dataset}"
     if dataset.startswith("folder:"):
