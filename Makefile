@@ -6,17 +6,24 @@ ARGS ?=
 BIN := $(CURDIR)/.venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help reproduce test test-slow lab clean
+.PHONY: help reproduce lint test test-slow lab clean
 
 help:
 	@echo "make reproduce   run every notebook on the embedded data; figures in runs/reproduce/index.html"
 	@echo "make lab         open JupyterLab on the notebooks"
+	@echo "make lint        style, layers and types: ruff, import-linter, mypy (half a minute)"
 	@echo "make test        the test suite (about a quarter of an hour on two cores)"
 	@echo "make test-slow   the tests that take longer: learning at full length, repeats, timings"
 	@echo "make clean       remove .venv and caches; data/ and runs/ stay"
 
 reproduce: $(STAMP)
 	"$(BIN)/lnl" reproduce $(ARGS)
+
+lint: $(STAMP)
+	"$(BIN)/ruff" check
+	"$(BIN)/ruff" format --check
+	"$(BIN)/lint-imports"
+	"$(BIN)/python" -m mypy
 
 # WORKERS test files at a time, one thread each
 WORKERS ?= 2

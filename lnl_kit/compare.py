@@ -9,6 +9,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 
@@ -34,7 +35,7 @@ def sweep(name: str, cells: Iterable[dict], full: bool, extra: Callable | None =
                 add(
                     name,
                     {"cell": cell.get("cell"), "asked": asked(cell)}
-                    | run.summary
+                    | (run.summary or {})
                     | (extra(run) if extra else {}),
                 )
     rows = read(name)
@@ -120,16 +121,17 @@ def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[di
     if threads:
         torch.set_num_threads(threads)
     gpus = torch.cuda.device_count()
-    device = {"device": f"cuda:{number % gpus}"} if gpus > 1 else {}
+    device: dict[str, Any] = {"device": f"cuda:{number % gpus}"} if gpus > 1 else {}
     try:
         run = train(**cell, **device, progress=False, on_interrupt="raise")
     except Exception as error:  # another cell may still succeed; this one is named at the end
         return None, f"{type(error).__name__}: {error}"
-    row = {"asked": asked(cell)} | run.summary
+    row = {"asked": asked(cell)} | (run.summary or {})
     if csv:
         measured.add(csv, row)
     print(
-        f"{name_of(cell)}: last {row['test_accuracy_last']:.3f}, best {row['test_accuracy_best']:.3f}, {row['seconds']:.0f} s",
+        f"{name_of(cell)}: last {row['test_accuracy_last']:.3f}, best {row['test_accuracy_best']:.3f}, "
+        f"{row['seconds']:.0f} s",
         file=sys.stderr,
         flush=True,
     )
@@ -137,7 +139,7 @@ def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[di
 
 
 def print_table(rows: list[dict], methods: Sequence[str]) -> None:
-    """Last accuracy (best in brackets), mean over seeds and spread, a line per method and a column per noise."""
+    """Last accuracy (best in brackets), mean over seeds and spread; a line a method, a column a noise."""
     noises = list(dict.fromkeys((r["noise"], r["rate"]) for r in rows))
     print("  ".join([f"{'last (best)':<18}", *(f"{n} {r:g}".ljust(22) for n, r in noises)]))
     for method in methods:

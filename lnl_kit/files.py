@@ -22,7 +22,7 @@ class RunError(RuntimeError):
     """A run cannot go on; the message is one sentence, and what was saved stays valid."""
 
 
-def save_atomically(path: Path, content: bytes, durable: bool = False) -> None:
+def save_atomically(path: Path, content: bytes | memoryview, durable: bool = False) -> None:
     """Write a file so that a killed process leaves either the old or the new content, whole; with `durable`
     a power cut does as well."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

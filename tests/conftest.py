@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 if (
     "PYTEST_XDIST_WORKER" in os.environ
@@ -27,6 +28,12 @@ SHORT_STAGES = {
         "teacher_epochs": 2,
     }
 }
+
+
+def pytest_runtest_setup(item):
+    """Tests marked `cuda` need a GPU: `python -m pytest -m cuda` runs them."""
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,7 +12,7 @@ from lnl_kit.toolbox import augment
 from lnl_kit.toolbox.augment import base, kernels, policies
 from lnl_kit.toolbox.rng import generator
 
-DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 # Magnitudes that an operation may meet, small, large and edge cases, in the units of apply_operations.
 MAGNITUDES = {
@@ -397,7 +397,7 @@ def test_same_generator_same_draw_and_images_draw_apart(channels, size, like):
         assert len(a.flatten(1).unique(dim=0)) > at_least, name  # 64 copies of one image differ
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.cuda
 def test_gpu_agrees_with_cpu():
     x = images(64)
     for name, view in views(32, 3, "cifar10"):

@@ -70,7 +70,7 @@ def test_no_true_labels_in_sight(noisy):
     assert not noisy.clean.any() and batches.CHUNK % 128 == 0
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 def test_the_device_does_not_change_the_draws(noisy):
     gpu = NoisyData(
         noisy.x,

@@ -38,6 +38,11 @@ def test_without_noise_both_are_cross_entropy_and_backward_is_unbiased():
     )  # mean over given labels
 
 
+def test_a_matrix_without_inverse_is_refused_in_a_sentence():
+    with pytest.raises(lnl_kit.RunError, match=r"T is singular: two of its classes.*use forward"):
+        c.backward_loss(torch.zeros(1, 2), torch.tensor([0]), torch.full((2, 2), 0.5))
+
+
 def test_the_estimate_reads_rows_off_the_images_that_stand_for_a_class():
     probs = torch.tensor(
         [[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4]]

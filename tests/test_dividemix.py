@@ -56,7 +56,7 @@ def test_each_network_trains_on_the_others_division_and_alone(tmp_path, monkeypa
 
 
 def test_an_epoch_shows_every_labelled_image(tmp_path, monkeypatch):
-    """Also those of the last batch, which is not full (92 labelled images in batches of 64: 28 went unused)."""
+    """Also those of the last batch, which is not full: of 92 images in batches of 64, 28 went unused."""
     asked = []
     from lnl_kit.data.batches import NoisyData
 

@@ -449,7 +449,8 @@ def test_from_the_command_line_and_back(tmp_path, monkeypatch, capsys):
         "summary.json",
     ]
     json.loads((tmp_path / "found" / "summary.json").read_text())
-    image = next(csv.DictReader(open(tmp_path / "found" / "errors.csv", newline="")))["path"]
+    with open(tmp_path / "found" / "errors.csv", newline="") as file:
+        image = next(csv.DictReader(file))["path"]
     Decisions(tmp_path / "found" / "decisions.csv").add(image, "class", "dog")
     assert (
         main(["apply", str(tmp_path / "found" / "decisions.csv"), "--out", str(tmp_path / "labels.csv")]) == 0

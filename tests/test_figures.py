@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lnl_kit import figures
@@ -382,3 +383,21 @@ def test_class_names_are_text_whatever_they_contain():
             "<img" not in text and "<b>c</b>" not in text and "amp;lt" not in text and "amp;amp" not in text
         )
         assert "&lt;img src=x onerror=alert(1)&gt;" in text
+
+
+def test_a_table_shows_text_as_text_and_what_is_missing():
+    rows = [
+        {"class": "<b>4</b>", "last": 0.12345, "seconds": 12.3},
+        {"class": "7", "last": None, "seconds": 1.0},
+    ]
+    page = figures.table_of(rows, "a < b", formats={"seconds": "{:.0f}"}, missing="–").to_html()
+    assert "&lt;b&gt;4&lt;/b&gt;" in page and "<b>4" not in page and "a &lt; b" in page
+    assert ">0.123<" in page and ">12<" in page and ">–<" in page and "row_heading" not in page
+    with pytest.raises(ValueError, match="column 'minutes', but there are class, last, seconds"):
+        figures.table_of(rows, formats={"minutes": "{:.0f}"})
+
+
+def test_a_table_of_two_levels_names_its_rows_and_rates():
+    wide = pd.DataFrame([[0.5, 3.0]], ["<i>"], pd.MultiIndex.from_tuples([(0.4, "last"), (0.4, "seeds")]))
+    page = figures.table_of(wide, formats={"seeds": "{:.0f}"}).to_html()
+    assert ">0.4<" in page and ">0.500<" in page and ">3<" in page and "&lt;i&gt;" in page

@@ -31,11 +31,13 @@ from lnl_kit import widgets
 def draw(rate=0.3):
     return go.Figure(go.Bar(y=[rate]))
 display(widgets.explore(draw, rate=(0, 0.9, 0.1)))
-display(widgets.beside_image(go.Figure(go.Scatter(x=[0], y=[0], customdata=[0])), np.zeros((1, 1, 8, 8), np.uint8)))
+point = go.Figure(go.Scatter(x=[0], y=[0], customdata=[0]))
+display(widgets.beside_image(point, np.zeros((1, 1, 8, 8), np.uint8)))
 training = widgets.train("ce", epochs=1)
 display(training)
 run = training.result()
-display(widgets.NoiseLab("ce", epochs=1, rates=(0.0, 0.5)), widgets.pick_run(), widgets.histogram_by_epoch(run), widgets.decagon_by_epoch(run), widgets.inspect_images(run))
+display(widgets.NoiseLab("ce", epochs=1, rates=(0.0, 0.5)), widgets.pick_run())
+display(widgets.histogram_by_epoch(run), widgets.decagon_by_epoch(run), widgets.inspect_images(run))
 import lnl_kit
 display(widgets.review(lnl_kit.find_errors("digits", noise="symmetric", rate=0.2, epochs=1).attrs["folder"]))
 """

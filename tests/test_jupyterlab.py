@@ -26,7 +26,8 @@ explore(draw, rate=(0, 0.9, 0.1))
 """
 TRAINING = (
     "from lnl_kit import widgets\ntraining = widgets.train('ce', epochs=2000)\ntraining",
-    "run = training.result()\nprint('kept', len(run.metrics) < 2000, run.predict(run.dataset().test_x[:2]).shape)",
+    "run = training.result()\n"
+    "print('kept', len(run.metrics) < 2000, run.predict(run.dataset().test_x[:2]).shape)",
 )
 
 
@@ -173,14 +174,14 @@ def test_the_noise_lab_answers_its_sliders(lab, browser, tmp_path):
         started = time.monotonic()
         page.keyboard.press(key)
         page.wait_for_function(
-            "(text) => [...document.querySelectorAll('.js-plotly-plot .g-gtitle')].some(t => t.textContent.includes(text))",
+            "(text) => [...document.querySelectorAll('.js-plotly-plot .g-gtitle')]"
+            ".some(t => t.textContent.includes(text))",
             arg=f"noise at {percent}%, seed 0",
             timeout=10_000,
         )
         seconds.append(time.monotonic() - started)
-    print(
-        f"median of 20 moves: {1000 * statistics.median(seconds):.0f} ms, longest {1000 * max(seconds):.0f} ms"
-    )
+    median, longest = 1000 * statistics.median(seconds), 1000 * max(seconds)
+    print(f"median of 20 moves: {median:.0f} ms, longest {longest:.0f} ms")
     press(page, first)
     page.wait_for_selector(
         "text=symmetric noise at 60%, seed 0: percent of each true class, as drawn",
@@ -238,7 +239,8 @@ def errors_saved(page, path):
 
 REVIEW = (
     "import lnl_kit\nfrom lnl_kit import errors, widgets\n"
-    "table = lnl_kit.find_errors('digits', noise='symmetric', rate=0.4, epochs=8)\nfindings = errors.open_findings(table.attrs['folder'])",
+    "table = lnl_kit.find_errors('digits', noise='symmetric', rate=0.4, epochs=8)\n"
+    "findings = errors.open_findings(table.attrs['folder'])",
     "review = widgets.review(findings)\nreview",
     "print('stands:', len(review.made), sorted({a for a, _ in review.made.values()}))",
 )

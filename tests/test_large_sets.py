@@ -13,6 +13,7 @@ from lnl_kit import data
 from lnl_kit.data import classes, dataset, decode, large_sets
 from lnl_kit.data.batches import NoisyData
 from lnl_kit.data.streams import Stream
+from lnl_kit.run import prepared
 
 
 def write(path, lines):
@@ -76,7 +77,7 @@ def web(root):
     test = [(f"val{k:06}.jpg", k) for k in range(52)]
     write(folder / "info/train_filelist_google.txt", [f"{path} {k}" for path, k in train])
     write(folder / "info/val_filelist.txt", [f"{path} {k}" for path, k in test])
-    for i, (path, k) in enumerate(train):
+    for i, (path, _) in enumerate(train):
         save(folder / path, i, (48, 36))
     for i, (path, k) in enumerate(test):
         save(folder / "val_images_256" / path, 200 + i, (36, 40))
@@ -274,7 +275,7 @@ def test_a_streamed_run_equals_a_resident_one(web, tmp_path, monkeypatch):
     options = {"noisy_val": 0.1, "keep": ("features",)}
     resident = train(out=tmp_path / "a", **options)
     monkeypatch.setenv("LNL_STREAM", "1")
-    monkeypatch.setitem(lnl_kit.train.__globals__, "NoisyData", streams_only(NoisyData))
+    monkeypatch.setattr(prepared, "NoisyData", streams_only(NoisyData))
     streamed = train(out=tmp_path / "b", **options)
     assert streamed.folder.relative_to(tmp_path / "b") == resident.folder.relative_to(tmp_path / "a")
     for one, other in zip(resident.metrics, streamed.metrics, strict=True):

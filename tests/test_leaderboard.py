@@ -73,7 +73,7 @@ def test_settings_by_how_many_methods_and_human_labels_by_name(found):
     assert leaderboard.settings_of(found) == ["symmetric 0.5", "human, worst", "symmetric 0.8"]
     with pytest.raises(
         ValueError,
-        match=r"nothing was measured on digits under demo at symmetric 0.5: there is .*digits quick symmetric 0.8",
+        match=r"nothing was measured on digits under demo at symmetric 0.5: there is .*quick symmetric 0.8",
     ):
         leaderboard.board(found, "symmetric 0.5", preset="demo")
 

@@ -294,7 +294,7 @@ def test_wrong_parameters():
             losses.jsd(pi, p, p)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", CASES)
 def test_cuda_agrees_with_cpu(name):
     logits, y, soft = batch()

@@ -11,9 +11,11 @@ import lnl_kit
 from lnl_kit import data
 from lnl_kit.data.batches import NoisyData
 from lnl_kit.methods import METHODS, loss_only, nrd
+from lnl_kit.run import prepared
 from lnl_kit.run.loop import Run
 from lnl_kit.settings import Settings, field_help, make
 from lnl_kit.toolbox import losses
+from lnl_kit.toolbox.averaging import update_teacher
 
 TINY = {"epochs": 2, "train_size": 256, "progress": False}
 
@@ -26,13 +28,13 @@ def test_two_runs_are_equal_and_true_labels_change_no_weight(tmp_path, method, m
     first = lnl_kit.train(method, out=tmp_path / "a", **tiny)
     second = lnl_kit.train(method, out=tmp_path / "b", **tiny)
     # the same given labels, the true ones shuffled: only what is measured may change
-    draw = lnl_kit.train.__globals__["draw_labels"]
+    draw = prepared.draw_labels
 
     def shuffled(*args):
         given, true = draw(*args)
         return given, np.random.RandomState(0).permutation(true)
 
-    monkeypatch.setitem(lnl_kit.train.__globals__, "draw_labels", shuffled)
+    monkeypatch.setattr(prepared, "draw_labels", shuffled)
     third = lnl_kit.train(method, out=tmp_path / "c", **tiny)
     states = [torch.load(r.folder / "state.pt", weights_only=True)["state"] for r in (first, second, third)]
     for name, part in states[0].items():
@@ -109,7 +111,7 @@ def test_nrd_loss_is_equation_25():
 
 
 def test_nrd_gradient_at_initialisation():
-    """Uniform predictions, K = 10, pi = (.2, .6, .2): -0.068 on the label's logit; cross-entropy has -0.90."""
+    """Uniform predictions, K = 10, pi = (.2, .6, .2): -0.068 on the label's logit, by cross-entropy -0.90."""
     logits = torch.zeros(1, 10, requires_grad=True)
     uniform = torch.full((1, 10), 0.1)
     nrd.nrd_loss((0.2, 0.6, 0.2), torch.tensor([3]), logits.softmax(1), uniform).sum().backward()
@@ -124,14 +126,14 @@ def test_teacher_is_the_moving_average_and_borrows_statistics():
     student, teacher = (torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)) for _ in range(2))
     old, new = ([p.clone() for p in net.parameters()] for net in (teacher, student))
     student[1].running_mean.fill_(5.0)
-    nrd.update_teacher(teacher, student, 0.99)
+    update_teacher(teacher, student, 0.99)
     for p, a, b in zip(teacher.parameters(), old, new):
         assert torch.allclose(p, 0.99 * a + 0.01 * b)
     assert teacher[1].running_mean[0] == 5
     student[1].running_mean.fill_(7.0)
-    nrd.update_teacher(teacher, student, 0.9, average_buffers=True)
+    update_teacher(teacher, student, 0.9, average_buffers=True)
     assert teacher[1].running_mean[0].item() == pytest.approx(5.2)
-    nrd.update_teacher(teacher, student, 0.0)
+    update_teacher(teacher, student, 0.0)
     assert all(torch.equal(a, b) for a, b in zip(teacher.parameters(), student.parameters()))
 
 

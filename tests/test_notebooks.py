@@ -24,7 +24,7 @@ def test_committed_clean_with_documented_parameters(path):
     )
     assert all(line.count("=") == 1 for line in lines), "papermill cannot read a second equals sign"
     assert {line.split(" = ")[0] for line in lines} >= set(SHARED)
-    assert max(len(c.source.splitlines()) for c in code) <= 18
+    assert max(len(c.source.splitlines()) for c in code) <= 40, "a cell is seen whole"
     assert notebook.cells[0].source.startswith("# ")
 
 

@@ -46,9 +46,10 @@ def test_one_step_moves_labels_along_their_gradient():
 
 def test_labels_stand_in_the_first_and_the_last_part(tmp_path):
     ask = dict(epochs=4, train_size=256, rate=0.5, certainty=1.0, progress=False, out=tmp_path)
-    score = lambda **more: lnl_kit.train("pencil", **ask, **more).history[
-        "clean_score"
-    ]  # the label's own share, by epoch
+
+    def score(**more):  # the label's own share, by epoch
+        return lnl_kit.train("pencil", **ask, **more).history["clean_score"]
+
     whole = score(start=0.25, stop=0.75)
     assert (whole[0] == whole[0][0]).all() and not (whole[1] == whole[0]).all()
     assert (whole[3] == whole[2]).all()

@@ -319,3 +319,13 @@ def test_pu_distills_cells(dataset, noise, rate, model, expected):
     assert plan.model == model and {k: getattr(s, k) for k in expected} == expected
     assert s.teacher_sampling == "redrawn" and not s.warm_start and s.weight_decay == 1e-4 and s.gamma == 0.1
     assert {"iterations", "entropy"} & set(plan.not_given) or dataset == "clothing1m"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_photographs_is_the_same_recipe_for_every_method(method):
+    plan, s = cell(method, preset="photographs")
+    assert (plan.model, plan.train_size, plan.test_size, plan.image_size) == ("airbench", None, None, 32)
+    assert (s.epochs, s.batch_size, s.weight_decay, s.schedule, s.view) == (20, 256, 5e-4, "cosine", "crop")
+    assert s.learning_rate == make(METHODS[method][1]).learning_rate
+    with pytest.raises(ValueError, match="not for digits"):
+        cell(method, dataset="digits", preset="photographs")

@@ -165,9 +165,9 @@ def test_stacked_filters_are_what_their_members_are_alone(tmp_path):
 
     class Stage:  # what train_bag needs of a run
         seed, test_images, device = 0, data.x[:20], torch.device("cpu")
-        made = []
 
         def __init__(self):
+            self.made = []
             self.data = some_data()
 
         def network(self):
@@ -285,7 +285,7 @@ def test_where_the_filters_accept_nothing_the_clean_images_stand_alone_and_witho
 
 
 def test_killed_in_every_stage_it_ends_with_the_same_student(tmp_path):
-    """One run, killed while its filters, its teachers and its student train, against one that was left alone."""
+    """One run, killed while its filters, teachers and student train, against one that was left alone."""
     ask = [f"--{k.replace('_', '-')}={v}" for k, v in SHORT.items() if k != "progress"]
 
     def start():

@@ -102,7 +102,7 @@ def test_kill_9_at_ten_random_moments(tmp_path):
 
 # where a blow between two writes is most likely to leave the files at odds with each other
 BLOWS = {
-    "after the row, before the checkpoint": "lnl_kit.run.loop.Run._commit",
+    "after the row, before the checkpoint": "lnl_kit.run.loop.Run.commit",
     "after the checkpoint, before the tables": "lnl_kit.run.loop.Run.write_tables",
     "between temporary file and rename": "os.replace",
     "before the summary": "lnl_kit.train.summarise",
@@ -128,7 +128,8 @@ def struck(*a, **k):
             os.kill(os.getpid(), signal.SIGKILL)
     return original(*a, **k)
 setattr(owner, name, struck)
-lnl_kit.train('nrd', epochs=4, train_size=512, keep=['weights'], out={str(tmp_path / "killed")!r}, progress=False)
+out = {str(tmp_path / "killed")!r}
+lnl_kit.train('nrd', epochs=4, train_size=512, keep=['weights'], out=out, progress=False)
 """
     child = subprocess.run([sys.executable, "-c", code], timeout=300)
     assert child.returncode == -signal.SIGKILL
@@ -152,7 +153,7 @@ def test_every_method_resumes_exactly(tmp_path, method, monkeypatch):
     if METHODS[method][1].needs_features:
         ask["features"] = feature_file(tmp_path)
     alone = lnl_kit.train(method, out=tmp_path / "alone", **ask)
-    commit = Run._commit
+    commit = Run.commit
 
     def stop_after_first(self, state):
         commit(self, state)
@@ -160,7 +161,7 @@ def test_every_method_resumes_exactly(tmp_path, method, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as m:
-        m.setattr(Run, "_commit", stop_after_first)
+        m.setattr(Run, "commit", stop_after_first)
         stopped = lnl_kit.train(method, out=tmp_path / "stopped", **ask)
     assert stopped.summary is None and len(stopped.metrics) == 1
     resumed = lnl_kit.train(method, out=tmp_path / "stopped", **ask)

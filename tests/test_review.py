@@ -117,7 +117,8 @@ PAGE = """<div id=here></div><script type=module>
 import widget from "%s";
 window.sent = [];
 window.values = %s;
-const model = { get: (k) => values[k], send: (m) => window.sent.push(m), on: (_, handler) => { window.answer = handler; }, off: () => {} };
+const model = { get: (k) => values[k], send: (m) => window.sent.push(m), off: () => {} };
+model.on = (_, handler) => { window.answer = handler; };
 widget.render({ model, el: document.getElementById("here") });
 window.ready = true;
 </script>"""

@@ -122,7 +122,7 @@ def test_streamed_batches_are_the_resident_ones_bit_for_bit(stream, monkeypatch)
         assert torch.equal(x, x2) and torch.equal(idx, idx2)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 def test_a_stream_feeds_a_gpu(stream):
     for (x, _y, idx), (x2, _y2, idx2) in zip(
         noisy(stream, device="cuda").batches(0), noisy(stream[:]).batches(0)

@@ -1,1 +1,1 @@
-"""`lnl bench`: how close the loop comes to what the hardware allows; the measurements beside other libraries."""
+"""`lnl bench`: how close the loop comes to what the hardware allows, and comparisons with other libraries."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -25,12 +26,8 @@ NOISES = (("none", None), ("symmetric", 0.2), ("symmetric", 0.5), ("asymmetric",
 SEEDS = (0, 1, 2)
 HUMAN = ("aggre", "random1", "worst")
 SIZE = 5000  # images of CIFAR-10N, as many as `--preset demo` takes
-CLEANLAB = {
-    "folds": 5,
-    "q": 0.0,
-    "views": 0,
-    "epochs": 28,
-}  # cross-entropy, five folds; a few more images trained on than ours
+# cross-entropy, five folds; a few more images trained on than ours
+CLEANLAB: dict[str, Any] = {"folds": 5, "q": 0.0, "views": 0, "epochs": 28}
 
 
 def quality(wrong: np.ndarray, suspicion: np.ndarray) -> dict[str, float]:
@@ -100,11 +97,11 @@ def measure(cell: dict, beside_cleanlab: bool) -> None:
     if not beside_cleanlab:
         return
     run = train(cross_validation, settings_class=CrossValidation, split=False, **cell, **CLEANLAB)
-    given = run.labels["given"]
+    given, summary = run.labels["given"], run.summary or {}
     cost = {
-        "minutes": run.summary["seconds"] / 60,
+        "minutes": summary["seconds"] / 60,
         "steps": steps(run.folder),
-        "device": run.summary["device"],
+        "device": summary["device"],
     }
     for name, (suspicion, called) in cleanlab_suspicions(run.arrays["train_probs"], given).items():
         found = quality(run.labels["true"] != given, suspicion) | {

@@ -13,7 +13,9 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,47 +23,17 @@ import torchvision.transforms as T
 from PIL import Image
 
 from ..data.batches import NoisyData
-from ..methods import METHODS
-from ..methods.nrd import update_teacher
-from ..methods.robust_features import WithHeads
+from ..methods import BASELINE, METHODS
 from ..run.device import device_name, find_device, supports_bf16
 from ..run.evaluate import Evaluator
 from ..run.loop import Run
-from ..run.settings import make
-from ..toolbox import losses
+from ..run.settings import Bound, make
+from ..toolbox import losses, models
+from ..toolbox.averaging import update_teacher
 from .augment import compare_with_pil
 from .stacked import stacked_against_sequential
 
-# what a step of the method sends through each of its networks: views with gradient, views without, a moving
-# average
-PASSES = {
-    "ce": ((1, 0, False),),
-    "gjs": ((2, 0, False),),
-    "nrd": ((1, 1, True),),
-    "flywheel": (
-        (3, 2, False),
-        (1, 1, False),
-    ),  # auxiliary: mixed-up, two strong; E-step on two weak. Main: 1; E-step
-    "label_confidence": ((1, 0, False), (2, 0, False)),  # noise-robust; noise-free on both views
-    "robust_features": ((2, 0, False),),
-}
-HEADS = {"robust_features": WithHeads}  # what is trained on top of the network
-SETTINGS = {
-    "flywheel": {"warmup": 1, "cycle": 1}
-}  # the first epoch is not timed; both E-steps come every epoch
-CASES = (
-    ("ce", "preact_resnet18", 32),
-    ("nrd", "preact_resnet18", 32),
-    ("ce", "preact_resnet34_cifar", 32),
-    ("nrd", "preact_resnet34_cifar", 32),
-    ("ce", "small_cnn", 16),
-    ("nrd", "small_cnn", 16),
-    ("flywheel", "small_cnn", 16),
-    ("flywheel", "preact_resnet18", 32),
-    ("label_confidence", "small_cnn", 16),
-    ("robust_features", "small_cnn", 16),
-    ("robust_features", "resnet18", 32),
-)
+CASES = tuple((method, model, size) for method, (_, s) in METHODS.items() for model, size in s.bound.cases)
 BATCH = 128
 
 
@@ -74,8 +46,7 @@ class BenchRun(Run):
         """Yield `total` epochs; the first is a warm-up."""
         self.state_of_method, self.seconds = state, []
         for epoch in range(total):
-            torch.manual_seed(epoch)
-            self._terms = {}
+            self.begin(state, epoch)
             synchronise(self.device)
             started = time.perf_counter()
             yield epoch
@@ -103,9 +74,9 @@ def random_images(n: int, size: int):
     )
 
 
-def make_run(model, size, batches, device, precision, compile, folder) -> BenchRun:
-    """A run over `batches` batches of random images."""
-    x, y, channels, like = random_images(batches * BATCH, size)
+def make_run(model, size, batches, device, precision, compile, folder, batch: int = BATCH, kind=BenchRun):
+    """A run (of class `kind`) over `batches` batches of `batch` random images."""
+    x, y, channels, like = random_images(batches * batch, size)
     noisy = NoisyData(
         x,
         y,
@@ -113,11 +84,11 @@ def make_run(model, size, batches, device, precision, compile, folder) -> BenchR
         mean=(0.5,) * channels,
         std=(0.25,) * channels,
         like=like,
-        batch_size=BATCH,
+        batch_size=batch,
         device=device,
     )
     evaluator = Evaluator(noisy, y, y, x[:1000], y[:1000])
-    return BenchRun(
+    return kind(
         folder,
         data=noisy,
         evaluator=evaluator,
@@ -129,9 +100,13 @@ def make_run(model, size, batches, device, precision, compile, folder) -> BenchR
     )
 
 
-def net_only(run: Run, method: str, precision: str, compile: str):
-    """A function `steps(n)`: the bound's work on one resident batch, n times."""
-    x, y = run.data.normalise(run.data.x[:BATCH]), run.data.y[:BATCH]
+def net_only(run: Run, bound: Bound, precision: str, compile: str, captured: bool = False):
+    """A function `steps(n)`: the bound's work on one resident batch, n times, and the seconds it took.
+
+    captured: as one CUDA graph, in which the kernels follow each other without waiting for Python.
+    """
+    batch = run.data.batch_size
+    x, y = run.data.normalise(run.data.x[:batch]), run.data.y[:batch]
 
     def cast():
         return torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16")
@@ -141,16 +116,14 @@ def net_only(run: Run, method: str, precision: str, compile: str):
         network = run.network()
         teacher = copy.deepcopy(network).requires_grad_(False)
         model = (
-            HEADS[method](network, x.shape[1:], run.data.num_classes).to(x.device)
-            if method in HEADS
-            else network
+            bound.heads(network, x.shape[1:], run.data.num_classes).to(x.device) if bound.heads else network
         )
-        optimizer, _ = run.sgd(model, make(METHODS["ce"][1]))
+        optimizer, _ = run.sgd(model, make(METHODS[BASELINE][1]))
         forward, teacher_forward = (
             net if compile == "off" else torch.compile(net, mode=compile) for net in (model, teacher)
         )
         seen, labels = (
-            (x,) * 2 if method in HEADS else (torch.cat([x] * with_gradient),),
+            (x,) * 2 if bound.heads else (torch.cat([x] * with_gradient),),
             y.repeat(with_gradient),
         )
         labelled = torch.cat([x] * without) if without else None
@@ -161,7 +134,7 @@ def net_only(run: Run, method: str, precision: str, compile: str):
                     teacher_forward(labelled)
             with cast():
                 out = forward(*seen)
-            logits, *others = out if method in HEADS else (out,)
+            logits, *others = out if bound.heads else (out,)
             loss = losses.cross_entropy(logits, labels).mean() + sum(
                 o.float().square().mean() for o in others
             )
@@ -173,29 +146,57 @@ def net_only(run: Run, method: str, precision: str, compile: str):
 
         return step
 
-    workers = [worker(*network) for network in PASSES[method]]
+    workers = [worker(*network) for network in bound.networks]
+
+    def once() -> None:
+        for step in workers:
+            step()
+
+    if captured:
+        once = replayed(once)
 
     def steps(n: int) -> float:
         synchronise(run.device)
         started = time.perf_counter()
         for _ in range(n):
-            for step in workers:
-                step()
+            once()
         synchronise(run.device)
         return time.perf_counter() - started
 
     return steps
 
 
-def fastest(run: Run, method: str, compiles) -> tuple[str, str, object]:
+def replayed(step):
+    """A function that replays `step` as one CUDA graph."""
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):  # what is set up once (momentum, workspaces) must exist before
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def fastest(run: Run, bound: Bound, compiles, precisions=None) -> tuple[str, str, Callable[[int], float]]:
     """(precision, compile, steps) of the fastest setting on this machine."""
     tried = []
-    for precision in ("fp32", "bf16") if supports_bf16(run.device) else ("fp32",):
+    for precision in precisions or (("fp32", "bf16") if supports_bf16(run.device) else ("fp32",)):
         for compile in compiles:
-            steps = net_only(run, method, precision, compile)
+            steps = net_only(run, bound, precision, compile)
             steps(2)
             tried.append((min(steps(2) for _ in range(3)), precision, compile, steps))
     return min(tried, key=lambda t: t[0])[1:]
+
+
+def settings_for(method: str, size: int, epochs: int, batch: int):
+    """The settings of a method whose loop is timed; its first epoch is a warm-up."""
+    settings_class = METHODS[method][1]
+    own = settings_class.bound.settings
+    view = {"view": "crop"} | (dict(own) if size == 32 else {})
+    return make(settings_class, epochs=epochs, batch_size=batch, **{**own, **view})
 
 
 def loop_over_bound(
@@ -208,42 +209,37 @@ def loop_over_bound(
     rounds: int = 5,
     seconds: float = 4.0,
     compiles=("off", "default"),
+    precisions=None,
+    batch: int = BATCH,
 ) -> dict:
     """One row: images per second of the method's loop and of its net-only bound, and their ratio."""
+    train_function, settings_class = METHODS[method]
+    cost = settings_class.bound
     with tempfile.TemporaryDirectory() as folder:
-        probe = make_run(model, size, 2, device, "auto", "off", Path(folder))
-        precision, bound_compile, steps = fastest(probe, method, compiles)
+        probe = make_run(model, size, 2, device, "auto", "off", Path(folder), batch)
+        precision, bound_compile, steps = fastest(probe, cost, compiles, precisions)
         batches = max(2, round(seconds / (steps(3) / 3)))
-        batches = -(-batches * BATCH // 2048) * 2048 // BATCH if size == 16 else batches
-        run = make_run(model, size, batches, device, "auto", compile, Path(folder))
-        bound = []
+        whole = -(-batches * batch // 2048) * 2048 // batch  # batches share the cost of a draw
+        batches = whole if size == 16 or device.type == "cuda" else batches
+        run = make_run(model, size, batches, device, "auto", compile, Path(folder), batch)
+        bound: list[float] = []
         run.between = lambda: bound.append(steps(batches))
-        train_function, settings_class = METHODS[method]
-        settings = make(
-            settings_class,
-            epochs=rounds + 1,
-            batch_size=BATCH,
-            **SETTINGS.get(method, {}),
-            view="randaugment" if size == 32 and method in ("ce", "nrd") else "crop",
-        )
-        train_function(run.data, settings, run)
+        train_function(run.data, settings_for(method, size, rounds + 1, batch), run)
         loop, limit = statistics.median(run.seconds), statistics.median(bound[1:])
         ratios = [b / s for s, b in zip(run.seconds, bound[1:])]
         started = time.perf_counter()
-        run.rows = []
-        row: dict = {}
-        run._log = {}
-        run._evaluate(run.state_of_method, row, 0, 1)
+        run.begin(run.state_of_method, 0)
+        run.evaluate(run.state_of_method, {}, 0, 1)
         evaluated = time.perf_counter()
-        run._commit(run.state_of_method)
+        run.commit(run.state_of_method)
         return {
             "case": f"{method} {model} {size}x{size}",
-            "batch": BATCH,
+            "batch": batch,
             "compile": compile,
             "precision": run.precision,
             "bound": f"{precision}, compile {bound_compile}",
-            "loop_images_per_second": batches * BATCH / loop,
-            "bound_images_per_second": batches * BATCH / limit,
+            "loop_images_per_second": batches * batch / loop,
+            "bound_images_per_second": batches * batch / limit,
             "ratio": statistics.median(ratios),
             "ratio_min": min(ratios),
             "ratio_max": max(ratios),
@@ -284,17 +280,15 @@ def cutout(x: torch.Tensor, length: int = 5) -> torch.Tensor:
 
 
 def two_views_against_usual(*, device, rounds: int = 3, batches: int = 8) -> dict:
-    """GJS on preact_resnet34_cifar: this kit's loop against torchvision PIL transforms, a DataLoader with two
-    persistent workers and fp32, both warmed up, alternating in one process."""
+    """A loss on two views on preact_resnet34_cifar: this kit's loop against torchvision PIL transforms, a
+    DataLoader with two persistent workers and fp32, both warmed up, alternating in one process."""
     loader = torch.utils.data.DataLoader(
         PilViews(batches * BATCH), BATCH, shuffle=True, num_workers=2, persistent_workers=True, drop_last=True
     )
     with tempfile.TemporaryDirectory() as folder:
         run = make_run("preact_resnet34_cifar", 32, batches, device, "auto", "off", Path(folder))
         torch.manual_seed(0)
-        from ..toolbox.models import make as make_network
-
-        network = make_network("preact_resnet34_cifar", 10, 3).to(device)
+        network = models.make("preact_resnet34_cifar", 10, 3).to(device)
         optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
         usual = []
 
@@ -311,7 +305,7 @@ def two_views_against_usual(*, device, rounds: int = 3, batches: int = 8) -> dic
             usual.append(time.perf_counter() - started)
 
         run.between = usual_epoch
-        train_function, settings_class = METHODS["gjs"]
+        train_function, settings_class = next(m for m in METHODS.values() if m[1].bound.against_usual)
         train_function(
             run.data, make(settings_class, epochs=rounds + 1, batch_size=BATCH, view="randaugment"), run
         )
@@ -336,12 +330,15 @@ def bench(
 
     compile=False leaves torch.compile (minutes per case on a CPU) out of what the bound tries.
     """
-    device = find_device(device)
-    settings = {"rounds": 2, "seconds": 0.3, "compiles": ("off",)} if quick else {"rounds": 5, "seconds": 4.0}
-    compiles = ("off", "default", "reduce-overhead") if device.type == "cuda" else ("off", "default")
-    compiles = compiles if compile else ("off",)
+    on = find_device(device)
+    settings: dict[str, Any] = {"rounds": 5, "seconds": 4.0}
+    if quick:
+        settings = {"rounds": 2, "seconds": 0.3, "compiles": ("off",)}
+    compiles: tuple[str, ...] = ("off", "default") if compile else ("off",)
+    if compile and on.type == "cuda":
+        compiles = (*compiles, "reduce-overhead")
     rows = []
-    print(f"{device_name(device)}, torch {torch.__version__}", flush=True)
+    print(f"{device_name(on)}, torch {torch.__version__}", flush=True)
 
     def note(row):
         rows.append(row)
@@ -354,35 +351,33 @@ def bench(
         )
         if json_file:
             Path(json_file).write_text(
-                json.dumps(
-                    {"device": device_name(device), "torch": torch.__version__, "rows": rows}, indent=1
-                )
+                json.dumps({"device": device_name(on), "torch": torch.__version__, "rows": rows}, indent=1)
                 + "\n"
             )
 
     for method, model, size in CASES:
         name = f"{method} {model} {size}x{size}"
         if only in name and not (quick and model != "small_cnn"):
-            for compile in ("off", "reduce-overhead") if device.type == "cuda" else ("off",):
+            for mode in ("off", "reduce-overhead") if on.type == "cuda" else ("off",):
                 note(
                     loop_over_bound(
                         method,
                         model,
                         size,
-                        device=device,
-                        compile=compile,
+                        device=on,
+                        compile=mode,
                         **({"compiles": compiles} | settings),
                     )
                 )
     if only in "gjs preact_resnet34_cifar usual" and not quick:
-        note(two_views_against_usual(device=device))
+        note(two_views_against_usual(device=on))
     for model, channels, size, batch in (("small_cnn", 1, 16, 16), ("preact_resnet18", 3, 32, 64)):
         if only in f"stacked {model}" and (
-            model == "small_cnn" or device.type == "cuda"
+            model == "small_cnn" or on.type == "cuda"
         ):  # the large one needs a GPU
             note(
                 stacked_against_sequential(
-                    model, channels=channels, size=size, batch=batch, device=device, rounds=2 if quick else 7
+                    model, channels=channels, size=size, batch=batch, device=on, rounds=2 if quick else 7
                 )
             )
     if only in "augmentation":

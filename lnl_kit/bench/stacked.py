@@ -23,9 +23,9 @@ def stacked_against_sequential(
     """
     device = torch.device(device)
     torch.manual_seed(0)
-    alone = [
-        models.make(name, 2, channels).to(device, memory_format=torch.channels_last) for _ in range(members)
-    ]
+    alone = [models.make(name, 2, channels).to(device) for _ in range(members)]
+    for network in alone:
+        network.to(memory_format=torch.channels_last)
     stacked = Stacked(alone)
     x = torch.randn(members, batch, channels, size, size, device=device)
     y = torch.randint(0, 2, (members, batch), device=device)

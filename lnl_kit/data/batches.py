@@ -1,4 +1,4 @@
-"""What a method sees of the data: images and given labels on the device, in batches that carry their indices."""
+"""What a method sees of the data: images and given labels on the device, in batches with their indices."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class NoisyData:
         self.classes, self.like, self.batch_size, self.seed = classes, like, batch_size, seed
         self.y = y.to(self.device)
         self.clean = torch.zeros_like(self.y, dtype=torch.bool) if clean is None else clean.to(self.device)
-        stays = isinstance(x, Stream) or (
+        large = (
             self.device.type != "cpu" and x.numel() >= 0.5 * torch.cuda.mem_get_info(self.device)[0]
-        )
-        self.x = x if stays else x.to(self.device)  # too large for the device: gathered chunk by chunk
+        )  # for the device: gathered chunk by chunk
+        self.x = x if isinstance(x, Stream) or large else x.to(self.device)
         self.mean, self.std, self.transition = mean, std, transition
         self._scale = torch.tensor([1 / (255 * s) for s in std], device=self.device).view(-1, 1, 1)
         self._shift = torch.tensor([-m / s for m, s in zip(mean, std)], device=self.device).view(-1, 1, 1)
@@ -70,7 +70,7 @@ class NoisyData:
         return x.to(torch.float32).mul_(self._scale).add_(self._shift)
 
     def view(self, name):
-        """The augmentation of that name for this data set (an augmentation is passed through; None = none)."""
+        """This data set's augmentation of that name; None = none, and an augmentation is passed through."""
         if not isinstance(name, str):
             return name
         return augment.view(
@@ -110,7 +110,8 @@ class NoisyData:
         size = max(1, min(batch_size or self.batch_size, len(order)))
         order = order[: len(order) // size * size].to(self.device)
         for start, idx, x in self._chunks(order, size * max(1, at_once(self.x) // size)):
-            seen, y = [], self.y[idx]
+            seen: list[Tensor] = []
+            y = self.y[idx]
             for number, p in enumerate(policies):
                 image = seen[-1] if isinstance(p, augment.OnTop) else x
                 seen.append(self._view(image, p, number, *keys, start))

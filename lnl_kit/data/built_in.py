@@ -7,9 +7,11 @@ import pickle
 import tarfile
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy._core import multiarray
 from torch import Tensor
 
 from ..files import PATIENCE, data_root, locked, patience
@@ -82,17 +84,17 @@ def clothing1m_double_labels(root=None) -> tuple[np.ndarray, np.ndarray]:
 
 
 # What a pickled numpy array of whole numbers is made of, under the names old and new numpy give it.
-_ARRAY_PARTS = [
+_ARRAY_PARTS: list[Any] = [
     np.ndarray,
     np.dtype,
     codecs.encode,
     *{type(np.dtype(kind)) for kind in ("u1", "i1", "i2", "i4", "i8")},
-    (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
-    (np._core.multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),
+    (multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
+    (multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),
 ]
 
 
-def digits() -> tuple[np.ndarray, ...]:
+def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """1,797 handwritten digits (scikit-learn's copy of the UCI set), 8x8, shown at 16x16; 360 for test:
     (x, y, test_x, test_y)."""
     from sklearn.datasets import load_digits  # slow to import, so only when needed
@@ -115,7 +117,7 @@ def _double(pixels: np.ndarray, axis: int) -> np.ndarray:
     return np.moveaxis(out, -1, axis)
 
 
-def cifar(name: str, root: Path) -> tuple[np.ndarray, ...]:
+def cifar(name: str, root: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """cifar10 or cifar100: (x, y, test_x, test_y)."""
     (x, y), (test_x, test_y) = cifar_part(name, root, True), cifar_part(name, root, False)
     return _planes(x), y, _planes(test_x), test_y

@@ -13,7 +13,7 @@ from . import label_tables
 
 
 def draw(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """bool (N,): `share` of the images of each class in labels (N,), drawn by the seed, whatever the noise."""
+    """bool (N,): `share` of the images of each class in labels (N,), drawn by the seed, not by the noise."""
     if not 0 < share < 1:
         raise ValueError(f"clean share {share:g} is outside (0, 1)")
     clean = np.zeros(len(labels), dtype=bool)
@@ -48,8 +48,8 @@ def read(table: str | Path, names: Sequence[str], classes: Sequence[str]) -> tup
     unknown = [key for key in keys if key not in at]
     if unknown:
         raise ValueError(
-            f"{table} names {len(unknown)} image(s) that are not among the {len(names)} training images, first "
-            f"{unknown[0]!r}: column '{column}' must read like {names[0]!r}"
+            f"{table} names {len(unknown)} image(s) that are not among the {len(names)} training images, "
+            f"first {unknown[0]!r}: column '{column}' must read like {names[0]!r}"
         )
     clean, labels = np.zeros(len(names), dtype=bool), np.full(len(names), -1, np.int64)
     for key, row in zip(keys, rows):
@@ -69,8 +69,8 @@ def compensated(rate: float, share: float) -> float:
     """
     if rate > 1 - share + 1e-9:
         raise ValueError(
-            f"noise rate {rate:g} with {share:.3g} of the labels known to be right: at most {1 - share:.3g}, since "
-            "only the other labels can be wrong"
+            f"noise rate {rate:g} with {share:.3g} of the labels known to be right: at most {1 - share:.3g}, "
+            "since only the other labels can be wrong"
         )
     return min(1.0, rate / (1 - share))
 
@@ -79,9 +79,10 @@ def require_every_class(labels: np.ndarray, clean: np.ndarray, classes: Sequence
     """Raise ValueError unless each of the `classes` has an image among the clean ones."""
     counts = np.bincount(labels[clean], minlength=len(classes))
     if counts.min() == 0:
-        empty = [str(classes[k]) for k in np.flatnonzero(counts == 0)]
+        empty = [str(classes[k]) for k in np.flatnonzero(counts == 0).tolist()]
         raise ValueError(
-            f"the clean subset ({clean.sum()} of {len(clean)} images) has no image of class {', '.join(empty[:5])}"
+            f"the clean subset ({clean.sum()} of {len(clean)} images) has no image of class "
+            + ", ".join(empty[:5])
             + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
             + ": a larger --clean-share or a longer --clean-list is needed"
         )

@@ -59,14 +59,10 @@ class Dataset:
     fingerprint: str = ""  # hex over pixels (or file names and sizes), labels, test sets and class names
     notes: tuple[str, ...] = ()  # choices worth knowing: a split that was made, images that were resized
     second_test: SecondTest | None = None
-    names: tuple[
-        str, ...
-    ] = ()  # (N,) what label files call the training images: path, or position in the whole set
-    left_out: tuple[
-        str, ...
-    ] = ()  # training images that are not in it: dropped by the label file or by `skip_bad`
+    names: tuple[str, ...] = ()  # (N,) as label files call the images: path, or position in the whole set
     folder: Path | None = None  # where `paths` and `test_paths` lie; None where pixels are all there is
     test_paths: tuple[str, ...] | None = None  # (M,)
+    left_out: tuple[str, ...] = ()  # training images left out by the label file or by `skip_bad`
 
 
 def load(
@@ -126,7 +122,7 @@ def load(
                 CLASSES[name], *(built_in.digits() if name == "digits" else built_in.cifar(name, root))
             )
             if image_size is not None:
-                x, test_x = (decode.resize(images, image_size) for images in (raw.x, raw.test_x))
+                x, test_x = (decode.resize(np.asarray(images), image_size) for images in (raw.x, raw.test_x))
                 raw = raw._replace(x=x, test_x=test_x)
     else:
         raise ValueError(f"unknown data set '{name}': choose one of {', '.join(NAMES)}")
@@ -156,11 +152,12 @@ def load(
     test_digests = (
         decode.image_digests(test_x) if raw.test_digests is None else kept(raw.test_digests, keep_test)
     )
-    second, second_parts = None, ()
+    second, second_parts = None, []
     if raw.second:
         title, *parts = raw.second
         second_x, second_y, second_digests = (kept(part, parts[1] >= 0) for part in parts)
-        second, second_parts = SecondTest(title, second_x, _tensor(second_y)), (second_digests, second_y)
+        second = SecondTest(title, second_x, _tensor(second_y))
+        second_parts = [second_digests, second_y]
     if like and len(MEAN_STD[like][0]) == x.shape[1]:
         mean, std = MEAN_STD[like]
     else:
@@ -173,8 +170,8 @@ def load(
         like or "",
         raw.classes,
         _images(x),
-        _tensor(true),
-        _tensor(given),
+        None if true is None else _tensor(true),
+        None if given is None else _tensor(given),
         _images(test_x),
         _tensor(test_y),
         None if raw.paths is None else tuple(p for p, k in zip(raw.paths, keep) if k),
@@ -183,11 +180,13 @@ def load(
         skipped=tuple((p.path, p.detail) for p in problems),
         notes=raw.notes,
         second_test=second,
+        folder=raw.folder,
+        test_paths=None
+        if raw.test_paths is None
+        else tuple(p for p, k in zip(raw.test_paths, keep_test) if k),
         names=tuple(n for n, k in zip(names, keep) if k),
         left_out=tuple(n for n, k in zip(names, keep) if not k),
         fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts),
-        folder=raw.folder,
-        test_paths=None if raw.test_paths is None else tuple(p for p, k in zip(raw.test_paths, keep_test) if k),
     )
 
 
@@ -195,8 +194,8 @@ def _images(x: np.ndarray | Stream) -> Tensor | Stream:
     return x if isinstance(x, Stream) else torch.from_numpy(x)
 
 
-def _tensor(labels: np.ndarray | None) -> Tensor | None:
-    return None if labels is None else torch.from_numpy(labels.copy())
+def _tensor(labels: np.ndarray) -> Tensor:
+    return torch.from_numpy(labels.copy())
 
 
 def _labels_of(
@@ -206,7 +205,7 @@ def _labels_of(
         key_column, keys, test_keys = "index", {name: i for i, name in enumerate(names)}, {}
     else:
         key_column = "path"
-        keys, test_keys = label_tables.path_keys(raw.paths), label_tables.path_keys(raw.test_paths)
+        keys, test_keys = label_tables.path_keys(raw.paths), label_tables.path_keys(raw.test_paths or ())
     return label_tables.read(
         table,
         raw.classes,

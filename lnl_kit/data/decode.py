@@ -69,7 +69,9 @@ def pixels(folder: Path, files: list[File], image_size: int | None, cache: Path)
             f"the decoded images cannot be kept in {place} ({error.strerror or error}): "
             f"make room there or set LNL_DATA to a folder that can be written"
         ) from error
-    return _read(place / key)
+    if (written := _read(place / key)) is None:
+        raise OSError(f"the decoded images in {place / key} cannot be read back: is the disk full?")
+    return written
 
 
 def _read(place: Path) -> Pixels | None:
@@ -90,7 +92,8 @@ def _decode_all(folder: Path, files: list[File], image_size: int | None, out: Pa
     # turns out not to hold, the answer is known (RGB, 32 pixels) and decoding starts again.
     own = image_size is None and 0 < width == height <= LARGEST_OWN_SIZE
     while True:
-        shape = (1 if grey else 3, *[image_size or (width if own else DEFAULT_SIZE)] * 2)
+        side = image_size or (width if own else DEFAULT_SIZE)
+        shape = (1 if grey else 3, side, side)
         try:
             unreadable = _write_images(paths, shape, own, grey, out)
             break
@@ -222,8 +225,8 @@ def upright(image: Image.Image) -> Image.Image:
 def whole_digest(path: Path) -> str:
     """A digest of all that an image file shows, at its full size; "" where it cannot be read."""
     try:
-        with Image.open(path) as image:
-            image = upright(image).convert("RGBA")
+        with Image.open(path) as file:
+            image = upright(file).convert("RGBA")
             return hashlib.blake2b(image.tobytes(), digest_size=16, key=repr(image.size).encode()).hexdigest()
     except Exception:  # as in `decode_files`
         return ""

@@ -78,8 +78,8 @@ def _list(folder: Path, part: str, test: bool, ignored: list[str]) -> Iterator[F
     for label in classes:
         prefix = f"{part}/{label}" if part else label
         with os.scandir(base / label) as entries:
-            entries = sorted(entries, key=lambda e: e.name)
-        for entry in entries:
+            in_order = sorted(entries, key=lambda e: e.name)
+        for entry in in_order:
             path = f"{prefix}/{entry.name}"
             if entry.name.startswith(".") or entry.is_dir():
                 continue

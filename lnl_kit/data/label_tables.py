@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,16 +97,16 @@ def read(
         if (i := keys.get(key)) is not None:
             seen[i] += 1
             given[i] = class_of(row, label_at, names[i])
-            if true is not None:
+            if true is not None and true_at is not None:
                 true[i] = class_of(row, true_at, names[i])
         elif (i := test_keys.get(key)) is not None:
             test[i] = class_of(row, label_at if true_at is None else true_at, key)
             bad_test[i] = test[i] < 0
         else:
             problems.append(Problem("labels without an image", key, f"no image of this {key_column}"))
-    for i in np.flatnonzero(seen > 1):
-        problems.append(Problem("images with several labels", names[i], f"{seen[i]} rows"))
-        given[i] = -1
+    for n in np.flatnonzero(seen > 1).tolist():
+        problems.append(Problem("images with several labels", names[n], f"{seen[n]} rows"))
+        given[n] = -1
     problems += [
         Problem("images without a label", names[i], f"no row in {table.name}")
         for i in np.flatnonzero(seen == 0)
@@ -125,7 +126,7 @@ def class_numbers(classes) -> dict[str, int]:
     )
 
 
-def path_keys(paths: list[str]) -> dict[str, int]:
+def path_keys(paths: Sequence[str]) -> dict[str, int]:
     """Positions by path, with and without the leading `train/`."""
     keys = {(p[6:] if p.startswith("train/") else f"train/{p}"): i for i, p in enumerate(paths)}
     return keys | {p: i for i, p in enumerate(paths)}

@@ -47,8 +47,8 @@ def find_clean(source, share, clean_list, noise, seed):
     labels = source.true_labels if source.true_labels is not None or not simulated else source.given_labels
     if labels is None:
         raise ValueError(
-            f"clean share {share:g}: nobody knows which labels of {source.name} are right; list images that you "
-            "have checked with --clean-list FILE.csv, or set --clean-share 0"
+            f"clean share {share:g}: nobody knows which labels of {source.name} are right; list images "
+            "that you have checked with --clean-list FILE.csv, or set --clean-share 0"
         )
     return clean_subset.draw(labels.numpy(), share, seed), np.full(len(labels), -1)
 

@@ -18,14 +18,14 @@ IMAGE_SIZE = 224  # pixels a side at which Clothing1M and WebVision are shown
 WEBVISION_CLASSES = 50  # the first of 1,000: what the papers call mini-WebVision
 OWN_NOISE = ("clothing1m", "webvision")  # their labels come from the web, the truth is unknown
 PLACE = {
-    "tiny_imagenet": "put tiny-imagenet-200.zip (from http://cs231n.stanford.edu/tiny-imagenet-200.zip) beside that "
-    "folder, it is unpacked on first use",
-    "clothing1m": "unpack the images and the annotations (both by way of https://github.com/Cysu/noisy_label) in "
+    "tiny_imagenet": "put tiny-imagenet-200.zip (from http://cs231n.stanford.edu/tiny-imagenet-200.zip) "
+    "beside that folder, it is unpacked on first use",
+    "clothing1m": "unpack the images and the annotations (both from https://github.com/Cysu/noisy_label) in "
     "that folder, so that images/0 to images/9 and the .txt files lie in it",
     "webvision": "unpack google_resized_256.tar, val_images_256.tar and info.tar (from "
     "https://data.vision.ee.ethz.ch/cvl/webvision/download.html) in that folder",
-    "imagenet": "the second test set of webvision needs ILSVRC2012's validation images with a folder for each of "
-    "its classes (synset), or no imagenet folder at all",
+    "imagenet": "the second test set of webvision needs ILSVRC2012's validation images with a folder for "
+    "each of its classes (synset), or no imagenet folder at all",
 }
 
 
@@ -38,7 +38,7 @@ class Listing(NamedTuple):
 
 
 def tiny_imagenet(root: Path) -> Listing:
-    """200 classes of 500 training images, 64x64; the test set is the archive's val, its test has no labels."""
+    """200 classes of 500 training images, 64x64. The test set is its val; its test set has no labels."""
     folder, archive = root / "tiny-imagenet-200", root / "tiny-imagenet-200.zip"
     if archive.is_file() and not folder.exists():
         _unpack(archive, folder)
@@ -89,7 +89,8 @@ def clothing1m_double_labels(root: Path) -> tuple[np.ndarray, np.ndarray]:
     """(given, true), int64 (n,) each, of the images that Clothing1M labels both ways."""
     given, true = (_labels(root / "clothing1m", f"{kind}_label_kv.txt") for kind in ("noisy", "clean"))
     both = [key for key in given if key in true]
-    return tuple(np.array([labels[key] for key in both], np.int64) for labels in (given, true))
+    as_numbers = [np.array([labels[key] for key in both], np.int64) for labels in (given, true)]
+    return as_numbers[0], as_numbers[1]
 
 
 def webvision(root: Path) -> Listing:
@@ -108,8 +109,8 @@ def webvision(root: Path) -> Listing:
         ("train", "info/train_filelist_google.txt", ""),
         ("test", "info/val_filelist.txt", "val_images_256/"),
     ):
-        rows = (line.rsplit(maxsplit=1) for line in _lines("webvision", folder, filelist))
-        rows = ((prefix + path, int(k)) for path, k in rows if int(k) < WEBVISION_CLASSES)
+        listed = (line.rsplit(maxsplit=1) for line in _lines("webvision", folder, filelist))
+        rows = ((prefix + path, int(k)) for path, k in listed if int(k) < WEBVISION_CLASSES)
         parts[part] = _part(folder, classes, rows, test=part == "test")
     if (folder / "imagenet" / "val").is_dir():
         parts["imagenet"] = _part(

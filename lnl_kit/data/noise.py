@@ -123,6 +123,7 @@ def noisy_labels(
     if not rate and kind != "matrix":
         return true.copy()
 
+    rate = rate or 0.0  # None: a matrix
     rng = np.random.RandomState(_seed32(seed))
     given = true.copy()
     if kind == "symmetric":
@@ -167,7 +168,7 @@ def transition_matrix(noise: str, rate: float | None, num_classes: int, like: st
         raise ValueError(f"{kind} noise has no transition matrix that is known before the labels are seen")
     if kind == "matrix":
         return _read_matrix(noise)
-    if kind == "none":
+    if kind == "none" or rate is None:
         return identity
     if kind == "symmetric":
         return (1 - rate) * identity + rate / num_classes
@@ -243,7 +244,7 @@ def load(path: str | Path, classes: Sequence[str] | None = None) -> dict[str, np
             return int(text)
         if known is not None and text in known:
             return known[text]
-        todo = "pass the class names it was saved with" if known is None else f"use {', '.join(classes)}"
+        todo = "pass the class names it was saved with" if known is None else f"use {', '.join(known)}"
         raise ValueError(f"{path} has the label {text!r}, which is no class; {todo}")
 
     try:

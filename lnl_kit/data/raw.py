@@ -48,7 +48,7 @@ def _folder(path: Path, cache: Path, image_size: int | None, like: str | None, s
                 f"{path} has not the classes of {like}: {len(lacking)} missing "
                 f"({', '.join(lacking[:5])}), {len(strange)} others ({', '.join(strange[:5])})"
             )
-        names = CLASSES[like]
+        names = list(CLASSES[like])
     number = {name: k for k, name in enumerate(names)}
     pixels = decode.pixels(path, files, image_size, cache)
     y = np.array([number.get(f.label, -1) for f in files])

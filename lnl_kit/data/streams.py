@@ -55,11 +55,11 @@ class Stream:
         return Stream(self.folder, self.paths[np.asarray(index)], self.shape[-1])
 
     def ask(self, index: Tensor | slice) -> Callable[[], Tensor]:
-        """Start to decode the images at `index`; calling the result waits for them: uint8 (n, 3, size, size)."""
+        """Start to decode the images at `index`; call the result for them, uint8 (n, 3, size, size)."""
         paths = [
             self.folder / p for p in self.paths[index.cpu().numpy() if isinstance(index, Tensor) else index]
         ]
-        shape = tuple(self.shape[1:])
+        shape = (3, self.shape[2], self.shape[3])
         parts = [paths[i : i + TASK] for i in range(0, len(paths), TASK)]
         tasks = [_pool().submit(decode.decode_files, part, shape, False, False) for part in parts]
         return functools.partial(_wait, parts, tasks, shape)
@@ -138,7 +138,8 @@ def free_memory() -> int:
     """Bytes of memory that are free: the system's, or less where a container has a limit."""
     free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     with contextlib.suppress(OSError):
-        free.append(1024 * int(re.search(r"MemAvailable:\s*(\d+)", Path("/proc/meminfo").read_text())[1]))
+        if said := re.search(r"MemAvailable:\s*(\d+)", Path("/proc/meminfo").read_text()):
+            free.append(1024 * int(said[1]))
     with contextlib.suppress(OSError, ValueError):  # "max": no limit
         free.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return min(free)

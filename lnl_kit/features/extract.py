@@ -23,7 +23,6 @@ from tqdm import tqdm
 
 from ..data.decode import cores
 from ..files import lock, save_atomically
-from ..run.device import supports_bf16
 from ..toolbox import augment
 from ..toolbox.rng import generator
 from .backbones import Backbone, backbone, compiled
@@ -213,7 +212,7 @@ def look(eye: Backbone, device: torch.device) -> Callable[[Tensor], np.ndarray]:
     )
     scale = torch.tensor([1 / (255 * s) for s in eye.std], device=device).view(-1, 1, 1)
     shift = torch.tensor([-m / s for m, s in zip(eye.mean, eye.std)], device=device).view(-1, 1, 1)
-    fast = supports_bf16(device)
+    fast = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8  # bf16 from Ampere on
 
     def of(x: Tensor) -> np.ndarray:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=fast):

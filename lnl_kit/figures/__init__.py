@@ -34,6 +34,7 @@ from .lab import (
     split_histogram,
 )
 from .style import hover, plain, save_png, save_pngs
+from .tables import table_of
 from .views import decagon, decagon_slider, embedding, equiradial, image_row
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "score_slider",
     "split_histogram",
     "suspicion_histogram",
+    "table_of",
     "transition_heatmap",
     "transition_pairs",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from ..methods import FAMILIES
+from ..methods import BASELINE, FAMILIES
 from ..results.leaderboard import front
 from .style import AMBER, BLUE, GREEN, PURPLE, RED, TEXT, fade, layout
 
@@ -167,10 +167,10 @@ def by_rate(
         horizontal_spacing=0.02,
     )
     for col, name in enumerate(families, 1):
-        if "ce" in mean:
+        if BASELINE in mean:
             fig.add_scatter(
-                x=mean["ce"].index,
-                y=mean["ce"],
+                x=mean[BASELINE].index,
+                y=mean[BASELINE],
                 mode="lines",
                 line={"dash": "dot", "color": TEXT},
                 hoverinfo="skip",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
@@ -26,6 +27,9 @@ from .style import (
     sentence,
     words,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def memorization_histogram(
@@ -83,10 +87,10 @@ def memorization_histogram(
             xshift=4,
             font_size=11,
         )
-    for (text, loss), color in zip((marks or {}).items(), (RED, BLUE)):
-        loss = min(max(loss, edges[0]), edges[-1])
+    for (text, marked), color in zip((marks or {}).items(), (RED, BLUE)):
+        within = min(max(marked, edges[0]), edges[-1])
         fig.add_annotation(
-            x=place(loss),
+            x=place(within),
             y=0,
             text=f"<b>{text}</b>",
             ax=0,
@@ -145,11 +149,11 @@ def curves(
                 hovertemplate="best: epoch %{x}, %{y:.4f}<extra>" + name + "</extra>",
             )
     places = apart([y for _, y, _, _ in ends], 0.075 * (max(spans) - min(spans)) if spans else 0)
-    for (x, y, color, name), place in zip(ends, places):
+    for (end, y, color, name), place in zip(ends, places):
         style = dict(showlegend=False, legendgroup=name, hoverinfo="skip", cliponaxis=False)
-        fig.add_scatter(x=[x], y=[y], mode="markers", marker=dict(size=7, color=color), **style)
+        fig.add_scatter(x=[end], y=[y], mode="markers", marker=dict(size=7, color=color), **style)
         fig.add_scatter(
-            x=[x],
+            x=[end],
             y=[place],
             mode="text",
             text=[f"<b>  {y:.1%}</b>" if is_fraction(metric) else f"<b>  {y:.3g}</b>"],
@@ -174,13 +178,13 @@ def curves(
     )
 
 
-def apart(values: Sequence[float], gap: float) -> np.ndarray:
-    """The places (n,) nearest to the values, in their order, that are at least `gap` from each other: for
+def apart(heights: Sequence[float], gap: float) -> np.ndarray:
+    """The places (n,) nearest to the heights, in their order, that are at least `gap` from each other: for
     labels that would overlap.
     """
     from sklearn.isotonic import isotonic_regression
 
-    values = np.asarray(values, float)
+    values = np.asarray(heights, float)
     order, steps = np.argsort(values, kind="stable"), gap * np.arange(len(values))
     places = np.empty_like(values)
     if len(values):
@@ -189,7 +193,7 @@ def apart(values: Sequence[float], gap: float) -> np.ndarray:
 
 
 def bars(
-    table: object,
+    table: pd.DataFrame | list[dict],
     x: str,
     y: str,
     color: str | None = None,
@@ -488,7 +492,9 @@ def score_slider(
     return fig.update_layout(title_text=heading(last))
 
 
-def beside_table(table: object, *, title: str = "Published beside measured", subtitle: str = "") -> go.Figure:
+def beside_table(
+    table: pd.DataFrame, *, title: str = "Published beside measured", subtitle: str = ""
+) -> go.Figure:
     """The rows of `published.beside` as a table; fractions as percent, with the spread over seeds after ±."""
     rows = table.to_dict("records")
 

@@ -63,7 +63,8 @@ def suspicion_histogram(suspicion: np.ndarray, wrong: np.ndarray | None = None, 
     fig.update_xaxes(title="suspicion", tickformat=".0%", range=[0, 1]).update_yaxes(
         title="images (log scale)", type="log"
     )
-    about = f"about {suspicion.sum():.0f} of {len(suspicion)} labels are estimated to be wrong ({suspicion.mean():.1%})"
+    errors, share = suspicion.sum(), suspicion.mean()
+    about = f"about {errors:.0f} of {len(suspicion)} labels are estimated to be wrong ({share:.1%})"
     return layout(
         fig,
         "How suspicious are the labels?",

@@ -1,4 +1,4 @@
-"""The noise lab's figures: what a noise does to labels, and what networks trained at many rates made of it."""
+"""The noise lab's figures: what a noise does to labels, and what networks trained at many rates learned."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from ..notebook.vicinal import true_class_loss
+from ..toolbox.metrics import true_class_loss
 from .charts import memorization_histogram, reliability, transition_heatmap
 from .style import AMBER, BLUE, CLASSES, GREEN, GREY, RED, fade, layout, plain
 from .views import _polygon, equiradial, image_row
@@ -54,7 +54,7 @@ def class_counts(given: np.ndarray, true: np.ndarray, classes: Sequence[str]) ->
 def label_wall(
     images: np.ndarray, given: np.ndarray, true: np.ndarray, classes: Sequence[str], *, columns: int = 12
 ) -> go.Figure:
-    """Images (n, C, H, W) with their given labels; a wrong one is red and names the truth. given, true: (n,)."""
+    """Images (n, C, H, W) with given labels, wrong ones in red with the truth. given, true: (n,)."""
     names = [plain(c) for c in classes]
     heads = [
         names[g] if g == t else f"<span style='color:{RED}'><b>{names[g]}</b> (is {names[t]})</span>"
@@ -164,7 +164,10 @@ def lab_decagon(lab: Lab, rate: float, most: int = 500) -> go.Figure:
     many.
     """
     probs, true = lab.test_probs[lab.at(rate)][:most], lab.test_true[:most]
-    what = f"{len(true)} test images, coloured by true class; sure predictions in the corners, {lab.noise} noise at {rate:.0%}"
+    what = (
+        f"{len(true)} test images, coloured by true class; sure predictions in the corners, "
+        f"{lab.noise} noise at {rate:.0%}"
+    )
     return gon(probs, true, true, lab.classes, subtitle=what)
 
 

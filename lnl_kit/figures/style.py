@@ -7,8 +7,11 @@ import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
+
+from ..methods import METHODS
 
 RED, BLUE, GREEN, AMBER, PURPLE, GREY = "#d9542b", "#2f7fc4", "#159a70", "#bf8700", "#9d68c2", "#7b828a"
 PALETTE = (
@@ -33,13 +36,7 @@ CLASSES = (
     "#8c6239",
     "#a3b83a",
 )  # ten classes in one picture
-METHODS = {
-    "nrd": BLUE,
-    "ce": RED,
-    "gjs": GREEN,
-    "flywheel": PURPLE,
-    "dividemix": AMBER,
-}  # the same in every figure, whatever the order
+NAMED = {"red": RED, "blue": BLUE, "green": GREEN, "amber": AMBER, "purple": PURPLE, "grey": GREY}
 TEXT = "#787f87"  # 4:1 or more, on white and on JupyterLab's #111
 GRID, LINE = "rgba(128,128,128,0.18)", "rgba(128,128,128,0.55)"
 FONT = "Inter, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
@@ -136,7 +133,8 @@ def fade(color: str, alpha: float) -> str:
 def colors(names: Iterable[str]) -> dict[str, str]:
     """A colour for each name: a method's own, else the next that no method here has."""
     names = [str(n) for n in names]
-    fixed = {n: METHODS[n.lower()] for n in names if n.lower() in METHODS}
+    chosen = {n: METHODS[n.lower()][1].color for n in names if n.lower() in METHODS}
+    fixed = {n: NAMED[color] for n, color in chosen.items() if color}
     free = [c for c in PALETTE if c not in fixed.values()]
     others = [n for n in names if n not in fixed]
     return {**fixed, **{n: free[k % len(free)] for k, n in enumerate(others)}}
@@ -175,9 +173,9 @@ def sentence(text: str) -> str:
 
 def band(
     x: list,
-    y: Sequence[float],
-    low: Sequence[float],
-    high: Sequence[float],
+    y: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
     name: str,
     color: str,
     legend: bool = True,
@@ -210,10 +208,10 @@ def band(
 
 def save_png(fig: go.Figure, path: str | Path, *, scale: float = 2, width: int | None = None) -> bool:
     """Writes the figure on white paper, its text darker. False where no Chrome or Chromium can draw it."""
-    return save_pngs({path: fig}, scale=scale, width=width)
+    return save_pngs({Path(path): fig}, scale=scale, width=width)
 
 
-def save_pngs(figs: Mapping[str | Path, go.Figure], *, scale: float = 2, width: int | None = None) -> bool:
+def save_pngs(figs: Mapping[Path, go.Figure], *, scale: float = 2, width: int | None = None) -> bool:
     """Like `save_png` for several files, starting the browser once."""
     if not figs or importlib.util.find_spec("kaleido") is None:
         return False

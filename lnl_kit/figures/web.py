@@ -7,7 +7,8 @@ PLOTLY = "application/vnd.plotly.v1+json"
 # Tables with cells that span several are left alone.
 SORT = """
 for (const table of document.querySelectorAll("table")) {
-  if (!table.tHead || !table.tBodies.length || table.querySelector("[colspan]:not([colspan='1']), [rowspan]:not([rowspan='1'])")) continue;
+  const spanning = table.querySelector("[colspan]:not([colspan='1']), [rowspan]:not([rowspan='1'])");
+  if (!table.tHead || !table.tBodies.length || spanning) continue;
   table.classList.add("sortable");
   table.tHead.addEventListener("click", event => {
     const column = event.target.cellIndex, rows = [...table.tBodies[0].rows];

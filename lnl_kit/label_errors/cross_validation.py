@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,9 +23,7 @@ class CrossValidation(Settings):
 
     folds: int = 3  # networks; each is trained on all folds but its own
     q: float = 0.7  # of generalised cross-entropy; 0 = cross-entropy
-    views: int = (
-        8  # draws of the training view that a prediction is averaged over, in the end; 0 = the image itself
-    )
+    views: int = 8  # draws of the view that the last predictions are averaged over; 0 = the image itself
 
     def __post_init__(self):
         super().__post_init__()
@@ -45,7 +44,7 @@ def cross_validation(data, settings, run) -> None:
     networks = [run.network() for _ in range(settings.folds)]
     trained = len(data) - len(data) // settings.folds
     batch = max(2, min(settings.batch_size, trained // STEPS))
-    parts = {}
+    parts: dict[str, Any] = {}
     for k, network in enumerate(networks):
         parts |= {
             f"network{k}": network,
@@ -82,7 +81,7 @@ def cross_validation(data, settings, run) -> None:
 
 @torch.no_grad()
 def all_probs(networks, fold: Tensor, data, settings, run) -> tuple[Tensor, Tensor]:
-    """(N, K) each, on the CPU, the mean over the views: by the network of an image's fold, and by the others."""
+    """(N, K) each, on the CPU, the mean over views: by the network of an image's fold, and by the others."""
     views = max(1, settings.views)
     held_out = torch.zeros(len(data), data.num_classes)
     fitted = torch.zeros_like(held_out)

@@ -1,4 +1,4 @@
-"""What people decided about suspicious labels: a file that only grows, and the corrected labels made from it."""
+"""What people decided about suspicious labels: a file that only grows, and the corrected labels it makes."""
 
 from __future__ import annotations
 
@@ -99,7 +99,8 @@ class Decisions:
             rows = [list(COLUMNS)]
         if rows[:1] != [list(COLUMNS)]:
             raise ValueError(
-                f"{self.path} is not a file of decisions: its columns are {', '.join(rows[0])}, not {', '.join(COLUMNS)}"
+                f"{self.path} is not a file of decisions: its columns are {', '.join(rows[0])}, "
+                f"not {', '.join(COLUMNS)}"
             )
         good = [
             len(row) == len(COLUMNS) and row[1] in (*ACTIONS, "undo") and bool(WHEN.fullmatch(row[3]))
@@ -142,7 +143,8 @@ def apply(decisions: str | Path, out: str | Path) -> dict[str, int]:
     strange = [image for image in made if image not in keys]
     if made and len(strange) == len(made):
         raise ValueError(
-            f"{decisions} decides about images that {before} does not list, such as {strange[0]}: they are not of one search"
+            f"{decisions} decides about images that {before} does not list, such as {strange[0]}: "
+            "they are not of one search"
         )
     count, rows = dict.fromkeys(("changed", "kept", "dropped", "unsure", "undecided"), 0), []
     for row in table:
@@ -167,7 +169,7 @@ def apply(decisions: str | Path, out: str | Path) -> dict[str, int]:
 
 
 def read_labels(path: Path) -> list[dict[str, str]]:
-    """The rows of a `labels_before.csv`, as text. Raises FileNotFoundError or ValueError with one sentence."""
+    """The rows of a `labels_before.csv`, as text. Raises FileNotFoundError or ValueError."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: `lnl find-errors` writes it beside errors.csv")
     with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:

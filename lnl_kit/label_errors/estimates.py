@@ -40,9 +40,8 @@ class Estimate(NamedTuple):
     posterior: np.ndarray  # (N, K) probability of each class, given image and label
     transition: np.ndarray  # (K, K), row = true class
     temperature: float
-    interval: tuple[
-        float, float
-    ]  # of the number of wrong labels: what sampling and the choice of images to start from leave open
+    # of the number of wrong labels: what sampling and the choice of images to start from leave open
+    interval: tuple[float, float]
 
 
 def estimate(

@@ -34,6 +34,7 @@ from .cross_validation import CrossValidation, cross_validation
 from .estimates import disagreement, estimate
 from .evidence import Evidence, of_features, of_probs
 from .findings import Findings, digests_of, labels_before, load, write
+from .pictures import picture
 from .ranking import (
     EVERY,
     SCORES,
@@ -45,6 +46,7 @@ from .ranking import (
     reasons,
     single_score,
 )
+from .report import write_report
 
 RECIPE = ("cross_validation",)  # of networks trained on the images: see notebook 40
 OF_HEADS = ("device", "progress", "on_interrupt", "fresh")  # of the arguments of `train`, those heads know
@@ -143,9 +145,6 @@ def find_errors(
     findings = findings_of(source, evidence, place, asked, told)
     write(findings, labels_before(source, dict(zip(findings.table["image"], findings.table["given"]))))
     if report:
-        from .pictures import picture
-        from .report import write_report
-
         write_report(findings, picture)
     findings.table.attrs["folder"] = str(place)
     return findings.table

@@ -40,16 +40,19 @@ class Findings:
         kind, _, path = self.summary["asked"]["dataset"].partition(":")
         return Path(path) if kind == "folder" else None
 
-    @functools.lru_cache(maxsize=1)
     def dataset(self) -> data.Dataset:
-        """The images as they were when this or `changed` was first asked, and their labels as they came."""
+        """The images as read on first use or by the last `changed`, and their labels as they came."""
+        return self._dataset
+
+    @functools.cached_property
+    def _dataset(self) -> data.Dataset:
         return load(**self.summary["asked"], skip_bad=True)
 
     def pixels(self, image: str) -> np.ndarray | None:
         """uint8 (C, H, W) of an image, called as in the table; None where it is not there any more."""
-        return np.asarray(self.dataset().x[self._rows()[image]]) if image in self._rows() else None
+        return np.asarray(self.dataset().x[self._rows[image]]) if image in self._rows else None
 
-    @functools.lru_cache(maxsize=1)
+    @functools.cached_property
     def _rows(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.dataset().names)}
 
@@ -57,13 +60,11 @@ class Findings:
         """{"changed": images that look different now, "removed": ..., "new": ...}; all empty where nothing
         happened.
         """
-        Findings.dataset.cache_clear()
-        Findings._rows.cache_clear()
+        for name in ("_dataset", "_rows"):  # read again: of these findings, not of others that are open
+            self.__dict__.pop(name, None)
         source = self.dataset()
-        before, now = (
-            dict(zip(self.table["image"], self.table["digest"])),
-            dict(zip(source.names, digests_of(source))),
-        )
+        before = dict(zip(self.table["image"], self.table["digest"]))
+        now = dict(zip(source.names, digests_of(source)))
         new = [] if self.summary["asked"]["train_size"] else [i for i in now if i not in before]
         return {
             "changed": [i for i in before if i in now and now[i] != before[i]],
@@ -93,7 +94,7 @@ def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
     searched: {image: label} of those that were, which may have been made wrong on purpose.
     """
     labels = source.given_labels if source.given_labels is not None else source.true_labels
-    rows = [(name, source.classes[k], 0) for name, k in zip(source.names, labels.tolist())] + [
+    rows = [(name, source.classes[k], 0) for name, k in zip(source.names, np.asarray(labels).tolist())] + [
         (name, "", 1) for name in source.left_out
     ]
     return [
@@ -134,7 +135,8 @@ def open_findings(folder: str | Path) -> Findings:
     folder = Path(folder)
     if not (folder / "errors.csv").is_file() or not (folder / "summary.json").is_file():
         raise FileNotFoundError(
-            f"{folder} holds no findings (errors.csv and summary.json): `lnl find-errors` prints the folder of its own"
+            f"{folder} holds no findings (errors.csv and summary.json): `lnl find-errors` prints the folder "
+            "that it wrote"
         )
     with open(folder / "errors.csv", newline="", encoding="utf-8") as file:
         table = pd.DataFrame(csv.DictReader(file))

@@ -20,9 +20,9 @@ def picture(findings: Findings, row, pixels: int = PIXELS) -> str:
     """
     if findings.images_folder is not None:
         try:
-            with Image.open(findings.images_folder / row["path"]) as image:
-                image.draft("RGB", (pixels, pixels))
-                image = upright(image).convert("RGBA")
+            with Image.open(findings.images_folder / row["path"]) as opened:
+                opened.draft("RGB", (pixels, pixels))
+                image = upright(opened).convert("RGBA")
                 image.thumbnail((pixels, pixels))
                 flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
                 if max(flat.size) <= pixels // 2:  # small ones enlarged, not smoothed

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from ..notebook.vicinal import vicinal_ensemble
 from .estimates import Estimate
 
 SCORES = ("recipe", "probability", "clean_score", "trajectory", "vicinal")
@@ -50,7 +49,8 @@ def single_score(run, score: str) -> np.ndarray:
     """
     given, rows = run.labels["given"], np.arange(len(run.labels["given"]))
     if score == "vicinal":
-        return -vicinal_ensemble(run, n_views=8)[rows, given]
+        views = run.predict_views(run.train_images(), "autoaugment", n_views=8)  # of a policy it never saw
+        return -views.mean(0)[rows, given]
     if score == "clean_score" and "clean_score" in run.arrays:
         return -np.nan_to_num(run.arrays["clean_score"].astype(np.float64), nan=-np.inf)
     if score == "trajectory" and len(run.history["index"]) == len(given):
@@ -58,7 +58,8 @@ def single_score(run, score: str) -> np.ndarray:
     if score == "probability":
         return -run.arrays["train_probs"][rows, given]
     raise ValueError(
-        f"{run.settings['method']} has no {score} for all of these images: choose another of {', '.join(SCORES)}"
+        f"{run.settings['method']} has no {score} for all of these images: choose another, "
+        f"of {', '.join(SCORES)}"
     )
 
 
@@ -97,7 +98,8 @@ def reasons(
     probs: dict[str, np.ndarray], given: np.ndarray, classes: list[str], groups: list[np.ndarray]
 ) -> list[str]:
     """For each image what spoke against its label, in words."""
-    parts, rows = [[] for _ in given], np.arange(len(given))
+    parts: list[list[str]] = [[] for _ in given]
+    rows = np.arange(len(given))
     for name, p in probs.items():
         others = p.copy()
         others[rows, given] = -1
@@ -106,8 +108,8 @@ def reasons(
             part.append(f"{who}: {classes[best]} {high:.0%}, the label {own:.0%}")
     for group in groups:
         for i in group:
-            others = sorted({classes[k] for k in given[group]} - {classes[given[i]]})
-            parts[i].insert(0, f"the same picture is also labelled {', '.join(others)}")
+            other_labels = sorted({classes[k] for k in given[group]} - {classes[given[i]]})
+            parts[i].insert(0, f"the same picture is also labelled {', '.join(other_labels)}")
     return ["; ".join(part) for part in parts]
 
 

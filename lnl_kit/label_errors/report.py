@@ -22,11 +22,13 @@ OFF = {
 }
 WALL = 120  # images on the page, the most suspicious
 WALL_STYLE = """
-.wall { display: grid; grid-template-columns: repeat(auto-fill, minmax(136px, 1fr)); gap: 10px; margin: 14px 0; }
+.wall { display: grid; grid-template-columns: repeat(auto-fill, minmax(136px, 1fr)); gap: 10px; }
+.wall { margin: 14px 0; }
 .wall figure { margin: 0; padding: 8px; font-size: .8rem; line-height: 1.35; }
 .wall img { width: 100%; height: 112px; object-fit: contain; display: block; }
 .wall b { color: var(--accent); } .wall .given { color: var(--bad); }
-.wall div { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; } .wall .path { color: var(--soft); font-size: .72rem; direction: rtl; }
+.wall div { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.wall .path { color: var(--soft); font-size: .72rem; direction: rtl; }
 """
 
 
@@ -47,11 +49,11 @@ def write_report(findings, picture) -> Path:
     parts = [
         f"<h1>Suspicious labels in {text(summary['dataset'])}</h1>",
         f"<p><strong>About {summary['estimated_errors']:.0f} of {len(table)} labels are probably wrong "
-        f"({summary['estimated_share']:.1%}; {low:.0f} to {high:.0f}).</strong> The {summary['called_errors']} images "
-        f"with a suspicion of 50 % or more are more likely wrong than right. {OFF['networks' if summary['runs'] else 'heads']} "
-        "Suspicion is a probability, "
-        f"not a verdict: look before you change a label.{made_wrong}</p><p class='meta'>{text(summary['recipe'])} &middot; {text(summary['device'])} &middot; "
-        f"lnl-kit {text(summary['versions']['lnl_kit'])}</p>",
+        f"({summary['estimated_share']:.1%}; {low:.0f} to {high:.0f}).</strong> "
+        f"The {summary['called_errors']} images with a suspicion of 50 % or more are more likely wrong "
+        f"than right. {OFF['networks' if summary['runs'] else 'heads']} Suspicion is a probability, not a "
+        f"verdict: look before you change a label.{made_wrong}</p><p class='meta'>{text(summary['recipe'])} "
+        f"&middot; {text(summary['device'])} &middot; lnl-kit {text(summary['versions']['lnl_kit'])}</p>",
     ]
     wrong = None if "true" not in table else (table["true"] != table["given"]).to_numpy()
     heatmap = figures.transition_heatmap(
@@ -78,15 +80,18 @@ def write_report(findings, picture) -> Path:
     for row in table.head(WALL).to_dict("records"):
         parts.append(
             f"<figure title='{text(row['because'], quote=True)}'>"
-            f"<img loading='lazy' alt='' src='{picture(findings, row, 112)}'><div class='given'>given {text(row['given'])}</div>"
+            f"<img loading='lazy' alt='' src='{picture(findings, row, 112)}'>"
+            f"<div class='given'>given {text(row['given'])}</div>"
             f"<div>rather <b>{text(row['suggested'])}</b></div><div>suspicion {row['suspicion']:.0%}</div>"
             f"<div class='path'>{text(row['image'])}</div></figure>"
         )
     parts.append("</div>")
     page = (
-        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>Suspicious labels in {text(summary['dataset'])}</title>"
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        f"<title>Suspicious labels in {text(summary['dataset'])}</title>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'><link rel='icon' href='data:,'>"
-        f"<style>{STYLE}{WALL_STYLE}</style></head><body><main>{''.join(parts)}</main><script>{SORT}</script></body></html>\n"
+        f"<style>{STYLE}{WALL_STYLE}</style></head><body><main>{''.join(parts)}</main>"
+        f"<script>{SORT}</script></body></html>\n"
     )
     path = findings.folder / "report.html"
     save_atomically(path, page.encode("utf-8", "replace"))

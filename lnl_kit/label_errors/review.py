@@ -29,15 +29,14 @@ class Review(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_name("review.js")
     status = traitlets.Unicode().tag(sync=True)
-    classes = traitlets.List().tag(sync=True)
-    counts = traitlets.List().tag(
-        sync=True
-    )  # (K, K): undecided suspicious images, row = given class, column = suggested
-    cards = traitlets.List().tag(sync=True)
+    classes: traitlets.List = traitlets.List().tag(sync=True)
+    # (K, K): undecided suspicious images, row = given class, column = suggested
+    counts: traitlets.List = traitlets.List().tag(sync=True)
+    cards: traitlets.List = traitlets.List().tag(sync=True)
     cursor = traitlets.Int(0).tag(sync=True)
     page = traitlets.Int(0).tag(sync=True)
     pages = traitlets.Int(1).tag(sync=True)
-    filter = traitlets.List().tag(sync=True)  # [given, suggested], or [] for all
+    filter: traitlets.List = traitlets.List().tag(sync=True)  # [given, suggested], or [] for all
     undoable = traitlets.Bool(False).tag(sync=True)
     revision = traitlets.Int(0).tag(sync=True)  # set last: the page draws itself anew when it changes
 
@@ -125,8 +124,14 @@ class Review(anywidget.AnyWidget):
         )
         changed = sum(action in ("accept", "class") for action, _ in made.values())
         since = ", ".join(f"{len(images)} {what}" for what, images in self._since.items() if images)
-        warning = f"The images are not those that were searched ({since}); changed and removed ones are left out, find errors again. "
-        done = f"{len(made)} decided, {changed} relabelled; about {left:.0f} errors left among {int(waiting.sum())} images"
+        warning = (
+            f"The images are not those that were searched ({since}); changed and removed ones are left out, "
+            "find errors again. "
+        )
+        done = (
+            f"{len(made)} decided, {changed} relabelled; "
+            f"about {left:.0f} errors left among {int(waiting.sum())} images"
+        )
         with self.hold_sync():
             self.status = f"{self._problem}{warning if since else ''}{done}"
             self.counts, self.undoable = counts.tolist(), bool(made)

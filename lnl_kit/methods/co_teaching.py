@@ -18,6 +18,7 @@ see the same view.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,11 +31,12 @@ from ..toolbox import losses
 class CoTeaching(Settings):
     """Co-teaching: two networks, each learning the other's small-loss images."""
 
-    forget_rate: float = (
-        0.4  # share of each batch that is dropped in the end; tau = the noise rate in the papers
-    )
+    forget_rate: float = 0.4  # tau: share of each batch that is dropped in the end; papers: the noise rate
     ramp: int = 10  # T_k: epochs over which that share rises from 0
     exponent: float = 1.0  # c: of that rise; 1 = linear
+
+    family: ClassVar[str] = "two networks"
+    networks: ClassVar[int] = 2
 
     def __post_init__(self):
         super().__post_init__()
@@ -52,7 +54,7 @@ class CoTeachingPlus(CoTeaching):
 class JoCoR(CoTeaching):
     """JoCoR: two networks trained by one joint loss that asks them to agree, on its small-loss images."""
 
-    agreement: float = 0.9  # lambda: weight of the divergence between the two, the rest is cross-entropy's; its paper's CIFAR-10
+    agreement: float = 0.9  # lambda: weight of the divergence, cross-entropy has the rest; for CIFAR-10
 
     def __post_init__(self):
         super().__post_init__()
@@ -81,7 +83,7 @@ def train_co_teaching(data, settings, run) -> None:
             with run.autocast():
                 logits = [net(x) for net in forward]
             each = [losses.cross_entropy(z, y) for z in logits]  # (B,) of each network
-            among = disagreement(*logits) if plus else torch.ones_like(y, dtype=torch.bool)
+            among = disagreement(*logits) if plus else None
             chosen = [small_loss(loss.detach(), kept_share(epoch, settings), among) for loss in each]
             optimizer.zero_grad()
             other_optimizer.zero_grad()
@@ -111,8 +113,8 @@ def train_jocor(data, settings, run) -> None:
     for epoch in run.epochs(state, settings.epochs):
         for x, y, idx in data.batches(epoch, views=settings.view):
             with run.autocast():
-                logits = [net(x) for net in forward]
-            loss = joint_loss(*logits, y, settings.agreement)  # (B,)
+                logits, other = (net(x) for net in forward)
+            loss = joint_loss(logits, other, y, settings.agreement)  # (B,)
             chosen = small_loss(loss.detach(), kept_share(epoch, settings))
             optimizer.zero_grad()
             run.total(joint=loss[chosen].mean()).backward()

@@ -14,10 +14,12 @@ paper.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ..files import RunError
 from ..run.evaluate import predict
 from ..run.fit import fit_epoch
 from ..run.settings import Settings, refuse
@@ -28,11 +30,11 @@ from ..toolbox import losses
 class Forward(Settings):
     """Forward correction: cross-entropy of the prediction after the noise, T transposed times p."""
 
-    transition: str = (
-        "estimated"  # T: "known" (told; synthetic noise only) or "estimated" from a first network
-    )
+    transition: str = "estimated"  # T: known (told; synthetic noise only), or estimated by a first network
     quantile: float = 0.97  # which image stands for a class in the estimate; 1 = the surest one, as printed
     estimate_epochs: int = 0  # of that first network; 0 = as many as of the corrected one
+
+    family: ClassVar[str] = "a transition matrix"
 
     def __post_init__(self):
         super().__post_init__()
@@ -44,9 +46,13 @@ class Forward(Settings):
         refuse(self.estimate_epochs < 0, f"estimate_epochs {self.estimate_epochs} is not allowed: 0 or more")
 
     @property
-    def uses(self) -> tuple[str, ...]:
+    def uses(self) -> tuple[str, ...]:  # type: ignore[override]  # by the setting
         """What it is told: the true T, where asked for."""
         return ("true T",) if self.transition == "known" else ()
+
+    def matrix(self, T: Tensor) -> Tensor:
+        """What the loss needs of T (K, K), once for all batches."""
+        return T
 
     def loss(self, logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
         """(B,) forward-corrected loss."""
@@ -57,21 +63,27 @@ class Forward(Settings):
 class Backward(Forward):
     """Backward correction: the losses of all labels, mixed by the inverse of T."""
 
+    def matrix(self, T: Tensor) -> Tensor:
+        """The inverse of T."""
+        return inverse(T)
+
     def loss(self, logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
-        """(B,) backward-corrected loss."""
-        return backward_loss(logits, y, T)
+        """(B,) backward-corrected loss, T being its inverse."""
+        return mixed(logits, y, T)
 
 
 def train_correction(data, settings, run) -> None:
     """Estimate T where it is not told, then train with the corrected loss."""
     refuse(
         settings.transition == "known" and data.transition is None,
-        "transition known: only synthetic noise with a matrix (symmetric, asymmetric, pair_flip, matrix:FILE) has one; use estimated",
+        "transition known: only synthetic noise with a matrix has one (symmetric, asymmetric, pair_flip, "
+        "matrix:FILE); use estimated",
     )
     if settings.transition == "known":
         T = torch.as_tensor(data.transition, dtype=torch.float32, device=run.device)
     else:
         T = run.stage("transition", lambda stage: estimate(stage, settings))
+    matrix = settings.matrix(T)
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
     state = run.state(network=network, optimizer=optimizer, schedule=schedule, tested="network")
@@ -81,7 +93,7 @@ def train_correction(data, settings, run) -> None:
             network,
             optimizer,
             data.batches(epoch, views=settings.view),
-            lambda logits, y, idx: settings.loss(logits, y, T),
+            lambda logits, y, idx: settings.loss(logits, y, matrix),
         )
         schedule.step()
         run.log(transition=T)
@@ -122,5 +134,20 @@ def backward_loss(logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
     """(T^-1 l)_y, (B,), with l_j = -log p_j; Theorem 1. Unbiased, and unbounded below where T is nearly
     singular.
     """
-    inverse = torch.linalg.inv(T.double()).float()
+    return mixed(logits, y, inverse(T))
+
+
+def mixed(logits: Tensor, y: Tensor, inverse: Tensor) -> Tensor:
+    """The losses of all labels, mixed by T's inverse: (B,)."""
     return -(inverse[y] * logits.float().log_softmax(1)).sum(1)
+
+
+def inverse(T: Tensor) -> Tensor:
+    """T's inverse (K, K). Raises RunError where it has none."""
+    found, info = torch.linalg.inv_ex(T.double())
+    if bool(info) or not bool(found.isfinite().all()):
+        raise RunError(
+            "T is singular: two of its classes get the same labels, and backward correction needs its "
+            "inverse; use forward, or a longer estimate (estimate_epochs)"
+        )
+    return found.float()

@@ -17,6 +17,7 @@ Where this differs from the paper, or chooses where it is silent (values from th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +45,16 @@ class DivideMix(Settings):
     average_losses: int = 1  # epochs whose losses are averaged before the division (5 at 90 % noise)
     view: str = "crop"  # augmentation of all four views
 
+    family: ClassVar[str] = "two networks"
+    networks: ClassVar[int] = 2
+    color: ClassVar[str | None] = "amber"
+    paper: ClassVar[str | None] = "flywheel"
+
+    @classmethod
+    def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:
+        """The view of the code."""
+        return {"view": "crop"}
+
     def __post_init__(self):
         super().__post_init__()
         refuse(self.warmup < 1, f"warmup {self.warmup} is not allowed: at least 1 epoch")
@@ -60,7 +71,7 @@ class DivideMix(Settings):
 
     @property
     def divides_from(self) -> int:
-        """The epoch (from 0) at which division begins: after the warm-up, or halfway through a shorter run."""
+        """The epoch, from 0, at which division begins: after the warm-up, or halfway in a shorter run."""
         return max(1, min(self.warmup, self.epochs // 2))
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class ELR(Settings):
 
     regularizer: float = 3.0  # lambda, weight of the pull
     target_decay: float = 0.7  # beta: share of the running average that stays at each look
+
+    family: ClassVar[str] = "a loss"
 
     def __post_init__(self):
         super().__post_init__()
@@ -70,6 +73,9 @@ class ELRPlus(ELR):
 
     mixup: float = 1.0  # of Beta(mixup, mixup), the share of the first of a pair; its release
     decay: float = 0.997  # of the averaged weights, step by step; its release
+
+    family: ClassVar[str] = "two networks"
+    networks: ClassVar[int] = 2
 
     def __post_init__(self):
         super().__post_init__()
@@ -141,5 +147,5 @@ def updated(target: Tensor, p: Tensor, decay: float) -> Tensor:
 
 
 def regularization(p: Tensor, target: Tensor) -> Tensor:
-    """log(1 - <p, t>), (B,): the smaller, the more the prediction p (B, K) agrees with the target t (B, K)."""
+    """log(1 - <p, t>), (B,): smaller where the prediction p (B, K) agrees with the target t (B, K)."""
     return torch.log(1 - (p * target).sum(1))

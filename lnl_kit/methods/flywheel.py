@@ -33,13 +33,14 @@ Where this differs from the paper, or chooses where it is silent:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..run.fit import fit_epoch
-from ..run.settings import Settings, refuse
+from ..run.settings import Bound, Settings, refuse
 from ..toolbox import losses, mixup, models
 from ..toolbox.rng import generator
 
@@ -50,17 +51,11 @@ TINY = 1e-8  # added above and below in (4)
 class Flywheel(Settings):
     """LNL-flywheel: one network judges the labels, another replaces the doubtful ones, in turns."""
 
-    warmup: int = (
-        20  # epochs of plain cross-entropy for both networks first, at most half of all; 10 under `paper`
-    )
+    warmup: int = 20  # epochs of plain cross-entropy for both networks, at most half; 10 under `paper`
     confidence_regularizer: float = 3.0  # weight lambda of the regulariser (9) in (8), 0 = without; Sec. 4.1
     learning_rate: float = 0.02  # of SGD, at the start; Sec. 4.2
-    cycle: int = (
-        5  # epochs between two E-steps of the main network; 1 under `paper`, whose epochs have 390 batches
-    )
-    renew_statistics: bool = (
-        True  # estimate BatchNorm's statistics anew before each E-step; not under `paper`
-    )
+    cycle: int = 5  # epochs between two E-steps of the main network; 1 under `paper` (of 390 batches each)
+    renew_statistics: bool = True  # estimate BatchNorm's statistics before each E-step; not under `paper`
     batches_per_epoch: int = 0  # class-balanced batches in an epoch, 0 = all images once; Clothing1M
     ramp: int = 0  # epochs over which lambda rises from 0 to its value (0 = at once, as printed)
     prior: str = "empirical"  # label frequencies in (9): "empirical" (of the new labels) or "uniform"
@@ -70,6 +65,23 @@ class Flywheel(Settings):
     temperature: float = 0.5  # of the contrastive loss; UNICON
     mixup: float = 4.0  # Beta(mixup, mixup) of MixUp's coefficient; UNICON
     strong_view: str = "strong"  # augmentation of the two views of the contrastive loss
+
+    family: ClassVar[str] = "the five papers"
+    networks: ClassVar[int] = 2
+    color: ClassVar[str | None] = "purple"
+    paper: ClassVar[str | None] = "flywheel"
+    bound: ClassVar[Bound] = Bound(
+        # auxiliary: mixed-up, two strong; its E-step on two weak. Main: one, and its E-step
+        ((3, 2, False), (1, 1, False)),
+        (("small_cnn", 16), ("preact_resnet18", 32)),
+        {"warmup": 1, "cycle": 1},  # the first epoch is not timed; both E-steps come every epoch
+    )
+
+    @classmethod
+    def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:
+        """Our readings of what the paper leaves open; UNICON's MixUp on the large sets."""
+        values = {"architecture": "preactresnet18", "view": "crop", "cycle": 1, "renew_statistics": False}
+        return values | ({"mixup": 0.5} if dataset in ("clothing1m", "webvision") else {})
 
     def __post_init__(self):
         super().__post_init__()
@@ -85,8 +97,8 @@ class Flywheel(Settings):
             f"batches_per_epoch {self.batches_per_epoch} is not allowed: 0 or more",
         )
         refuse(
-            self.batches_per_epoch and self.cycle > 1,
-            f"batches_per_epoch {self.batches_per_epoch} needs cycle 1 ({self.cycle} now): each epoch has its own images",
+            self.batches_per_epoch > 0 and self.cycle > 1,
+            f"batches_per_epoch {self.batches_per_epoch} needs cycle 1, not {self.cycle}: epochs differ",
         )
         refuse(not self.temperature > 0, f"temperature {self.temperature} is not allowed: above 0")
         refuse(not self.mixup > 0, f"mixup {self.mixup} is not allowed: above 0")
@@ -101,7 +113,7 @@ class Flywheel(Settings):
 
     @property
     def cycles_from(self) -> int:
-        """The epoch (from 0) at which the cycles begin: after the warm-up, or halfway through a shorter run."""
+        """The epoch, from 0, at which the cycles begin: after the warm-up, or halfway in a shorter run."""
         return max(1, min(self.warmup, self.epochs // 2))
 
 
@@ -277,12 +289,11 @@ def train_auxiliary(f, projector, optimizer, targets, epoch, data, settings, run
         with run.autocast():
             features = f.features(torch.cat((mix(x), *strong)))
             logits = f.head(features[: len(x)])
-            z = projector(features[len(x) :]) if strong else None
+            z = projector(features[len(x) :]).chunk(2) if strong else None
         terms = {"auxiliary": losses.cross_entropy(logits, mix(targets[idx])).mean()}
-        if strong:
-            terms["contrastive"] = (
-                settings.contrastive * losses.contrastive(*z.chunk(2), settings.temperature).mean()
-            )
+        if z:
+            contrast = losses.contrastive(z[0], z[1], settings.temperature).mean()
+            terms["contrastive"] = settings.contrastive * contrast
         optimizer.zero_grad()
         run.total(**terms).backward()
         optimizer.step()
@@ -329,9 +340,11 @@ def renew_statistics(network, key, data, settings, run) -> None:
     some = torch.randperm(len(data), generator=generator(run.seed, "statistics", key))[:2048]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over the batches
+    batches = data.batches(key, views=settings.view, batch_size=min(512, len(data)), order=some)
     with run.autocast():
-        for x, _, _ in data.batches(key, views=settings.view, batch_size=min(512, len(data)), order=some):
+        for i, (x, _, _) in enumerate(batches):
+            for norm in norms:
+                norm.momentum = 1 / (i + 1)  # the plain mean over the batches; None would wait for the GPU
             network(x)
     for norm in norms:
         norm.momentum = momentum
@@ -339,13 +352,9 @@ def renew_statistics(network, key, data, settings, run) -> None:
 
 def predict_auxiliary(f, epoch, images, data, settings, run) -> Tensor:
     """f's softmax for these images (indices, or all), the mean over two weak views (Sec. 4.1 (i)): (n, K)."""
-    return (
-        sum(
-            predict(f, data.in_order(settings.view, epoch=2 * epoch + view, indices=chosen(images)), run)
-            for view in range(2)
-        )
-        / 2
-    )
+    some = chosen(images)
+    views = [data.in_order(settings.view, epoch=2 * epoch + view, indices=some) for view in range(2)]
+    return losses.added(predict(f, view, run) for view in views) / 2
 
 
 def predict_main(g, images, data, run) -> Tensor:

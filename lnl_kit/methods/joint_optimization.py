@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class JointOptimization(Settings):
     averaged: int = 10  # epochs over which predictions are averaged to labels
     evenness: float = 1.2  # alpha: weight of the divergence of the mean prediction from the uniform
     entropy: float = 0.8  # beta: weight of the predictions' entropy
+
+    family: ClassVar[str] = "new labels"
 
     def __post_init__(self):
         super().__post_init__()
@@ -111,7 +114,7 @@ def find_labels(stage, settings) -> Tensor:
 
 
 def averaged(recent: Tensor, seen: Tensor, labels: Tensor) -> Tensor:
-    """Mean (N, K) of the kept predictions (E, N, K) where seen (E, N); an image without one keeps its label."""
+    """Mean (N, K) of the kept predictions (E, N, K) where seen (E, N); without one, the label."""
     count = seen.sum(0)[:, None]
     mean = (recent * seen[:, :, None]).sum(0) / count.clamp(min=1)
     return torch.where(count > 0, mean, labels)

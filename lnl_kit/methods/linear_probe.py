@@ -36,6 +36,7 @@ class LinearProbe(Settings):
     folds: int = 5  # of the cross-validation
 
     needs_features = True
+    family = "a loss"
 
     def __post_init__(self):
         super().__post_init__()

@@ -10,10 +10,11 @@ sees both; the papers do not say.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
-from ..run.settings import Settings, refuse
+from ..run.settings import Bound, Settings, refuse
 from ..toolbox import losses, mixup
 
 
@@ -53,6 +54,8 @@ class LossOnly(Settings):
     views = 1
     tells = True  # whether the loss of an image says something about its label
 
+    family: ClassVar[str] = "a loss"
+
     def loss_at(self, epoch, data):
         """The loss of this epoch, a function of logits and target."""
         return self.loss
@@ -69,6 +72,12 @@ class LossOnly(Settings):
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy(LossOnly):
     """Cross-entropy: the usual loss, which memorises wrong labels."""
+
+    color: ClassVar[str | None] = "red"
+    bound: ClassVar[Bound] = Bound(
+        cases=(("preact_resnet18", 32), ("preact_resnet34_cifar", 32), ("small_cnn", 16)),
+        settings={"view": "randaugment"},
+    )
 
     def loss(self, logits, y):
         """Cross-entropy."""
@@ -103,7 +112,9 @@ class BootstrapSoft(LossOnly):
 class BootstrapHard(BootstrapSoft):
     """Bootstrapping, hard: the target is mixed with the class the network predicts (Reed et al. 2015)."""
 
-    beta: float = 0.2  # weight of the prediction in the target, in [0, 1]; its paper's; from 0.5 on a fresh network can agree with itself alone
+    beta: float = (
+        0.2  # the prediction's weight in the target, [0, 1]; from 0.5 on a network can agree with itself
+    )
 
     def loss(self, logits, y):
         """Cross-entropy with (1 - beta) one-hot + beta predicted class."""
@@ -145,7 +156,7 @@ class SCE(LossOnly):
 class Mixup(LossOnly):
     """MixUp: pairs of images and of labels are mixed (Zhang et al. 2018)."""
 
-    mixup: float = 1.0  # of Beta(mixup, mixup), the share of the first of a pair; up to 32 in its experiments with wrong labels
+    mixup: float = 1.0  # of Beta(mixup, mixup): the share of a pair's first image; up to 32 in its paper
     tells = False  # a mixed image has two labels
 
     def __post_init__(self):
@@ -164,7 +175,7 @@ class Mixup(LossOnly):
 
 @dataclass(frozen=True, kw_only=True)
 class CORES(LossOnly):
-    """CORES²: cross-entropy minus its mean over random labels, which rewards confidence (Cheng et al. 2021)."""
+    """CORES²: cross-entropy minus its mean over random labels: confidence pays (Cheng et al. 2021)."""
 
     regularizer: float = 2.0  # beta, weight of the confidence regulariser in the end; its release
     wait: int = 10  # epochs before it starts; its release
@@ -191,7 +202,7 @@ class IMAE(LossOnly):
     2019).
     """
 
-    temperature: float = 8.0  # T: how much more the uncertain images weigh, 0 = all the same; its release's at 20 and 40 % noise
+    temperature: float = 8.0  # T: uncertain images weigh more, 0 = all the same; its release's at 20 and 40 %
 
     def __post_init__(self):
         super().__post_init__()
@@ -255,6 +266,9 @@ class GJS(JS):
 
     pi1: float = 0.3  # weight of the label, in (0, 1); the two views share the rest; NRD Table 5 (20 %)
     views = 2
+
+    color: ClassVar[str | None] = "green"
+    bound: ClassVar[Bound] = Bound(((2, 0, False),), against_usual=True)
 
     def loss(self, logits, y):
         """GJS divergence of the label and the two views."""

@@ -14,6 +14,7 @@ al.'s) keeps the mean prediction even over the classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,8 @@ class MCorrection(Settings):
     warmup: float = 0.35  # share of the epochs before the correction starts; its release: 105 of 300
     mixup: float = 32.0  # of Beta(mixup, mixup)
     evenness: float = 1.0  # weight of the regulariser that keeps the mean prediction even
+
+    family: ClassVar[str] = "new labels"
 
     def __post_init__(self):
         super().__post_init__()
@@ -55,7 +58,7 @@ def train_m_correction(data, settings, run) -> None:
             score = 1 - mixture.wrong(loss)
         for x, y, _ in data.batches(epoch, views=settings.view):
             target = torch.nn.functional.one_hot(y, k).float()
-            if correcting:
+            if mixture is not None:
                 target = corrected(network, mixture, x, y, target, run)
             mix = mixup.draw(len(x), settings.mixup, x.device)
             with run.autocast():

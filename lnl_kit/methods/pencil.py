@@ -15,6 +15,7 @@ learning rate is constant until the recipe's first milestone, which lies in the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,8 @@ class Pencil(Settings):
     entropy: float = 0.4  # beta: weight of the entropy of the predictions
     label_learning_rate: float = 600.0  # lambda: step of z along the gradient of the batch's mean loss
 
+    family: ClassVar[str] = "new labels"
+
     def __post_init__(self):
         super().__post_init__()
         refuse(
@@ -44,7 +47,8 @@ class Pencil(Settings):
         refuse(not self.certainty > 0, f"certainty {self.certainty} is not allowed: above 0")
         refuse(
             min(self.compatibility, self.entropy, self.label_learning_rate) < 0,
-            f"compatibility {self.compatibility}, entropy {self.entropy} and label_learning_rate {self.label_learning_rate} must be 0 or more",
+            f"compatibility {self.compatibility}, entropy {self.entropy} and label_learning_rate "
+            f"{self.label_learning_rate} must be 0 or more",
         )
 
 

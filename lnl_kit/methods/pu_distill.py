@@ -23,10 +23,11 @@ Where this differs from the paper, or chooses where it is silent:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import time
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -42,6 +43,13 @@ from ..toolbox.stacked import Stacked
 
 PSEUDO_LABELS = ("soft_bootstrap", "hard_bootstrap", "hard")
 SAMPLING = ("redrawn", "fixed", "all")
+
+
+# The released code's (lambda, eta) by the noise level in percent.
+LEVELS = {
+    "symmetric": {30: (0.4, 0.8), 40: (0.5, 0.9), 50: (0.5, 0.6), 60: (0.5, 0.5), 70: (0.9, 0.6)},
+    "asymmetric": {30: (0.4, 0.8), 40: (0.4, 0.6), 50: (0.5, 0.5), 60: (0.7, 0.5), 70: (0.8, 0.5)},
+}  # and (0.9, 0.5) above
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +71,7 @@ class PUDistill(Settings):
     teacher_epochs: int = 40  # passes of a teacher over its balanced subset
     teacher_learning_rate: float = 0.05  # of SGD, at the start
     teacher_milestones: tuple[float, ...] = (0.3, 0.5, 0.8)  # shares of the epochs after which it drops
-    teacher_sampling: str = (
-        "redrawn"  # balanced subset "redrawn" each epoch, "fixed", or "all" accepted images
-    )
+    teacher_sampling: str = "redrawn"  # a balanced subset, redrawn each epoch or fixed, or all accepted
     teacher_mixup: float = 2.0  # mu of MixUp's Beta(mu, mu), 0 = without; of the teachers
     teacher_entropy: float = 0.8  # weight of the entropy (2), 0 = without; of the teachers
     pseudo_label: str = "soft_bootstrap"  # the student's: soft_bootstrap (4), hard_bootstrap, or hard (6)
@@ -75,6 +81,38 @@ class PUDistill(Settings):
     entropy: float = 0.8  # weight of the entropy (2), 0 = without; of the student
 
     clean_share: ClassVar[float] = 0.1
+
+    family: ClassVar[str] = "the five papers"
+    paper: ClassVar[str | None] = "pu_distill"
+
+    @classmethod
+    def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:
+        """The released code's values; Table V's own lambda and eta are not given."""
+        values = {"view": "imagenet" if dataset == "clothing1m" else "crop", "iterations": 10, "entropy": 0.8}
+        weight, threshold = LEVELS.get(noise, {}).get(round(100 * rate), (0.9, 0.5))
+        return values | {"teacher_weight": weight, "threshold": threshold}
+
+    @classmethod
+    def read_cell(cls, cell: dict, dataset: str) -> dict:
+        """Settings of filters, teachers and student; milestones are given in epochs, batch and MixUp once for
+        all.
+        """
+        values = {
+            "filter_batch_size": cell["batch_size"],
+            "teacher_mixup": float(cell["mixup"]),
+            "mixup": float(cell["mixup"]),
+            "teacher_entropy": cell["entropy"],
+            "gamma": cell["filter_lr_gamma"],
+        }
+        for stage, prefix in (("filter", "filter_"), ("teacher", "teacher_"), ("student", "")):
+            epochs, drops = cell[f"{stage}_epochs"], cell[f"{stage}_lr_milestones"]
+            drops = drops if isinstance(drops, tuple) else (drops,)
+            values |= {
+                f"{prefix}epochs": epochs,
+                f"{prefix}learning_rate": cell[f"{stage}_learning_rate"],
+                f"{prefix}milestones": tuple(e / epochs for e in drops),
+            }
+        return cell | values
 
     def __post_init__(self):
         super().__post_init__()
@@ -97,7 +135,8 @@ class PUDistill(Settings):
         refuse(not 0 < self.sure < 1, f"sure {self.sure} is outside (0, 1)")
         refuse(
             not min(self.filter_learning_rate, self.teacher_learning_rate) > 0,
-            f"filter_learning_rate {self.filter_learning_rate} and teacher_learning_rate {self.teacher_learning_rate} must be above 0",
+            f"filter_learning_rate {self.filter_learning_rate} and teacher_learning_rate "
+            f"{self.teacher_learning_rate} must be above 0",
         )
         refuse(
             any(not 0 < m < 1 for m in (*self.filter_milestones, *self.teacher_milestones)),
@@ -134,8 +173,9 @@ def train_pu_distill(data, settings, run) -> None:
     accepted[data.clean] = -1  # their label is known
     if none := [name for k, name in enumerate(data.classes) if not bool((accepted == k).any())]:
         print(
-            f"the filters accepted no image of {', '.join(none)}: the clean ones stand alone there; lower votes ({settings.votes} of "
-            f"{settings.filters}) or sure ({settings.sure:g}), or more clean labels, would add some",
+            f"the filters accepted no image of {', '.join(none)}, which keep their clean images alone: lower "
+            f"votes ({settings.votes} of {settings.filters}), lower sure ({settings.sure:g}), or give more "
+            "clean labels",
             file=sys.stderr,
         )
     known = torch.where(data.clean, data.y, accepted)  # the augmented clean set P: a class, or -1
@@ -190,13 +230,15 @@ def train_filters(clean: Tensor, data, settings, run, watched: Tensor | None = N
         disable=not run.progress,
     ) as bar:
         for k in range(data.num_classes):
-            votes, bag = torch.zeros(len(data), device=data.device), None
+            votes = torch.zeros(len(data), device=data.device)
+            bag: dict | None = None
             for i in range(settings.iterations):
                 positives = votes >= settings.votes if i else torch.zeros_like(clean)
                 before = bag and bag.get("weights")
+                asked: dict[str, Any] = dict(positives=positives, before=before, watched=watched)
                 bag = run.stage(
                     f"bag-{k}-{i}",
-                    lambda stage: train_bag(stage, k, clean, positives, before, settings, watched),
+                    functools.partial(train_bag, k=k, clean=clean, settings=settings, **asked),
                     bag_depends(k, i, clean, data, settings, run) | {"watched": watched is not None},
                 )
                 votes = bag["votes"]
@@ -363,14 +405,14 @@ def cross_validate(data, settings, run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.
         clean[held] = False
         probs.append(train_filters(clean, data, settings, run, held)["watched"])  # (K, filters, n)
         labels.append(data.y[held])
-    probs, labels = torch.cat(probs, 2), torch.cat(labels)
+    every, right_labels = torch.cat(probs, 2), torch.cat(labels)
     rows = []
     for sure in sures:
-        votes, mean = (probs >= sure).sum(1), probs.mean(1)
+        votes, mean = (every >= sure).sum(1), every.mean(1)
         for needed in range(1, settings.filters + 1):
             accepted = accept(votes, mean, dataclasses.replace(settings, votes=needed))
             chosen = accepted >= 0
-            right = (accepted[chosen] == labels[chosen]).float()
+            right = (accepted[chosen] == right_labels[chosen]).float()
             rows.append(
                 {
                     "sure": sure,
@@ -388,7 +430,7 @@ def cross_validate(data, settings, run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.
 
 
 def train_teacher(stage, known: Tensor, settings) -> dict[str, Tensor]:
-    """A teacher on the augmented clean set, `known` (N,) = a class or -1; its probabilities for all images."""
+    """A teacher on the augmented clean set, `known` (N,) a class or -1: its probabilities of all images."""
     data = stage.data
     recipe = dataclasses.replace(
         settings,
@@ -416,7 +458,7 @@ def train_teacher(stage, known: Tensor, settings) -> dict[str, Tensor]:
 
 
 def subset(known: Tensor, sampling: str, epoch: int, seed: int) -> Tensor:
-    """Shuffled indices for an epoch of a teacher: equally many of each class in known (N,), or "all" of them."""
+    """Shuffled indices for a teacher's epoch: equally many of each class in known (N,), or "all"."""
     known = known.cpu()
     if sampling == "all":
         chosen = (known >= 0).nonzero()[:, 0]

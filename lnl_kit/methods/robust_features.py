@@ -28,15 +28,18 @@ Where this differs from the paper, or chooses where it is silent:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batches import NoisyData
-from ..run.settings import Settings, make, refuse
+from ..run.settings import Bound, Settings, make, refuse
 from ..toolbox import augment, losses
+from ..toolbox.models import Classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +59,28 @@ class RobustFeatures(Settings):
 
     needs_pixels = "restores images from their distorted copies"
 
+    family: ClassVar[str] = "the five papers"
+    paper: ClassVar[str | None] = "robust_features"
+
+    @classmethod
+    def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:
+        """Our readings of what the paper leaves open; common practice on Clothing1M."""
+        values = {
+            "view": "crop",
+            "information": 3.0,
+            "magnitude": 10,
+            "schedule_alpha": "linear",
+            "classify": "augmented",
+        }
+        pretrained = {"initialization": "imagenet_pretrained", "view": "imagenet"}
+        return values | (pretrained if dataset == "clothing1m" else {})
+
     def __post_init__(self):
         super().__post_init__()
         refuse(
             min(self.restoration, self.clustering, self.information) < 0,
-            f"restoration {self.restoration}, clustering {self.clustering} and information {self.information} must be "
-            "0 or more",
+            f"restoration {self.restoration}, clustering {self.clustering} and information "
+            f"{self.information} must be 0 or more",
         )
         refuse(
             self.schedule_alpha not in ("linear", "cosine"),
@@ -83,7 +102,7 @@ def train_robust_features(data, settings, run) -> None:
     """Eq. (14), batch by batch."""
     network = run.network()
     model = WithHeads(network, data.x.shape[1:], settings.clusters or data.num_classes)
-    model.to(run.device, memory_format=torch.channels_last)
+    model.to(run.device).to(memory_format=torch.channels_last)
     optimizer, schedule = run.sgd(network, settings, model.decoder, model.assign)
     own = data.y.clone()  # the network's own prediction for each image, the newest; the given labels before
     state = run.state(
@@ -118,7 +137,9 @@ def train_robust_features(data, settings, run) -> None:
             optimizer.step()
             own[idx] = logits[len(y) :].detach().argmax(1)
             errors.append(torch.stack((error.detach(), F.mse_loss(augmented, x))))
-            assigned += torch.bincount(clusters.detach().argmax(1), minlength=len(assigned))
+            assigned += F.one_hot(clusters.detach().argmax(1), len(assigned)).sum(
+                0
+            )  # bincount would wait for the GPU
         schedule.step()
         left = torch.stack(errors).mean(0)
         run.log(
@@ -154,14 +175,14 @@ def cluster_loss(clusters: Tensor, augmented: Tensor, settings) -> Tensor:
 
 
 def mutual_information(p: Tensor) -> Tensor:
-    """Eq. (6), 0-d, up to log M: H(c) - H(c|x) of the assignments p (B, M), by (10) on their mean, and (11)."""
+    """Eq. (6), 0-d, up to log M: H(c) - H(c|x) of assignments p (B, M), (10) on their mean, and (11)."""
     return losses.entropy(p.mean(0, keepdim=True)).mean() - math.log(p.shape[1]) - losses.entropy(p).mean()
 
 
 class WithHeads(nn.Module):
     """A network with the paper's decoder D and cluster head `assign`, for images of shape (C, H, W)."""
 
-    def __init__(self, network: nn.Module, image: tuple[int, int, int], clusters: int):
+    def __init__(self, network: Classifier, image: Sequence[int], clusters: int):
         super().__init__()
         with torch.no_grad():
             maps = network.eval().feature_map(torch.zeros(1, *image, device=network.head.weight.device))
@@ -178,15 +199,15 @@ class WithHeads(nn.Module):
         return self.network.head(features), self.decoder(maps[len(x) :]), *self.assign(features).chunk(2)
 
 
-def decoder(maps: tuple[int, int, int], image: tuple[int, int, int]) -> nn.Module:
+def decoder(maps: Sequence[int], image: Sequence[int]) -> nn.Module:
     """D: feature maps (B, *maps) -> images (B, *image)."""
     width, doublings = min(maps[0], 128), int(math.log2(image[1] / maps[1]))
-    layers = [block(maps[0], width, 1)]
+    layers: list[nn.Module] = [block(maps[0], width, 1)]
     for _ in range(doublings):
         layers += [block(width, max(16, width // 2), 3), nn.Upsample(scale_factor=2)]
         width = max(16, width // 2)
     if maps[1] * 2**doublings != image[1] or maps[2] * 2**doublings != image[2]:
-        layers.append(nn.Upsample(image[1:], mode="bilinear"))
+        layers.append(nn.Upsample((image[1], image[2]), mode="bilinear"))
     return nn.Sequential(*layers, nn.Conv2d(width, image[0], 3, padding=1))
 
 
@@ -237,5 +258,8 @@ def with_heads(run, images: Tensor, magnitude: int | None = None) -> tuple[Tenso
             0, views=(own["view"], augment.OnTop(distortion(data, settings))), order=torch.arange(len(images))
         )
     )
-    plain = data.normalise(data.x)
+    plain = data.normalise(images)
     return x, augmented, model(x, augmented)[1], model(plain, plain)[2].argmax(1)
+
+
+RobustFeatures.bound = Bound(((2, 0, False),), (("small_cnn", 16), ("resnet18", 32)), heads=WithHeads)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +57,9 @@ class Unicon(Settings):
     view: str = "crop"  # augmentation of the two weak views
     strong_view: str = "strong"  # augmentation of the two strong views
 
+    family: ClassVar[str] = "two networks"
+    networks: ClassVar[int] = 2
+
     def __post_init__(self):
         super().__post_init__()
         refuse(self.warmup < 1, f"warmup {self.warmup} is not allowed: at least 1 epoch")
@@ -63,16 +67,18 @@ class Unicon(Settings):
         refuse(self.cutoff_divisor < 1, f"cutoff_divisor {self.cutoff_divisor} is not allowed: at least 1")
         refuse(
             not min(self.sharpening, self.mixup, self.temperature) > 0,
-            f"sharpening {self.sharpening}, mixup {self.mixup} and temperature {self.temperature} must be above 0",
+            f"sharpening {self.sharpening}, mixup {self.mixup} and temperature {self.temperature} must be "
+            "above 0",
         )
         refuse(
             min(self.unsupervised, self.ramp, self.contrastive) < 0,
-            f"unsupervised {self.unsupervised}, ramp {self.ramp} and contrastive {self.contrastive} must be 0 or more",
+            f"unsupervised {self.unsupervised}, ramp {self.ramp} and contrastive {self.contrastive} must be "
+            "0 or more",
         )
 
     @property
     def divides_from(self) -> int:
-        """The epoch (from 0) at which division begins: after the warm-up, or halfway through a shorter run."""
+        """The epoch, from 0, at which division begins: after the warm-up, or halfway in a shorter run."""
         return max(1, min(self.warmup, self.epochs // 2))
 
 
@@ -142,7 +148,7 @@ def train_divided(network, other, projector, optimizer, distance, key, data, set
         with run.autocast():
             features = network.features(torch.cat((mix(torch.cat((*x[2:], *u[2:]))), *u[2:])))
             logits = network.head(features[: 4 * half])
-            z = projector(features[4 * half :])
+            z1, z2 = projector(features[4 * half :]).chunk(2)
         probs, targets = logits.float().softmax(1), mix(targets)
         weight = settings.unsupervised * min(
             1.0, (epoch - settings.divides_from + step / steps) / max(1e-9, settings.ramp)
@@ -152,7 +158,7 @@ def train_divided(network, other, projector, optimizer, distance, key, data, set
             labelled=losses.cross_entropy(logits[: 2 * half], targets[: 2 * half]).mean(),
             unlabelled=weight * ((probs[2 * half :] - targets[2 * half :]) ** 2).mean(),
             balance=losses.evenness(probs),
-            contrastive=settings.contrastive * losses.contrastive(*z.chunk(2), settings.temperature).mean(),
+            contrastive=settings.contrastive * losses.contrastive(z1, z2, settings.temperature).mean(),
         ).backward()
         optimizer.step()
     other.train()

@@ -7,8 +7,9 @@ are in tests/.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +19,9 @@ class Exercise:
     """A question whose answer is a function (checked on `cases`) or, without cases, a number."""
 
     question: str
-    answer: Callable | float
+    answer: Any
     cases: Sequence[tuple] = ()
-    mistakes: Sequence[tuple[Callable | float, str]] = field(
-        default=()
-    )  # (a wrong answer, what is wrong with it)
+    mistakes: Sequence[tuple[Any, str]] = ()  # (a wrong answer, what is wrong with it)
     right: str = ""  # what to take away
 
 
@@ -57,7 +56,8 @@ def verdict(exercise: Exercise, answer) -> str:
             for wrong, why in exercise.mistakes:
                 if _same(got, wrong(*case)):
                     return f"not yet. {why}"
-            return f"not yet. For {_shown(case)} it gives {_round(got)}, and should give {_round(exercise.answer(*case))}."
+            right = _round(exercise.answer(*case))
+            return f"not yet. For {_shown(case)} it gives {_round(got)}, and should give {right}."
     return "right. " + exercise.right
 
 
@@ -127,13 +127,13 @@ _THREE = ((0.2, 0.6, 0.2), [1.0, 0.0, 0.0], [0.7, 0.2, 0.1], [0.3, 0.4, 0.3])
 
 EXERCISES = {
     "noise.wrong": Exercise(
-        "Symmetric noise redraws 40 % of the labels over all 10 classes, the right one among them. What share of labels is wrong?",
+        "Symmetric noise redraws 40 % of the labels over all 10 classes. What share of labels is wrong?",
         0.36,
         mistakes=((0.4, "A redrawn label is right again in one case of ten: 0.4 x 9/10."),),
         right="0.4 x 9/10: the rate asked for is not the rate made.",
     ),
     "noise.matrix": Exercise(
-        "Write T(rate, k): the (k, k) transition matrix of symmetric noise that always makes a wrong label (exclusive).",
+        "Write T(rate, k): the (k, k) transition matrix of symmetric noise that is always wrong (exclusive).",
         lambda rate, k: [[1 - rate if i == j else rate / (k - 1) for j in range(k)] for i in range(k)],
         cases=((0.3, 4), (0.0, 3)),
         mistakes=(
@@ -141,7 +141,7 @@ EXERCISES = {
                 lambda rate, k: [
                     [1 - rate + rate / k if i == j else rate / k for j in range(k)] for i in range(k)
                 ],
-                "That is the inclusive kind, which redraws over all k classes; the exclusive one has 1 - rate on the diagonal.",
+                "That is the inclusive kind, over all k classes; the exclusive has 1 - rate on the diagonal.",
             ),
             (
                 lambda rate, k: [[1 - rate if i == j else rate / k for j in range(k)] for i in range(k)],
@@ -151,7 +151,8 @@ EXERCISES = {
         right="Each row says where the labels of one true class go, and sums to 1.",
     ),
     "noise.memorised": Exercise(
-        "A network predicts every given label of its training set, 36 % of them wrong. What is its accuracy against the true labels there?",
+        "A network predicts every given label of its training set, 36 % of them wrong. "
+        "What share of the true labels does it predict?",
         0.64,
         mistakes=(
             (1.0, "It agrees with the labels it was given; the truth is another matter."),
@@ -160,7 +161,7 @@ EXERCISES = {
         right="Fitting the labels perfectly is what makes it wrong.",
     ),
     "nrd.divergence": Exercise(
-        "Write jsd(pi, label, student, teacher): the Jensen-Shannon divergence (19) of three distributions with weights pi, in nats.",
+        "Write jsd(pi, label, student, teacher): the Jensen-Shannon divergence (19), weights pi, in nats.",
         lambda pi, *ps: _jsd(pi, *ps),
         cases=(_THREE, ((1 / 3, 1 / 3, 1 / 3), [0.5, 0.5], [0.5, 0.5], [0.5, 0.5])),
         mistakes=(
@@ -198,7 +199,8 @@ EXERCISES = {
         right="With decay 0.999 it averages the last thousand students or so.",
     ),
     "nrd.label_weight": Exercise(
-        "pi = (0.2, 0.6, 0.2). A label is surely wrong, student and teacher agree on the truth: how much weight do those two have together?",
+        "pi = (0.2, 0.6, 0.2). The label is wrong, student and teacher agree on the truth: "
+        "how much weight do those two have together?",
         0.8,
         mistakes=(
             (0.2, "That is the label's weight."),
@@ -207,7 +209,8 @@ EXERCISES = {
         right="Most of the pull is towards what views agree on, not towards the label.",
     ),
     "pu.rate": Exercise(
-        "One label in ten is known to be right. At an overall noise rate of 0.45, at what rate are the other nine tenths redrawn?",
+        "One label in ten is known to be right, the overall noise rate is 0.45. "
+        "At what rate are the other nine tenths redrawn?",
         0.5,
         mistakes=(
             (0.45, "The tenth that is protected has no noise: the others must carry it, 0.45 / 0.9."),
@@ -216,7 +219,7 @@ EXERCISES = {
         right="r / (1 - share): more than 1 - share is impossible.",
     ),
     "pu.accept": Exercise(
-        "Write accept(votes, needed): the class that an image is given to, or -1; votes is a list, one number a class.",
+        "Write accept(votes, needed): the class that an image goes to, or -1; votes has one number a class.",
         lambda votes, needed: int(np.argmax(votes)) if max(votes) >= needed else -1,
         cases=(([3, 19, 17], 16), ([3, 12, 9], 16), ([16, 0, 0], 16)),
         mistakes=(
@@ -234,7 +237,8 @@ EXERCISES = {
         right="Rather no label than a doubtful one.",
     ),
     "pu.target": Exercise(
-        "Write target(teacher, label, weight, eta): the student's label (4), (5); teacher and label are lists of probabilities.",
+        "Write target(teacher, label, weight, eta): the student's label (4), (5). "
+        "teacher and label are lists of probabilities.",
         lambda t, y, w, eta: _mixed(t, y, w) if max(t) >= eta else list(y),
         cases=(([0.7, 0.2, 0.1], [0.0, 1.0, 0.0], 0.9, 0.4), ([0.35, 0.35, 0.3], [0.0, 1.0, 0.0], 0.9, 0.4)),
         mistakes=(
@@ -282,7 +286,8 @@ EXERCISES = {
         right="Bounded: one wrong label cannot dominate. Cross-entropy has no such bound.",
     ),
     "flywheel.cleanness": Exercise(
-        "Write clean(g, gamma, epsilon): how probable a given label is to be right (4), where g is the main network's probability of it.",
+        "Write clean(g, gamma, epsilon): the probability (4) that a given label is right. "
+        "g is the main network's probability of that label.",
         lambda g, gamma, e: gamma * g / (gamma * g + (1 - gamma) * e),
         cases=((0.9, 0.6, 0.1), (0.05, 0.6, 0.1)),
         mistakes=(
@@ -295,8 +300,8 @@ EXERCISES = {
         right="A label as probable under the network as under the outliers is right with probability gamma.",
     ),
     "flywheel.target": Exercise(
-        "Write target(q, f, y): the soft label (11), a list, of an image with given label y, clean with probability q, and f the auxiliary "
-        "network's probabilities.",
+        "Write target(q, f, y): the soft label (11), a list; y: given label, q: how probably it is clean, "
+        "f: the auxiliary network's probabilities.",
         lambda q, f, y: _mixed(_one_hot(y, len(f)), f, q),
         cases=((0.8, [0.2, 0.5, 0.3], 0), (0.0, [0.2, 0.5, 0.3], 0)),
         mistakes=(
@@ -308,17 +313,17 @@ EXERCISES = {
         right="A doubtful label is not thrown away, it is replaced by as much as it is doubted.",
     ),
     "flywheel.right": Exercise(
-        "Symmetric noise at 50 % over 10 classes, the right one among them. What share of the given labels is right?",
+        "Symmetric noise redraws 50 % of the labels over all 10 classes. What share of labels is right?",
         0.55,
         mistakes=(
             (0.5, "One redrawn label in ten is right by luck: 0.5 + 0.5 / 10."),
             (0.45, "That is the share of wrong ones."),
         ),
-        right="A mixture fitted to the labels finds a gamma below it: lucky redraws belong to its uniform part.",
+        right="A mixture fitted to the labels finds a smaller gamma: lucky redraws are in its uniform part.",
     ),
     "rfl.information": Exercise(
-        "Write information(joint): the mutual information in nats of two cluster assignments, joint their joint distribution, an array that "
-        "sums to 1.",
+        "Write information(joint): the mutual information, in nats, of two cluster assignments; "
+        "joint: their joint distribution, an array that sums to 1.",
         lambda joint: _information(joint),
         cases=(([[0.4, 0.1], [0.1, 0.4]],), ([[0.25, 0.25], [0.25, 0.25]],), ([[0.5, 0.0], [0.0, 0.5]],)),
         mistakes=(
@@ -331,13 +336,14 @@ EXERCISES = {
         right="Zero where one view says nothing about the other, log 2 where two even clusters agree.",
     ),
     "rfl.collapse": Exercise(
-        "Every image is assigned to the same cluster in both views. What is the mutual information of the two assignments?",
+        "Every image goes to one and the same cluster in both views. What is their mutual information?",
         0.0,
         mistakes=((1.0, "They agree, but agreement on a constant tells nothing."),),
         right="Which is why maximising it prevents the collapse that consistency alone would allow.",
     ),
     "rfl.bootstrap": Exercise(
-        "Write target(label, prediction, alpha): what is learned when the given label still has the share alpha; both are lists of probabilities.",
+        "Write target(label, prediction, alpha): what is learned while the given label has the share alpha; "
+        "both are lists of probabilities.",
         lambda y, p, a: _mixed(y, p, a),
         cases=(([0.0, 1.0], [0.8, 0.2], 0.25), ([1.0, 0.0], [0.4, 0.6], 1.0)),
         mistakes=(

@@ -8,8 +8,11 @@ import html
 import inspect
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
+
+from ..figures.views import png_uri
 
 
 def live() -> bool:
@@ -121,8 +124,8 @@ def _put(new: go.Figure, shown: go.FigureWidget) -> None:
         shown.layout.update(_changes(shown.layout, new.layout), overwrite=True)
 
 
-def _changes(old: object, new: object) -> dict[str, object]:
-    """The properties of a trace or layout that are not the same in a new one; None for those that it has not."""
+def _changes(old: Any, new: Any) -> dict[str, Any]:
+    """The properties of a trace or layout that differ in a new one; None for those that it lacks."""
     before, after = old.to_plotly_json(), new.to_plotly_json()
     same = type(old)._vals_equal
     return {
@@ -143,11 +146,9 @@ def beside_image(figure: go.Figure, images, pixels: int = 128) -> object:
         return figure
     import ipywidgets
 
-    from ..figures.views import png_uri
-
     shown, picture = go.FigureWidget(figure), ipywidgets.HTML()
 
-    def show(trace: go.Scatter, points: object, _state: object) -> None:
+    def show(trace: go.Scatter, points: Any, _state: object) -> None:
         if points.point_inds:
             i = points.point_inds[0]
             text = "" if trace.hovertext is None else trace.hovertext[i]

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from .. import figures
+from ..files import runs_root
+from ..label_errors.findings import Findings, open_findings
+from ..label_errors.review import Review
+from ..run.opened import finished_runs
 from .explore import explore, live
 
 # ---- explorers of any run folder
@@ -26,16 +31,15 @@ def pick_run(
 
     Raises ValueError where no run is finished, with the command that makes one.
     """
-    from .. import figures
-    from ..files import runs_root
-    from ..run.opened import finished_runs
 
     place = runs_root(root)
     runs = {str(r.folder.relative_to(place)): r for r in finished_runs(place)}
     if not runs:
         raise ValueError(f"no finished run in {place}: `lnl train ce` makes one")
 
-    def curve(run=next(iter(runs)), metric=metrics[0]):
+    first = next(iter(runs))
+
+    def curve(run=first, metric=metrics[0]):
         rows = runs[run].metrics
         if all(row.get(metric) is None for row in rows):
             return figures.nothing(f"this run has no {metric}")
@@ -48,7 +52,6 @@ def histogram_by_epoch(run) -> object:
     """Loss on the true class of the training images, right and wrong labels apart, with a slider over the
     epochs that were kept.
     """
-    from .. import figures
 
     epochs, at = _kept_epochs(run)
 
@@ -65,13 +68,15 @@ def decagon_by_epoch(run) -> object:
     """The training images' predictions on the K-gon, with a slider over the epochs that were kept; wrong
     labels are rings.
     """
-    from .. import figures
 
     epochs, at = _kept_epochs(run)
 
     def decagon(epoch=epochs[-1]):
+        probs, given, true = at(epoch)
         return figures.gon(
-            *at(epoch),
+            probs,
+            given,
+            true,
             run.classes,
             subtitle=f"{run.settings['method']}, epoch {epoch}; rings: wrong given labels",
         )
@@ -102,8 +107,6 @@ def inspect_images(run, views: int = 5) -> object:
     Suspicious is a low clean score where the method gives one, else a low probability of the given label.
     """
     import numpy as np
-
-    from .. import figures
 
     given, probs = run.labels["given"], run.arrays["train_probs"]
     own = probs[np.arange(len(given)), given]
@@ -138,13 +141,9 @@ def review(findings) -> object:
     Live, a `review.Review`: each decision is in `decisions.csv` there before the next image shows. Headless,
     its first page as a figure.
     """
-    from .. import figures
-    from ..label_errors.findings import Findings, open_findings
 
     found = findings if isinstance(findings, Findings) else open_findings(findings)
     if live():
-        from ..label_errors.review import Review
-
         return Review(found)
     rows = found.table[found.table["image"].isin(found.dataset().names)].head(
         12

@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,8 +24,9 @@ from .. import data
 from ..data import noise as noise_models
 from ..data.batches import NoisyData
 from ..data.labelling import choose
+from ..data.streams import pick
 from ..files import runs_root, save_atomically
-from ..methods import METHODS
+from ..methods import BASELINE, METHODS
 from ..methods.loss_only import LossOnly
 from ..run.device import find_device
 from ..run.evaluate import predict
@@ -55,9 +57,7 @@ class Lab:
     true: np.ndarray  # (N,)
     test_true: np.ndarray  # (M,)
     test_accuracy: np.ndarray  # (epochs, R)
-    memorized: (
-        np.ndarray
-    )  # (epochs, R), share of the wrong given labels that are predicted; NaN where none is wrong
+    memorized: np.ndarray  # (epochs, R), share of the wrong labels that are predicted; NaN without any
     train_probs: np.ndarray = field(repr=False)  # (R, N, K)
     test_probs: np.ndarray = field(repr=False)  # (R, M, K)
     seconds: float = 0.0
@@ -89,7 +89,7 @@ def labels_at(dataset, noise: str, rate: float, seed: int) -> tuple[np.ndarray, 
     """
     source = data.load(dataset) if isinstance(dataset, str) else dataset
     noise_models.check(noise, rate, source.like)
-    true = source.true_labels.numpy() if source.true_labels is not None else source.given_labels.numpy()
+    true = np.asarray(source.given_labels if source.true_labels is None else source.true_labels)
     if noise == "none" or not rate:
         return true, true
     given = noise_models.noisy_labels(
@@ -99,13 +99,13 @@ def labels_at(dataset, noise: str, rate: float, seed: int) -> tuple[np.ndarray, 
         seed,
         num_classes=len(source.classes),
         like=source.like,
-        images=source.x.numpy() if noise == "instance" else None,
+        images=np.asarray(source.x[:]) if noise == "instance" else None,
     )
     return given, true
 
 
 def train_rates(
-    method: str = "ce",
+    method: str = BASELINE,
     noise: str = "symmetric",
     rates: Sequence[float] = RATES,
     *,
@@ -127,7 +127,8 @@ def train_rates(
     """
     if method not in LOSSES:
         raise ValueError(
-            f"method {method!r} cannot be trained at many rates at once, only those that change the loss alone: {', '.join(LOSSES)}"
+            f"method {method!r} cannot be trained at many rates at once, only those that change the loss "
+            f"alone: {', '.join(LOSSES)}"
         )
     rates, function = tuple(float(r) for r in rates), METHODS[method][0]
     if not rates:
@@ -182,13 +183,12 @@ def train_rates(
         np.empty(0),
         np.empty(0),
     )
-    run, members, stopped = (
-        Run(folder, data=noisy, evaluator=None, model="small_cnn", seed=seed, progress=False),
-        [],
-        False,
-    )
+    run = Run(folder, data=noisy, evaluator=cast(Any, None), model="small_cnn", seed=seed, progress=False)
+    members: list[torch.nn.Module] = []
+    stopped = False
     try:
-        for members in _epochs(lab, noisy, source.test_x, recipe, run):
+        for trained in _epochs(lab, noisy, source.test_x, recipe, run):
+            members = trained  # kept after the loop
             if on_epoch:
                 on_epoch(lab)
     except KeyboardInterrupt:
@@ -261,9 +261,7 @@ def _agreement(network, noisy: NoisyData, labels: np.ndarray, run: Run) -> float
         return float("nan")
     return float(
         (
-            predict([network], noisy.x[torch.from_numpy(at).to(noisy.x.device)], noisy, run.autocast)
-            .numpy()
-            .argmax(1)
+            predict([network], pick(noisy.x, torch.from_numpy(at)), noisy, run.autocast).numpy().argmax(1)
             == labels[at]
         ).mean()
     )

@@ -5,9 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
+from .. import figures
+from ..methods import BASELINE
+from ..train import Plan
+from ..train import train as run_training
+from . import noise_lab
 from .explore import _put, live
 
 
@@ -21,30 +27,22 @@ class Training:
 
     def __init__(
         self,
-        work: Callable[[Callable], object],
+        work: Callable[[Callable], Any],
         epochs: int,
-        draw: Callable[[object], go.Figure],
-        so_far: Callable[[object], object] = lambda result: result,
-        after: Callable[[object], None] | None = None,
+        draw: Callable[[Any], go.Figure],
+        so_far: Callable[[Any], Any] = lambda result: result,
+        after: Callable[[Any], None] | None = None,
     ):
         """work(on_epoch): trains, calls on_epoch(so far) after each epoch, and returns the result; a
         KeyboardInterrupt raised there ends it. draw(so far): the curves. so_far(result): what on_epoch would
         have been given last, of a result that was loaded. after(result): called at the end.
         """
-        self._draw, self._epochs, self._stop, self._problem, self._last = (
-            draw,
-            epochs,
-            threading.Event(),
-            None,
-            None,
-        )
-        self._so_far, self._after, self._done, self._value, self._count = (
-            so_far,
-            after,
-            threading.Event(),
-            None,
-            0,
-        )
+        self._draw, self._epochs, self._so_far, self._after = draw, epochs, so_far, after
+        self._stop, self._done = threading.Event(), threading.Event()
+        self._value: Any = None
+        self._last: Any = None
+        self._problem: Exception | None = None
+        self._count = 0
         if not live():
             self._train(work)
             self.result()  # raises what went wrong
@@ -52,7 +50,7 @@ class Training:
         self._make_box()
         threading.Thread(target=self._train, args=(work,), daemon=True).start()
 
-    def result(self) -> object:
+    def result(self) -> Any:
         """What the training returned; waits until it is finished. Raises what it raised."""
         try:
             while not self._done.wait(0.2):
@@ -135,41 +133,22 @@ def train(method, epochs: int | None = None, **ask) -> Training:
     """`lnl_kit.train(method, ...)` as a Training: test accuracy and memorised labels as they come. A finished
     run is loaded.
     """
-    from .. import figures
-    from ..data.labelling import default_noise
-    from ..papers.presets import resolve
-    from ..run.settings import Settings, make
-    from ..train import find_method
-    from ..train import train as train_run
-
-    name, _, settings_class = find_method(method, ask.get("settings_class", Settings))
-    dataset = ask.get("dataset", "digits")
-    noise, rate = default_noise(ask.get("noise"), ask.get("rate"), ask.get("labels"), dataset)
-    plan = resolve(
-        ask.get("preset", "quick"),
-        name,
-        settings_class,
-        dataset=ask.get("like") or dataset.partition(":")[0],
-        noise=noise,
-        rate=rate,
-    )
-    total = epochs or make(settings_class, **plan.settings).epochs
+    plan = Plan.of(method, **ask | ({"epochs": epochs} if epochs else {})).resolve()
+    name, total = plan.name, plan.settings.epochs
     return Training(
-        lambda on_epoch: train_run(method, epochs=total, progress=False, on_epoch=on_epoch, **ask),
+        lambda on_epoch: run_training(method, epochs=total, progress=False, on_epoch=on_epoch, **ask),
         total,
         lambda rows: figures.curves({name: [rows]}, title=f"{name}: test accuracy by epoch"),
         lambda run: run.metrics,
     )
 
 
-def train_rates(method: str = "ce", after: Callable[[object], None] | None = None, **ask) -> Training:
+def train_rates(method: str = BASELINE, after: Callable[[Any], None] | None = None, **ask) -> Training:
     """`lab.train_rates(method, ...)` as a Training: a growing curve for each noise rate. A finished lab is
     loaded.
 
     after: called with the lab at the end.
     """
-    from .. import figures
-    from . import noise_lab
 
     return Training(
         lambda on_epoch: noise_lab.train_rates(method, on_epoch=on_epoch, **ask),
@@ -186,11 +165,10 @@ class NoiseLab:
     `result()`: the `lab.Lab` of the method shown, when it is trained. ask: arguments of `lab.train_rates`.
     """
 
-    def __init__(self, method: str = "ce", rate: float = 0.5, **ask):
-        from .. import figures
-        from . import noise_lab
+    def __init__(self, method: str = BASELINE, rate: float = 0.5, **ask):
 
-        self._ask, self._labs = ask, {}
+        self._ask = ask
+        self._labs: dict[str, noise_lab.Lab] = {}
         self._draw = (
             figures.lab_accuracy,
             figures.lab_histogram,
@@ -242,9 +220,9 @@ class NoiseLab:
             self._place.children = [self.training.box]
 
     def _redraw(self, change: object = None) -> None:
-        found = self._labs.get(self._menu.value)
-        for draw, shown in zip(self._draw, self._shown) if found else ():
-            _put(draw(found, self._slider.value), shown)
+        if lab := self._labs.get(self._menu.value):
+            for draw, shown in zip(self._draw, self._shown):
+                _put(draw(lab, self._slider.value), shown)
 
     def _ipython_display_(self) -> None:
         from IPython.display import display

@@ -16,11 +16,6 @@ def vicinal_ensemble(
     return run.predict_views(run.train_images(), view, n_views, seed, epoch).mean(0)
 
 
-def true_class_loss(probs: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """(N,) cross-entropy to the true class in nats, probabilities clamped at 1e-7 (Fig. 1)."""
-    return -np.log(np.maximum(probs[np.arange(len(true)), true].astype(np.float64), 1e-7))
-
-
 def self_correction(probs: np.ndarray, given: np.ndarray, true: np.ndarray) -> dict[str, float]:
     """A row of Table 1: accuracy against the true labels on clean, mislabeled and all training images."""
     right, wrong = probs.argmax(1) == true, given != true

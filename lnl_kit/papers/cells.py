@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .published import name, noise_key, parse, read, results, tables
+from typing import Any
+
+from .published import name, noise_key, papers, parse, read, results, tables
 
 
 def _settings_of(paper: str, method: str) -> list[dict]:
@@ -15,19 +17,21 @@ def _settings_of(paper: str, method: str) -> list[dict]:
     return [r for r in rows if r["method"] == "all"] + [r for r in rows if r["method"] == method]
 
 
-def _key(row: dict) -> tuple[str | None, float]:
+def _key(row: dict) -> tuple[str, float]:
     return noise_key(row["noise_type"], float(row["noise_rate"]) if row["noise_rate"] else None)
 
 
-def cells(method: str, paper: str = "nrd") -> list[tuple[str, str, float]]:
+def cells(method: str, paper: str | None = None) -> list[tuple[str, str, float]]:
     """The (dataset, noise, rate) for which `paper` states settings of `method`; rates as fractions.
 
     Labels as the data set brings them (WebVision, Clothing1M) are ("webvision", "none", 0.0).
+    paper: None = the first of the published ones, whose tables have the baselines' settings.
     Raises ValueError for an unknown paper.
     """
+    paper = paper or papers()[0]
     tables(paper)
     rows = [r for r in _settings_of(paper, method) if r["method"] == method]
-    own = {(r["dataset"], *_key(r)) for r in rows if r["noise_type"] != "any"}
+    own: set[tuple[str, str, float]] = {(r["dataset"], *_key(r)) for r in rows if r["noise_type"] != "any"}
     specific, general = {c[0] for c in own}, {r["dataset"] for r in rows if r["noise_type"] == "any"}
     # Settings for "any" noise belong to the cells whose results are printed, and so does the cell without
     # noise where a method's settings are given for others.
@@ -35,13 +39,13 @@ def cells(method: str, paper: str = "nrd") -> list[tuple[str, str, float]]:
         if r["paper"] == paper and r["method"] == method and r["noise"] and r["table"] != "text":
             stated = r["noise"] == "none" if r["dataset"] in specific else r["dataset"] in general
             if stated:
-                own.add((r["dataset"], *noise_key(r["noise"], r["rate"])))
+                own.add((r["dataset"], *noise_key(str(r["noise"]), r["rate"])))
     return sorted(own)
 
 
 def paper_settings(
-    method: str, dataset: str, noise: str, rate: float | None, paper: str = "nrd"
-) -> tuple[dict[str, object], list[str]]:
+    method: str, dataset: str, noise: str, rate: float | None, paper: str | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """Exactly one cell's hyper-parameters: (name -> value, names that the paper does not give).
 
     Rows for all methods come first, then the method's own, the most specific last. Names and values are the
@@ -49,7 +53,7 @@ def paper_settings(
     weight decay are not given without noise, they are those of the symmetric cells, still named not given.
     Raises ValueError where the paper has no such cell, with the list of those that exist.
     """
-    wanted = noise_key(noise, rate)
+    paper, wanted = paper or papers()[0], noise_key(noise, rate)
     exist = cells(method, paper)
     if (dataset, *wanted) not in exist:
         listed = "; ".join(f"{d} {n} {r:g}" for d, n, r in exist)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +114,7 @@ def beside(
     return pd.DataFrame(out, columns=columns)
 
 
-def _fields(run: object) -> dict | None:
+def _fields(run: dict | Any) -> dict | None:
     """A run's summary as one dictionary, with the network from its settings; None while it is unfinished."""
     if isinstance(run, dict):
         return run
@@ -143,7 +143,7 @@ def _averaged(group: list[dict], pair: tuple[str | None, str | None]) -> dict:
         "spread": spread,
         "seeds": len(seeds),
         "device": ", ".join(sorted({str(row["device"]) for row in group if row.get("device")})) or None,
-        "minutes": _mean(seconds) / 60 if seconds else None,
+        "minutes": sum(seconds) / len(seconds) / 60 if seconds else None,
     }
 
 

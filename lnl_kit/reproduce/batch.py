@@ -16,7 +16,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from .. import __version__, figures
+from ..files import runs_root, safe
+from . import pages
 from .execute import PACKAGE, _parameters_of, _read, _run, _still_holds
+from .pages import duration
 
 
 class Job(NamedTuple):
@@ -50,7 +54,6 @@ def reproduce(
     Returns 0 when every notebook finished, 1 when one failed (the others still run), 130 after Ctrl-C. Raises
     ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.
     """
-    from ..files import runs_root
 
     notebooks = find_notebooks(names)
     values = {name: _values(value) for name, value in (parameters or {}).items()}
@@ -65,10 +68,11 @@ def reproduce(
     folder = runs_root(out).absolute() / "reproduce"
     folder.mkdir(parents=True, exist_ok=True)
 
-    done, interrupted, width = [], False, max(len(job.name) for job in grid)
+    done: list[dict] = []
+    interrupted, width = False, max(len(job.name) for job in grid)
     held = {job.name: None if fresh else _still_holds(*job, folder) for job in grid}
     try:
-        for record in (held[job.name] for job in grid if held[job.name]):
+        for record in filter(None, held.values()):
             _say(f"{record['notebook']:<{width}}  {_line(record, True)}")
             done.append(record)
         for record in _run_all([job for job in grid if not held[job.name]], folder, timeout, jobs):
@@ -159,7 +163,6 @@ def _values(value) -> list:
 
 def _jobs(notebook: Path, values: dict[str, list]) -> list[Job]:
     """Every combination of the values; a copy is named after those parameters that have several."""
-    from ..files import safe
 
     several = [name for name, some in values.items() if len(some) > 1]
     found = []
@@ -190,7 +193,6 @@ def _run_all(jobs: list[Job], folder: Path, timeout: float | None, processes: in
 
 
 def _line(record: dict, skipped: bool) -> str:
-    from .pages import duration
 
     if skipped:
         return f"finished before ({duration(record['seconds'])}); --fresh runs it again"
@@ -202,9 +204,6 @@ def _line(record: dict, skipped: bool) -> str:
 def _write_pages(folder: Path, notebooks: list[Path]) -> list[tuple[dict, list[dict]]]:
     """Pages of those notebooks that were executed, and the index; returns (record, figures) of each."""
     from importlib.metadata import version
-
-    from .. import __version__
-    from . import pages
 
     entries = []
     for notebook in notebooks:
@@ -232,7 +231,6 @@ def _write_pages(folder: Path, notebooks: list[Path]) -> list[tuple[dict, list[d
 
 def _write_pngs(folder: Path, entries: list[tuple[dict, list[dict]]]) -> None:
     """Every figure as png/<notebook>-<nn>.png where Chrome or Chromium is found, else one line says so."""
-    from .. import figures
 
     wanted, drawn = {}, {}
     for record, made in entries:
@@ -260,15 +258,13 @@ def _write_pngs(folder: Path, entries: list[tuple[dict, list[dict]]]) -> None:
 
 def _say_table(grid: list[Job], records: dict[str, dict]) -> None:
     """One line a combination: its parameters, how it ended, and its headline."""
-    from .pages import duration
 
     for job in grid:
         record = records.get(job.name)
         ended = "not run" if record is None else f"{record['status']} {duration(record['seconds'])}"
         words = " ".join(f"{name}={value}" for name, value in job.parameters.items())
-        _say(
-            f"{job.notebook.stem.split('_')[0]}  {words:<40}  {ended:<22}  {(record or {}).get('headline', '')}"
-        )
+        number, headline = job.notebook.stem.split("_")[0], (record or {}).get("headline", "")
+        _say(f"{number}  {words:<40}  {ended:<22}  {headline}")
 
 
 def _say(text: str) -> None:

@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from .pages import first_line
+
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -158,8 +160,6 @@ def _explain(exception: Exception, executed: Path, timeout: float | None) -> dic
     import nbformat
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
-
-    from .pages import first_line
 
     if isinstance(exception, PapermillExecutionError):
         return {

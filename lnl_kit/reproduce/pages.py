@@ -51,7 +51,9 @@ def write_page(notebook: Path, record: dict) -> list[dict]:
         if o.output_type == "stream" and o.name == "stdout"
     )
     record["headline"] = " ".join(_plain(o.text).strip().split("\n")[0] for o in printed)
-    heading, seen, figures, body = record["title"], 0, [], []
+    heading, seen = record["title"], 0
+    figures: list[dict] = []
+    body: list[str] = []
     for cell in cells:
         if cell.cell_type == "markdown":
             found = re.findall(r"^#+ +(.+?)[ #]*$", cell.source, flags=re.M)
@@ -119,8 +121,8 @@ def _batch(grid: list[tuple[dict, list[dict]]]) -> list[str]:
     thumbnails.
     """
     rows = [
-        "<section><h2>Batches</h2><div class='card'><table><thead><tr><th>notebook</th><th>parameters</th><th>status</th><th>time</th>"
-        "<th>headline</th><th>figures</th></tr></thead><tbody>"
+        "<section><h2>Batches</h2><div class='card'><table><thead><tr><th>notebook</th><th>parameters</th>"
+        "<th>status</th><th>time</th><th>headline</th><th>figures</th></tr></thead><tbody>"
     ]
     for record, figures in grid:
         page = f"{record['notebook']}.html"
@@ -131,8 +133,10 @@ def _batch(grid: list[tuple[dict, list[dict]]]) -> list[str]:
             for f in figures
         )
         rows.append(
-            f'<tr><th><a href="{page}">{inline(record["title"])}</a></th><td><code>{html.escape(given)}</code></td>'
-            f'<td class="status {record["status"]}">{record["status"]}</td><td>{duration(record["seconds"])}</td>'
+            f'<tr><th><a href="{page}">{inline(record["title"])}</a></th>'
+            f"<td><code>{html.escape(given)}</code></td>"
+            f'<td class="status {record["status"]}">{record["status"]}</td>'
+            f"<td>{duration(record['seconds'])}</td>"
             f'<td>{html.escape(record["headline"])}</td><td class="thumbs">{small}</td></tr>'
         )
     return [*rows, "</tbody></table></div></section>"]
@@ -225,9 +229,10 @@ def inline(source: str) -> str:
 
 @functools.cache
 def _markdown():
-    render = mistune.create_markdown(escape=False, plugins=["table", "strikethrough", math])
-    render.renderer.register("inline_math", lambda _, text: mathml(text))
-    render.renderer.register("block_math", lambda _, text: mathml(text, display=True))
+    renderer = mistune.HTMLRenderer(escape=False)
+    render = mistune.create_markdown(renderer=renderer, plugins=["table", "strikethrough", math])
+    renderer.register("inline_math", lambda _, text: mathml(text))  # in place of the plugin's
+    renderer.register("block_math", lambda _, text: mathml(text, display=True))
     return render
 
 
@@ -251,7 +256,8 @@ def _code(cell) -> str:
 
 def _joined(outputs: list) -> list:
     """The outputs, with what was printed in several pieces in one piece, where its first one stood."""
-    joined, streams = [], {}
+    joined: list = []
+    streams: dict = {}
     for output in outputs:
         if output.output_type != "stream":
             streams = {}

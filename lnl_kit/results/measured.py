@@ -96,7 +96,7 @@ def asked(cell: dict) -> str:
 
 
 def commit() -> str:
-    """The commit of this checkout, short, with + where files were changed since; empty outside a repository."""
+    """The commit of this checkout, short, with + where files changed since; empty outside a repository."""
     try:
         run = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--exclude=*"],

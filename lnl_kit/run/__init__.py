@@ -1,1 +1,1 @@
-"""One training run: epochs, checkpoints, resume, logging, evaluation, settings, and opening a finished one."""
+"""One training run: epochs, checkpoints, resume, logging, evaluation, settings; opening a finished one."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..data.batches import NoisyData, at_once
-from ..data.streams import in_chunks
+from ..data.streams import Stream, in_chunks
 from ..toolbox import metrics
 
 LOGGED = (
@@ -63,7 +64,9 @@ def history_epochs(total: int) -> list[int]:
 
 
 @torch.no_grad()
-def predict(networks, images: Tensor, data: NoisyData, autocast=contextlib.nullcontext):
+def predict(
+    networks, images: Tensor | Stream, data: NoisyData, autocast: Callable = contextlib.nullcontext
+) -> Tensor:
     """(n, K) float32 probabilities on the CPU: the mean of the networks' softmaxes, in evaluation mode.
 
     images: uint8 (n, C, H, W), a tensor or a Stream. The networks' training mode is restored.

@@ -1,10 +1,13 @@
-"""An epoch of plain supervised training, for methods whose idea is not in the step."""
+"""Plain supervised training: the optimiser of the shared recipe, and an epoch whose step holds no idea."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from .settings import Settings
 
 
 def fit_epoch(
@@ -27,3 +30,23 @@ def fit_epoch(
         optimizer.zero_grad()
         run.total(**{term: loss(logits, y, idx).mean()}).backward()
         optimizer.step()
+
+
+def sgd(networks: Sequence[nn.Module], settings: Settings, device: torch.device):
+    """(SGD, schedule) by the recipe in `settings`, a parameter group for each network."""
+    groups = [{"params": list(net.parameters())} for net in networks]
+    optimizer = torch.optim.SGD(
+        groups,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        nesterov=settings.nesterov,
+        fused=device.type in ("cuda", "cpu"),
+    )
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    if settings.schedule == "cosine":
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
+    else:
+        drops = [max(1, round(m * settings.epochs)) for m in settings.milestones]
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, drops, gamma=settings.gamma)
+    return optimizer, schedule

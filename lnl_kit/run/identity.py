@@ -1,18 +1,25 @@
-"""What makes two runs the same: digests of the method's code, of the labels, versions."""
+"""What makes two runs the same: what decides the result, digests of code and labels, the folder's name."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
+import json
 import platform
 import sys
 import types
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from .. import __version__
+from ..files import safe
+
+if TYPE_CHECKING:
+    from .prepared import Prepared
 
 PACKAGE = "lnl_kit."  # what the names of its modules begin with
 
@@ -22,26 +29,70 @@ def source_of(fn) -> str:
     notebook.
     """
     try:
-        module = sys.modules.get(fn.__module__)
+        module: Any = sys.modules.get(fn.__module__)
         return inspect.getsource(module if getattr(module, "__file__", None) else fn)
     except (OSError, TypeError):
         return ""
 
 
-ONLY_RECORDED = (
-    "preset",
-    "dataset_path",
-    "labels_file",
-    "versions",
-    "not_given",
-    "image_size",
-    "label_column",
-    "true_column",
-    "classes",
-    "mean",
-    "std",
-    "split",
-)  # in settings.json, not in the hash
+def decides(prepared: Prepared) -> dict:
+    """What decides a run's result: its hash is made of these, so another value is another run."""
+    plan, source = prepared.plan, prepared.source
+    second = prepared.second_index
+    features = {"features": plan.features, "feature_views": plan.feature_views} if plan.features else {}
+    return (
+        features
+        | {
+            "method": plan.name,
+            "settings": dataclasses.asdict(plan.settings),
+            "model": plan.model,
+            "dataset": source.slug if source.name.startswith("folder:") else source.name,
+            "like": source.like,
+            "noise": plan.noise.partition(":")[0],
+            "rate": plan.rate,
+            "seed": plan.seed,
+            "precision": prepared.precision,
+            "noisy_val": plan.noisy_val,
+            "keep": sorted(plan.keep),
+            "train_images": len(prepared.index),
+            "fingerprint": source.fingerprint,
+            "labels_digest": digest(prepared.given, prepared.index, prepared.test_index, second),
+            "method_digest": method_digest(plan.function, plan.settings_class),
+        }
+        | (
+            {}
+            if prepared.known is None
+            else {"clean_share": plan.clean_share or None, "clean_digest": digest(prepared.known)}
+        )
+    )
+
+
+def recorded(prepared: Prepared) -> dict:
+    """What settings.json holds beside: how the run was asked for, and what is needed to open it again."""
+    plan, source = prepared.plan, prepared.source
+    return {
+        "preset": plan.preset,
+        "dataset_path": absolute(plan.dataset),
+        "labels_file": plan.labels and str(Path(plan.labels).absolute()),
+        "label_column": plan.label_column,
+        "true_column": plan.true_column,
+        "image_size": plan.image_size,
+        "not_given": plan.not_given,
+        "versions": versions(),
+        "classes": source.classes,
+        "mean": source.mean,
+        "std": source.std,
+        "split": plan.split,
+    }
+
+
+def run_folder(root: Path, prepared: Prepared) -> Path:
+    """root/<method>/<dataset>/<noise>-<rate>/seed<seed>-<hash of what decides the result>."""
+    plan = prepared.plan
+    key = json.dumps(json.loads(json.dumps(decides(prepared))), sort_keys=True)  # as it will be read back
+    hash8 = hashlib.blake2b(key.encode(), digest_size=4).hexdigest()
+    labels = f"{safe(plan.labels_slug)}-{plan.rate:g}"
+    return root / safe(plan.name) / safe(prepared.source.slug) / labels / f"seed{plan.seed}-{hash8}"
 
 
 def versions() -> dict[str, str]:

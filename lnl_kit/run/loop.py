@@ -1,4 +1,4 @@
-"""What no method should write again: device, precision, seed, checkpoints, resume, logging, progress.
+"""The training run: epochs, checkpoints, resume, logging, evaluation.
 
 A run folder has one commit point, `state.pt` (temporary file, fsync, rename, fsync of the folder). It holds
 the state after the last finished epoch and every metric row so far; the other files are rewritten from it.
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +24,13 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..data.batches import NoisyData
-from ..files import RunError, csv_bytes, lock, npz_bytes, save_atomically
-from ..toolbox import models
+from ..files import RunError, csv_bytes, npz_bytes, save_atomically
+from ..toolbox import losses, models
 from ..toolbox.rng import seed_of
-from .device import keep_freed_memory, supports_bf16
+from .device import choose_precision, keep_freed_memory
 from .evaluate import COLUMNS, HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
-from .identity import source_of
+from .fit import sgd
+from .stages import computed_once, place_of
 from .state import State, to_cpu, torch_bytes
 
 
@@ -59,55 +61,40 @@ class Run:
         self.device, self.compile, self.keep, self.progress = data.device, compile, keep, progress
         if self.device.type == "cpu":
             keep_freed_memory()
-        fast = supports_bf16(self.device)
-        self.precision = precision if precision != "auto" else "bf16" if fast else "fp32"
+        self.precision = choose_precision(precision, self.device, model, data.x.shape[-1])
         self.rows: list[dict] = []
         self.arrays: dict[str, Tensor] = {}
         self.history: dict[str, list] = {"epochs": [], "train_probs": [], "clean_score": []}
         self._terms: dict[str, list[Tensor]] = {}
         self._log: dict = {}
         self._networks, self.saving_seconds, self.stage_seconds = 0, 0.0, 0.0
-        self._compiled: dict[int, nn.Module] = {}  # keeps its network alive, so that an id is not given twice
-        self.inference_seconds = None
+        self._compiled: dict[int, Any] = {}  # keeps its network alive, so that an id is not given twice
+        self.inference_seconds: float | None = None
 
     # ---- what methods call -------------------------------------------------------------------------------
 
-    def network(self, name: str | None = None) -> nn.Module:
+    def network(self, name: str | None = None) -> models.Classifier:
         """A new network (by default the run's) with seeded weights, on the device, in channels_last memory.
 
         Each call gives other weights; copy a network to start two from the same.
         """
         torch.manual_seed(seed_of(self.seed, "network", self._networks))
         self._networks += 1
-        spec = {
+        spec: dict[str, Any] = {
             "name": name or self.model,
             "num_classes": self.data.num_classes,
             "channels": self.data.x.shape[1],
         }
         net = models.make(spec["name"], spec["num_classes"], spec["channels"])
         net.spec = spec  # saved with the weights, so that a finished run can predict without its method
-        return net.to(self.device, memory_format=torch.channels_last)
+        return net.to(self.device).to(memory_format=torch.channels_last)
 
     def sgd(self, network: nn.Module, settings, *more: nn.Module):
         """(SGD, schedule) by the recipe in `settings`; call `schedule.step()` once per epoch.
 
         more: other modules trained by the same optimiser, each a parameter group of its own.
         """
-        groups = [{"params": list(net.parameters())} for net in (network, *more)]
-        optimizer = torch.optim.SGD(
-            groups,
-            lr=settings.learning_rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            nesterov=settings.nesterov,
-            fused=self.device.type in ("cuda", "cpu"),
-        )
-        if settings.schedule == "cosine":
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
-        else:
-            drops = [max(1, round(m * settings.epochs)) for m in settings.milestones]
-            schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, drops, gamma=settings.gamma)
-        return optimizer, schedule
+        return sgd([network, *more], settings, self.device)
 
     def autocast(self):
         """Context of the run's precision. Losses are computed outside it, in float32."""
@@ -140,13 +127,13 @@ class Run:
 
     @property
     def test_images(self) -> Tensor:
-        """uint8 (M, C, H, W): the test images, without labels, for what a method tells about unseen images."""
+        """uint8 (M, C, H, W): the test images, without labels, for what a method says of unseen images."""
         return self.evaluator.test_x
 
     def total(self, **terms: Tensor) -> Tensor:
         """The sum of the loss terms (0-d tensors). They are kept on the device and read once per epoch:
         their mean becomes the column `loss`, and a value that is not finite ends the run."""
-        loss = sum(terms.values())
+        loss = losses.added(terms.values())
         for name, value in terms.items():
             self._terms.setdefault(name, []).append(value.detach().clone())
         return loss
@@ -163,7 +150,7 @@ class Run:
         self._log.update(values)
 
     def epochs(self, state: State, total: int):
-        """Yield the epochs still to do; after each one evaluate and commit. Restores the last finished one."""
+        """Yield the epochs still to do, evaluate and commit after each. Restores the last finished one."""
         self._restore(state)
         self._require_space(state)
         bar = tqdm(
@@ -178,29 +165,37 @@ class Run:
         )
         with contextlib.closing(bar):
             for epoch in range(state.done, total):
-                torch.manual_seed(seed_of(self.seed, "epoch", epoch))
-                self._terms, self._log = {}, {}
-                for net in state.networks():
-                    net.train()
+                self.begin(state, epoch)
                 rate = next(
                     (p.param_groups[0]["lr"] for p in state.values() if isinstance(p, torch.optim.Optimizer)),
                     None,
                 )
                 started = time.perf_counter()
                 yield epoch
-                row = {"epoch": epoch + 1, "learning_rate": rate, "loss": self._mean_loss(epoch)}
+                row: dict[str, Any] = {
+                    "epoch": epoch + 1,
+                    "learning_rate": rate,
+                    "loss": self._mean_loss(epoch),
+                }
                 row["epoch_seconds"] = time.perf_counter() - started
                 row["images_per_second"] = len(self.data) / row["epoch_seconds"]
-                self._evaluate(state, row, epoch, total)
+                self.evaluate(state, row, epoch, total)
                 state.done = epoch + 1
                 self.rows.append(row)
-                self._commit(state)
+                self.commit(state)
                 bar.update()
                 bar.set_postfix(test=f"{row['test_accuracy']:.3f}")
                 if self.on_epoch:
                     self.on_epoch(self.rows)
 
-    def stage(self, name: str, fn, depends: dict | None = None):
+    def begin(self, state: State, epoch: int) -> None:
+        """Start an epoch: its random numbers, empty logs, networks in training mode."""
+        torch.manual_seed(seed_of(self.seed, "epoch", epoch))
+        self._terms, self._log = {}, {}
+        for net in state.networks():
+            net.train()
+
+    def stage(self, name: str, fn: Callable[[Run], Any], depends: dict | None = None) -> Any:
         """The result of `fn(stage_run)`, computed once: a finished stage is loaded, an interrupted one
         resumes.
 
@@ -211,71 +206,50 @@ class Run:
             this run alone. What it cost when it was computed (the last attempt at it) is added to
             `stage_seconds`.
         """
-        if depends is None:
-            folder = self.folder / "stages" / name
-            seed = seed_of(self.seed, "stage", name)
-        else:
-            told = json.dumps(depends, sort_keys=True, default=str)
-            key = seed_of(
-                name,
-                self.model,
-                self.precision,
-                self.images,
-                source_of(fn),
-                tuple(self.data.x.shape),
-                self.data.classes,
-                told,
-            )
-            folder = self.root / "stages" / f"{name}-{key:016x}"
-            seed = seed_of(name, self.images, told)  # the same draws whatever else is written in that file
-        folder.mkdir(parents=True, exist_ok=True)
-        with lock(folder):
-            done, clock = folder / "result.pt", folder / "seconds.json"
-            if not done.exists():
-                started = time.perf_counter()
-                data = copy.copy(self.data)
-                data.seed = seed
-                child = Run(
-                    folder,
-                    data=data,
-                    evaluator=self.evaluator,
-                    model=self.model,
-                    seed=seed,
-                    precision=self.precision,
-                    compile=self.compile,
-                    progress=self.progress,
-                    root=self.root,
-                    name=name,
-                    images=self.images,
-                )
-                result = torch_bytes(to_cpu(fn(child)))
-                save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
-                save_atomically(done, result, durable=True)
-            self.stage_seconds += (
-                json.loads(clock.read_text()) if clock.exists() else 0.0
-            )  # an older version kept none
-            return torch.load(done, map_location=self.device, weights_only=True)
+        folder, seed = place_of(self, name, fn, depends)
+        result, seconds = computed_once(folder, lambda: fn(self._child(folder, seed, name)), self.device)
+        self.stage_seconds += seconds
+        return result
+
+    def _child(self, folder: Path, seed: int, name: str) -> Run:
+        """The run of a stage: the same images, its own seed."""
+        data = copy.copy(self.data)
+        data.seed = seed
+        return Run(
+            folder,
+            data=data,
+            evaluator=self.evaluator,
+            model=self.model,
+            seed=seed,
+            precision=self.precision,
+            compile=self.compile,
+            progress=self.progress,
+            root=self.root,
+            name=name,
+            images=self.images,
+        )
 
     # ---- the loop's own work -----------------------------------------------------------------------------
 
     def _mean_loss(self, epoch: int) -> float | None:
         total = 0.0
         for name, values in self._terms.items():
-            values = torch.stack(values).float().cpu()
-            bad = (~values.isfinite()).nonzero()
+            by_batch = torch.stack(values).float().cpu()
+            bad = (~by_batch.isfinite()).nonzero()
             if len(bad):
                 good = (
                     f"the last good checkpoint is epoch {epoch}" if epoch else "no epoch was finished before"
                 )
                 raise RunError(
-                    f"epoch {epoch + 1}: the loss term {name!r} is {values[bad[0, 0]].item()} first in "
-                    f"batch {bad[0, 0].item() + 1} of {len(values)}; this epoch was not saved, {good} "
+                    f"epoch {epoch + 1}: the loss term {name!r} is {by_batch[bad[0, 0]].item()} first in "
+                    f"batch {bad[0, 0].item() + 1} of {len(by_batch)}; this epoch was not saved, {good} "
                     f"({self.folder}). Try a lower learning rate"
                 )
-            total += values.double().mean().item()
+            total += by_batch.double().mean().item()
         return total if self._terms else None
 
-    def _evaluate(self, state: State, row: dict, epoch: int, total: int) -> None:
+    def evaluate(self, state: State, row: dict, epoch: int, total: int) -> None:
+        """Measure the tested networks and what the method has logged; the columns go into `row`."""
         started = time.perf_counter()
         tested = [state[name] for name in state.tested]
         log = {k: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for k, v in self._log.items()}
@@ -333,12 +307,13 @@ class Run:
             )
 
     @torch.no_grad()
-    def _features(self, net: nn.Module) -> Tensor:
+    def _features(self, net: models.Classifier) -> Tensor:
         net.eval()
         with self.autocast():
             return torch.cat([net.features(x).float().cpu() for x, _ in self.data.in_order()])
 
-    def _commit(self, state: State) -> None:
+    def commit(self, state: State) -> None:
+        """Write state.pt, the one commit point, and the tables made from it."""
         started = time.perf_counter()
         specs = {name: getattr(state[name], "spec", None) for name in state.tested}
         content = {
@@ -379,11 +354,11 @@ class Run:
         save_atomically(self.folder / "arrays.npz", npz_bytes({k: v.numpy() for k, v in self.arrays.items()}))
         if not history:
             return
-        history = {"epochs": np.array(self.history["epochs"]), "index": self.evaluator.history_index}
+        arrays = {"epochs": np.array(self.history["epochs"]), "index": self.evaluator.history_index}
         for name in ("train_probs", "clean_score"):
             if self.history[name]:
-                history[name] = torch.stack(self.history[name]).numpy()
-        save_atomically(self.folder / "history.npz", npz_bytes(history))
+                arrays[name] = torch.stack(self.history[name]).numpy()
+        save_atomically(self.folder / "history.npz", npz_bytes(arrays))
 
     def _require_space(self, state: State) -> None:
         kept = min(len(self.data) * self.data.num_classes, HISTORY_NUMBERS)

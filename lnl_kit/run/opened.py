@@ -6,6 +6,7 @@ import csv
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +17,16 @@ from ..data.streams import Stream, pick
 from ..features.training import FeatureData, features_for
 from ..toolbox import augment, models
 from ..toolbox.rng import generator
-from .device import supports_bf16
+from .device import choose_precision
 from .evaluate import predict
 
 
 class OpenedRun:
     """A run folder, finished or not. Everything is read when first asked for."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: str | Path):
         self.folder = Path(folder)
+        self._networks: dict[int | None, list[models.Classifier]] = {}  # by epoch, as they are asked for
         if not (self.folder / "settings.json").exists():
             raise FileNotFoundError(
                 f"{self.folder} is not a run folder: it has no settings.json; "
@@ -76,7 +78,7 @@ class OpenedRun:
         return dict(np.load(path)) if path.exists() else {}
 
     @functools.cached_property
-    def labels(self) -> dict[str, np.ndarray]:
+    def labels(self) -> dict[str, Any]:
         """labels.csv in training order: index, path, given and true class numbers (true is None if unknown),
         and which are known to be right (clean, bool).
         """
@@ -97,9 +99,12 @@ class OpenedRun:
         """The class names."""
         return tuple(self.settings["classes"])
 
-    @functools.lru_cache(maxsize=4)
     def dataset(self) -> data.Dataset:
         """The data set of the run, loaded again (labels as they came, before any synthetic noise)."""
+        return self._dataset
+
+    @functools.cached_property
+    def _dataset(self) -> data.Dataset:
         s = self.settings
         found = data.load(
             s["dataset_path"],
@@ -123,14 +128,17 @@ class OpenedRun:
         these, float32 (N, d, 1, 1).
         """
         if self.settings.get("features"):
-            return features_for(
-                self.dataset(), self.settings["features"], self.labels["index"], progress=False
-            )[0]
+            told = self.settings["features"], self.labels["index"]
+            return features_for(self.dataset(), *told, progress=False)[0]
         return pick(self.dataset().x, torch.from_numpy(self.labels["index"]))
 
-    @functools.lru_cache(maxsize=32)
-    def networks(self, epoch: int | None = None) -> list[torch.nn.Module]:
-        """The tested networks with the weights of the last epoch, or of `epoch` where kept (keep="weights")."""
+    def networks(self, epoch: int | None = None) -> list[models.Classifier]:
+        """The tested networks with the weights of the last epoch, or of `epoch` where it was kept."""
+        if epoch not in self._networks:
+            self._networks[epoch] = self._load_networks(epoch)
+        return self._networks[epoch]
+
+    def _load_networks(self, epoch: int | None) -> list[models.Classifier]:
         path = self.folder / "state.pt"
         if not path.exists():
             raise FileNotFoundError(f"{self.folder} has no finished epoch yet: run it first")
@@ -160,7 +168,7 @@ class OpenedRun:
     def _kind(self) -> type[NoisyData]:
         return FeatureData if self.settings.get("features") else NoisyData
 
-    def predict(self, images: torch.Tensor, epoch: int | None = None) -> np.ndarray:
+    def predict(self, images: torch.Tensor | Stream, epoch: int | None = None) -> np.ndarray:
         """(n, K) probabilities for uint8 images (n, C, H, W): the mean softmax of the tested networks."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         s = self.settings
@@ -172,8 +180,7 @@ class OpenedRun:
             std=s["std"],
             device=device,
         )
-        asked = s["precision"]
-        fast = asked == "bf16" or (asked == "auto" and supports_bf16(device))
+        fast = choose_precision(s["precision"], device, s["model"], images.shape[-1]) == "bf16"
 
         def autocast():
             return torch.autocast(device.type, torch.bfloat16, enabled=fast)
@@ -193,7 +200,7 @@ class OpenedRun:
         return torch.cat([net.cpu().features(x).float() for x, _ in data.in_order()]).numpy()
 
     def predict_views(
-        self, images: torch.Tensor, view: str, n_views: int, seed: int = 0, epoch: int | None = None
+        self, images: torch.Tensor | Stream, view: str, n_views: int, seed: int = 0, epoch: int | None = None
     ) -> np.ndarray:
         """(n_views, n, K) probabilities for augmented images, a new draw of the view for each of n_views."""
         return np.stack([self.predict(v, epoch) for v in self._views(images, view, n_views, seed)])

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from numbers import Integral
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 PRECISIONS = ("auto", "bf16", "fp32")
 COMPILES = ("auto", "off", "default", "reduce-overhead", "max-autotune")
@@ -17,6 +20,22 @@ def refuse(condition: bool, sentence: str) -> None:
     """Raise `ValueError(sentence)` when `condition` holds."""
     if condition:
         raise ValueError(sentence)
+
+
+class Bound(NamedTuple):
+    """What a step of a method costs at least, for `lnl bench`.
+
+    networks: for each network the views that it sees with gradient, those without, and whether a moving
+        average of its weights is kept. cases: (network, image size) that are timed by default. settings: of
+        the timed run. heads: (network, image shape, classes) -> the module that is trained in its place.
+    against_usual: it is also timed against a usual loop (two views, PIL transforms, a DataLoader).
+    """
+
+    networks: tuple[tuple[int, int, bool], ...] = ((1, 0, False),)
+    cases: tuple[tuple[str, int], ...] = ()
+    settings: Mapping = MappingProxyType({})
+    heads: Callable | None = None
+    against_usual: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,17 +52,38 @@ class Settings:
     weight_decay: float = 1e-4  # L2 penalty of SGD, on all weights
     momentum: float = 0.9  # of SGD
     nesterov: bool = False  # Nesterov's form of momentum
-    schedule: str = (
-        "steps"  # of the learning rate: "steps" at the milestones, or "cosine" to 0 without restart
-    )
+    schedule: str = "steps"  # of the learning rate: steps (at the milestones), or cosine (to 0, no restart)
     milestones: tuple[float, ...] = (0.7, 0.9)  # shares of the epochs after which the learning rate drops
     gamma: float = 0.1  # factor of each drop
     view: str = "crop"  # augmentation of the images that the supervised loss sees
 
+    # What the kit asks about a method, each answered in the method's own file:
     uses: ClassVar[tuple[str, ...]] = ()  # what the method is told beyond images and given labels
     clean_share: ClassVar[float] = 0.0  # share of labels known to be right that it asks for
     needs_features: ClassVar[bool] = False  # whether it trains on features only
     needs_pixels: ClassVar[str] = ""  # what it does with them, where it cannot train on features
+    family: ClassVar[str] = "your own"  # what it works by, a heading of the leaderboard
+    networks: ClassVar[int] = 1  # trained side by side
+    color: ClassVar[str | None] = None  # of its curves, a name of figures.style; None = the next free one
+    paper: ClassVar[str | None] = None  # whose cells `--preset paper` reads; None = that of the baselines
+    photographs: ClassVar[Mapping] = MappingProxyType(
+        {}
+    )  # settings that were chosen on photographs, where they differ
+    demo: ClassVar[Mapping] = MappingProxyType({})  # settings that `--preset demo` changes
+    bound: ClassVar[Bound] = Bound()
+
+    @classmethod
+    def readings(cls, dataset: str, noise: str, rate: float, look: Callable[[str, str], dict]) -> dict:
+        """Values of a `paper` cell that its paper does not give; the paper's own come before them.
+
+        look: (method, paper) -> the settings that a paper prints for another method in the same cell.
+        """
+        return {}
+
+    @classmethod
+    def read_cell(cls, cell: dict, dataset: str) -> dict:
+        """A `paper` cell with the paper's own quantities turned into settings of this class."""
+        return cell
 
     def __post_init__(self):
         refuse(self.epochs < 1, f"epochs {self.epochs} is not allowed: at least 1")
@@ -123,4 +163,20 @@ def of_type(value, kind: str) -> bool:
         return isinstance(value, tuple) and all(of_type(v, "float") for v in value)
     if isinstance(value, bool) or kind == "bool":
         return kind not in ("int", "float", "str", "bool") or (isinstance(value, bool) and kind == "bool")
-    return isinstance(value, {"int": int, "float": (int, float), "str": str}.get(kind, object))
+    types: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
+    return isinstance(value, types.get(kind, object))
+
+
+def check_choices(seed, precision: str, compile: str, keep) -> tuple[int, tuple[str, ...]]:
+    """(seed, keep) as a number and a tuple; what `train` does not know is refused in one sentence."""
+    keep = (keep,) if isinstance(keep, str) else tuple(keep)
+    if not isinstance(seed, Integral) or isinstance(seed, bool):
+        raise ValueError(f"seed {seed!r} is not allowed: a whole number")
+    for name, value, allowed in (
+        ("precision", precision, PRECISIONS),
+        ("compile", compile, (*COMPILES, "on")),
+        *(("keep", k, KEEPS) for k in keep),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} {value!r} does not exist: {', '.join(allowed)}")
+    return int(seed), keep

@@ -7,8 +7,9 @@ taken by log_softmax, or of probabilities clamped at 1e-7.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -129,14 +130,19 @@ def jsd(pi: Sequence[float], *probs: Tensor) -> Tensor:
             f"the weights {tuple(pi)} must be non-negative, one for each of the {len(probs)} "
             "distributions, and sum to 1"
         )
-    probs = [p.float() for p in probs]
-    mixture = sum(weight * p for weight, p in zip(pi, probs))
-    return entropy(mixture) - sum(weight * entropy(p) for weight, p in zip(pi, probs))
+    parts = [p.float() for p in probs]
+    mixture = added(weight * p for weight, p in zip(pi, parts))
+    return entropy(mixture) - added(weight * entropy(p) for weight, p in zip(pi, parts))
+
+
+def added(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of one or more tensors of the same shape."""
+    return functools.reduce(torch.add, terms)
 
 
 # Losses that resist wrong labels, with the parameters their papers use most: name -> loss(logits, target) ->
 # (B,)
-ROBUST = {
+ROBUST: dict[str, Callable[..., Tensor]] = {
     "gce": lambda logits, target, q=0.7: gce(logits, target, q),
     "mae": mae,
     "js": lambda logits, target: js(logits, target, 0.5),

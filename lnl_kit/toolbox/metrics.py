@@ -52,6 +52,11 @@ def reliability(probs: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict[s
         }
 
 
+def true_class_loss(probs: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """(N,) cross-entropy to the true class in nats, probabilities clamped at 1e-7 (NRD, Fig. 1)."""
+    return -np.log(np.maximum(probs[np.arange(len(true)), true].astype(np.float64), 1e-7))
+
+
 def selection_auc(clean_score: np.ndarray, is_clean: np.ndarray) -> float | None:
     """Area under the ROC curve of `clean_score` (N,) as a detector of right labels: the chance that an image
     with a right label scores above one with a wrong label, ties counting half.

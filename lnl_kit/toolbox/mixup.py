@@ -26,4 +26,6 @@ def draw(batch: int, alpha: float, device, own_half: bool = False) -> Mix:
     share = torch.distributions.Beta(alpha, alpha).sample()
     if own_half:
         share = torch.maximum(share, 1 - share)
-    return Mix(share, torch.randperm(batch).to(device))
+    return Mix(
+        share, torch.randperm(batch).to(device, non_blocking=True)
+    )  # does not wait for what the GPU is at

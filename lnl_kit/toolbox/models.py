@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from ..files import PATIENCE, patience
 
 
-def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True) -> nn.Module:
+def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True) -> Classifier:
     """The network `name` for images of 1 or 3 channels, with random weights from torch's global generator.
 
     `*_imagenet` starts from weights trained on ImageNet, all but its head; pretrained=False: from random ones
@@ -45,7 +46,7 @@ def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True
 
 
 def check(name: str) -> None:
-    """Raise ValueError for an unknown network, naming those that exist, and for one whose library is missing."""
+    """Raise ValueError for an unknown network, naming those that exist, or one whose library is missing."""
     if name not in _MAKERS:
         raise ValueError(f"unknown network {name!r}; choose one of {', '.join(NAMES)}")
     if name == "inception_resnet_v2" and importlib.util.find_spec("timm") is None:
@@ -71,6 +72,9 @@ def _imagenet_weights(name: str) -> dict[str, Tensor]:
 class Classifier(nn.Module):
     """Global average pool and linear layer on top of a feature map."""
 
+    head: nn.Linear
+    spec: dict  # how `make` was asked for it, where a run made it
+
     def feature_map(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
@@ -90,13 +94,46 @@ class SmallCNN(Classifier):
 
     def __init__(self, num_classes: int, channels: int):
         super().__init__()
-        layers, inputs = [], channels
+        layers: list[nn.Module] = []
+        inputs = channels
         for width, pool in ((32, True), (64, True), (64, False), (64, False)):
             layers += [_conv(inputs, width), nn.BatchNorm2d(width)]
             if pool:  # before the ReLU, which gives the same and costs a quarter
                 layers.append(nn.MaxPool2d(2))
             # the ReLU may overwrite its input: no gradient here needs the batch norm's or the pool's output
             layers.append(nn.ReLU(inplace=True))
+            inputs = width
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(inputs, num_classes)
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class Airbench(Classifier):
+    """The narrow network of airbench (K. Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024,
+    github.com/KellerJordan/cifar10-airbench): about 0.5 M weights, for images of at least 17 pixels a side.
+
+    A 2x2 convolution without padding to 24 maps and GELU, then three groups of convolution, pool, batch norm,
+    GELU, convolution, batch norm, GELU. The widths are 32, 128, 128, those of its smallest network (`net93`)
+    with half the first; none of what its records need: whitening and identity as starting weights, batch
+    norms without scale, a last max pool and a factor of 1/9 on the logits (here: the mean, a bias, torch's
+    starting weights).
+    """
+
+    def __init__(self, num_classes: int, channels: int):
+        super().__init__()
+        layers, inputs = [nn.Conv2d(channels, 24, 2), nn.GELU()], 24
+        for width in (32, 128, 128):
+            layers += [
+                _conv(inputs, width),
+                nn.MaxPool2d(2),
+                nn.BatchNorm2d(width),
+                nn.GELU(),
+                _conv(width, width),
+                nn.BatchNorm2d(width),
+                nn.GELU(),
+            ]
             inputs = width
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, num_classes)
@@ -143,7 +180,8 @@ class PreActResNet(Classifier):
         channels: int,
     ):
         super().__init__()
-        layers, inputs = [_conv(channels, widths[0])], widths[0]
+        layers: list[nn.Module] = [_conv(channels, widths[0])]
+        inputs = widths[0]
         for stage, (width, depth) in enumerate(zip(widths, blocks)):
             for i in range(depth):
                 layers.append(PreActBlock(inputs, width, stride=2 if stage > 0 and i == 0 else 1))
@@ -171,8 +209,16 @@ class TorchvisionResNet(Classifier, ResNet):
             self.conv1 = nn.Conv2d(channels, 64, 7, 2, padding=3, bias=False)
         nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")  # torchvision's rule
 
+    fc: nn.Linear
+    bn1: nn.Module
+    relu: nn.Module
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
+
     @property
-    def head(self) -> nn.Linear:
+    def head(self) -> nn.Linear:  # type: ignore[override]  # torchvision calls it fc
         return self.fc
 
     def feature_map(self, x: Tensor) -> Tensor:
@@ -189,8 +235,9 @@ class InceptionResNetV2(Classifier):
         super().__init__()
         import timm  # optional, and slow to import
 
-        self.body = timm.create_model("inception_resnet_v2", num_classes=0, in_chans=channels)
-        self.head = nn.Linear(self.body.num_features, num_classes)
+        body: Any = timm.create_model("inception_resnet_v2", num_classes=0, in_chans=channels)
+        self.body: Any = body
+        self.head = nn.Linear(body.num_features, num_classes)
 
     def feature_map(self, x: Tensor) -> Tensor:
         if min(x.shape[2:]) < 75:
@@ -228,6 +275,7 @@ HEADS = ("head", "mlp_head")  # networks on features: their channels are the fea
 _WIDE = (64, 128, 256, 512)
 _MAKERS = {
     "small_cnn": SmallCNN,
+    "airbench": Airbench,
     "preact_resnet18": lambda k, c: PreActResNet(_WIDE, (2, 2, 2, 2), False, k, c),
     "preact_resnet34": lambda k, c: PreActResNet(_WIDE, (3, 4, 6, 3), False, k, c),
     "preact_resnet34_cifar": lambda k, c: PreActResNet((32, 64, 128), (5, 5, 5), True, k, c),
@@ -244,5 +292,5 @@ NAMES = tuple(_MAKERS)
 
 
 def projection(width: int, dimensions: int = 128) -> nn.Module:
-    """A contrastive loss's head: two linear layers, (B, width) -> (B, dimensions) (Chen et al. 2020, SimCLR)."""
+    """A contrastive loss's head, SimCLR's: two linear layers, (B, width) -> (B, dimensions)."""
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, dimensions))

@@ -14,5 +14,5 @@ def seed_of(*keys: object) -> int:
 
 
 def generator(*keys: object) -> torch.Generator:
-    """A CPU generator seeded by `keys`. Draws are made on the CPU so that they do not depend on the device."""
+    """A CPU generator seeded by `keys`. Draws are made on the CPU, so they do not depend on the device."""
     return torch.Generator().manual_seed(seed_of(*keys))

@@ -49,9 +49,19 @@ class BetaMixture:
             self.weight = share.mean(0)
 
     def wrong(self, loss: Tensor) -> Tensor:
-        """Probability (B,) that labels with these losses (B,) are wrong."""
-        shares = self._shares(self._scaled(loss.detach().double().cpu().numpy())[:, None])
-        return torch.from_numpy(shares[:, (self.a / (self.a + self.b)).argmax()]).to(loss)
+        """Probability (B,) that labels with these losses (B,) are wrong; asked for in every batch, so nothing
+        leaves the device.
+        """
+        from scipy.special import betaln
+
+        x = ((loss.detach().double() - self.low) / (self.high - self.low + 1e-6)).clamp(1e-4, 1 - 1e-4)
+        shares = torch.stack(
+            [
+                w * ((a - 1) * x.log() + (b - 1) * (-x).log1p() - betaln(a, b)).exp() + 1e-12
+                for w, a, b in zip(self.weight, self.a, self.b)
+            ]
+        )  # (2, B)
+        return (shares[int((self.a / (self.a + self.b)).argmax())] / shares.sum(0)).to(loss)
 
     def _scaled(self, loss: np.ndarray) -> np.ndarray:
         return np.clip((loss - self.low) / (self.high - self.low + 1e-6), 1e-4, 1 - 1e-4)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class Stacked(nn.Module):
         for name, first in list(networks[0].named_modules()):
             layers = [n.get_submodule(name) for n in networks]
             if isinstance(first, nn.Conv2d):
-                made = _conv(layers)
+                made: nn.Module = _conv(layers)
             elif isinstance(first, nn.BatchNorm2d):
                 made = nn.BatchNorm2d(first.num_features * self.count, first.eps, first.momentum)
             elif isinstance(first, nn.Linear):
@@ -38,7 +39,8 @@ class Stacked(nn.Module):
                 )
             elif list(first.parameters(recurse=False)):
                 raise ValueError(
-                    f"{type(first).__name__} cannot be stacked: only convolutions, batch norms and linear layers can"
+                    f"{type(first).__name__} cannot be stacked, only convolutions, batch norms and linear "
+                    "layers can"
                 )
             else:
                 continue
@@ -50,8 +52,8 @@ class Stacked(nn.Module):
                 )
             parent, _, own = name.rpartition(".")
             setattr(self.network.get_submodule(parent), own, made)
-        first = next(networks[0].parameters())
-        self.to(first.device, first.dtype, memory_format=torch.channels_last)
+        like = next(networks[0].parameters())
+        self.to(like.device, like.dtype).to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, B, K) for each member's own batch, x (N, B, C, H, W), or for a common one, x (B, C, H,
@@ -92,7 +94,7 @@ class StackedLinear(nn.Module):
         return out if self.bias is None else out + self.bias
 
 
-def _conv(layers: list[nn.Conv2d]) -> nn.Conv2d:
+def _conv(layers: list[Any]) -> nn.Conv2d:
     """An empty grouped convolution that holds those of all members."""
     one, n = layers[0], len(layers)
     return nn.Conv2d(

@@ -27,7 +27,10 @@ def take(params, start: int, stop: int):
 class Augmentation:
     """What every augmentation shares. A subclass has draw() and _apply(), if need be out_size()."""
 
-    work = 1  # how many images are in work for one image of the result
+    @property
+    def work(self) -> int:
+        """How many images are in work for one image of the result."""
+        return 1
 
     def draw(self, n: int, generator: torch.Generator, channels: int = 3, size: tuple[int, int] = (32, 32)):
         """Parameters for n images of (channels, *size): CPU tensors with n rows, in dicts and lists."""
@@ -54,14 +57,14 @@ class Augmentation:
         count = max(1, room // (self.work * max(1, x[:1].numel())))
         if len(x) <= count:
             return self._apply(x.contiguous(), params)
-        y = x.new_empty((len(x), x.shape[1], *self.out_size(tuple(x.shape[2:]))))
+        y = x.new_empty((len(x), x.shape[1], *self.out_size((x.shape[2], x.shape[3]))))
         for i in range(0, len(x), count):
             y[i : i + count] = self._apply(x[i : i + count].contiguous(), take(params, i, i + count))
         return y
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Draw and apply: uint8 (n, C, H, W) -> uint8 (n, C, H', W')."""
-        return self.apply(x, self.draw(len(x), generator, x.shape[1], tuple(x.shape[2:])))
+        return self.apply(x, self.draw(len(x), generator, x.shape[1], (x.shape[2], x.shape[3])))
 
 
 @dataclass(frozen=True)
@@ -219,8 +222,8 @@ class RandomResizedCrop(Augmentation):
         return (self.size, self.size)
 
     def _apply(self, x, params):
-        corner_and_size = (params[name] for name in ("top", "left", "height", "width"))
-        return kernels.resized_window(x, *corner_and_size, (self.size, self.size))
+        top, left, height, width = (params[name] for name in ("top", "left", "height", "width"))
+        return kernels.resized_window(x, top, left, height, width, (self.size, self.size))
 
 
 def _rectangles(n, generator, size, scale, ratio, tries: int = 10) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,88 @@
+"""Command-line flags that several commands have, each described once."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..data import noise
+from ..features import backbones
+from .settings import COMPILES, KEEPS, PRECISIONS
+
+# name -> arguments of `add_argument`
+FLAGS: dict[str, dict] = {
+    "--dataset": {
+        "default": "digits",
+        "help": "digits, cifar10, cifar100, tiny_imagenet, clothing1m, webvision or folder:PATH",
+    },
+    "--noise": {"help": f"{', '.join(noise.NAMES)}; default symmetric, with --labels none"},
+    "--rate": {
+        "type": float,
+        "help": "share of the labels that the noise acts on, in [0, 1]; default 0.5",
+    },
+    "--preset": {"default": "quick", "help": "quick, demo, paper, or paper:NAME for that paper's cell"},
+    "--seed": {"type": int, "default": 0, "help": "decides noise, weights and order"},
+    "--model": {"help": "network; default the preset's, with --features mlp_head"},
+    "--features": {
+        "help": f"train on what a pretrained network sees, computed once and kept: {backbones.HELP}"
+    },
+    "--feature-views": {
+        "type": int,
+        "default": 0,
+        "metavar": "N",
+        "help": "also keep N random draws of each view that the method asks for; 0 = each view is the image "
+        "itself",
+    },
+    "--train-size": {"type": int, "help": "at most so many training images; default the preset's"},
+    "--image-size": {"type": int, "help": "pixels a side; default the data set's"},
+    "--labels": {"metavar": "FILE.csv", "help": "given (and true) labels by path or index"},
+    "--label-column": {"help": "column of the given labels, or which human labels with --noise human"},
+    "--true-column": {"help": "column of the true labels, for measuring only"},
+    "--like": {"help": "data set with the same classes whose noise, normalisation and cells apply"},
+    "--noisy-val": {
+        "type": float,
+        "default": 0.0,
+        "metavar": "SHARE",
+        "help": "hold out a share with its given labels: an honest stopping rule",
+    },
+    "--clean-share": {
+        "type": float,
+        "metavar": "SHARE",
+        "help": "share of each class whose labels are known to be right and stay so; default what the method "
+        "needs",
+    },
+    "--clean-list": {
+        "metavar": "FILE.csv",
+        "help": "instead: images whose labels are known to be right, by path or index; a column 'label' "
+        "corrects them",
+    },
+    "--keep": {
+        "action": "append",
+        "default": [],
+        "choices": KEEPS,
+        "help": "also keep features, or the weights at up to 20 epochs",
+    },
+    "--skip-bad": {"action": "store_true", "help": "leave out unreadable images and list them"},
+    "--device": {"default": "auto", "help": "cpu, cuda, cuda:1 ... or auto"},
+    "--precision": {
+        "default": "auto",
+        "choices": PRECISIONS,
+        "help": "auto = bf16 where the hardware makes the network at least 1.5 times as fast by it",
+    },
+    "--compile": {"default": "auto", "choices": COMPILES, "help": "torch.compile's mode; auto = off"},
+    "--epochs": {"type": int, "help": "of every run; default the preset's"},
+    "--out": {"help": "root of the run folders; default $LNL_RUNS, else runs/"},
+    "--fresh": {"action": "store_true", "help": "start over even if it is finished"},
+    "--jobs": {
+        "type": int,
+        "default": 1,
+        "help": "parallel processes; CPU threads are divided among them, and each gets its own GPU if there "
+        "are several",
+    },
+}
+LABELS = ("--labels", "--label-column", "--true-column")
+
+
+def share(add: argparse.ArgumentParser, *names: str, **changes: dict) -> None:
+    """Give a command these flags of FLAGS; changes: {name without dashes: what is different here}."""
+    for name in names:
+        add.add_argument(name, **FLAGS[name] | changes.get(name[2:].replace("-", "_"), {}))

@@ -1,0 +1,44 @@
+"""Stages of a run whose results are computed once and, where nothing else differs, shared between runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..files import lock, save_atomically
+from ..toolbox.rng import seed_of
+from .identity import source_of
+from .state import to_cpu, torch_bytes
+
+if TYPE_CHECKING:
+    from .loop import Run
+
+
+def place_of(run: Run, name: str, fn: Callable, depends: dict | None) -> tuple[Path, int]:
+    """(folder, seed) of a stage: the run's own, or one that is the same for all runs that agree on it."""
+    if depends is None:
+        return run.folder / "stages" / name, seed_of(run.seed, "stage", name)
+    told = json.dumps(depends, sort_keys=True, default=str)
+    shape, classes = tuple(run.data.x.shape), run.data.classes
+    key = seed_of(name, run.model, run.precision, run.images, source_of(fn), shape, classes, told)
+    # the same draws whatever else is written in that file
+    return run.root / "stages" / f"{name}-{key:016x}", seed_of(name, run.images, told)
+
+
+def computed_once(folder: Path, compute: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
+    """(result, seconds that it took when it was computed), loaded where it has been computed before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder):
+        done, clock = folder / "result.pt", folder / "seconds.json"
+        if not done.exists():
+            started = time.perf_counter()
+            result = torch_bytes(to_cpu(compute()))
+            save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
+            save_atomically(done, result, durable=True)
+        seconds = json.loads(clock.read_text()) if clock.exists() else 0.0  # an older version kept none
+        return torch.load(done, map_location=device, weights_only=True), seconds
