@@ -148,8 +148,8 @@ def add_find_errors(commands) -> None:
     )
     add.add_argument(
         "--features",
-        help=f"the pretrained network that looks at the images: {backbones.HELP}; default {backbones.DEFAULT}; "
-        "none = networks are trained on the images",
+        help=f"the pretrained network that looks at the images: {backbones.HELP}; default "
+        f"{backbones.DEFAULT}; none = networks are trained on the images",
     )
     add.add_argument(
         "--probs",

@@ -162,7 +162,8 @@ def check_features(
         )
     elif model in models.HEADS:
         raise ValueError(
-            f"the network {model} needs features: name a pretrained network, such as features={backbones.DEFAULT}"
+            f"the network {model} needs features: name a pretrained network, such as "
+            f"features={backbones.DEFAULT}"
         )
     if views < 0:
         raise ValueError(f"feature_views {views} is not allowed: 0 or more stored draws of each view")
@@ -193,8 +194,8 @@ def train(
     preset: quick | demo | paper | paper:NAME; settings given as keyword arguments override its values.
     ask: the other fields of `Plan` (labels, model, train_size, device, precision, ...), and settings.
     features: train on what a pretrained network sees in the images, computed once and kept (see
-        `lnl_kit.features.KINDS`); model is then `head` or `mlp_head` (default). feature_views: so many draws of
-        each view that the method asks for are stored too; 0 = every view is the image itself.
+        `lnl_kit.features.KINDS`); model is then `head` or `mlp_head` (default). feature_views: so many draws
+        of each view that the method asks for are stored too; 0 = every view is the image itself.
     noisy_val: share of the training images held out with their given labels, the honest stopping rule.
     clean_share, clean_list: labels known to be right (`NoisyData.clean`), that synthetic noise leaves alone:
         a share of each class, by default what the method needs, or a CSV file of images (see
@@ -205,9 +206,8 @@ def train(
     on_folder: called with the run's folder before training starts. on_epoch: called with the rows of metrics
         so far after each epoch that is saved; a KeyboardInterrupt that it raises ends the training as Ctrl-C
         does. Ctrl-C returns the run as of the last finished epoch (`on_interrupt="raise"`: raises
-        KeyboardInterrupt).
-    Raises ValueError or FileNotFoundError with one sentence for bad input, RunError when training cannot go
-    on.
+        KeyboardInterrupt). Raises ValueError or FileNotFoundError with one sentence for bad input, RunError
+        when training cannot go on.
     """
     plan = Plan.of(method, dataset=dataset, noise=noise, rate=rate, preset=preset, seed=seed, **ask)
     return carry_out(

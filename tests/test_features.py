@@ -1,4 +1,6 @@
-"""Features of pretrained networks: the mapped weights, the cache under kill -9, images at the backbone's size."""
+"""Features of pretrained networks: the mapped weights, the cache under kill -9, images at the backbone's
+size.
+"""
 
 import os
 import signal

@@ -244,7 +244,9 @@ class Session:
         model = job.args.get("model")
         if job.kind == "bench" and self.traces.get(model, 0) < TRACES:
             args |= {"trace": str(self.out / f"trace-{job.name.replace('/', '-')}.json.gz")}
-        limit = self.clock.left() if job.fill else min(self.clock.left(), max(60.0, 4 * self.pace.of(job)))
+        # a run that is slower than foretold is worth more than what would come after it
+        whole = job.fill or job.kind == "run"
+        limit = self.clock.left() if whole else min(self.clock.left(), max(60.0, 4 * self.pace.of(job)))
         answer = worker.ask(job.kind, args, limit)
         seconds = self.clock.now() - began
         if "error" in answer and job.kind == "run":

@@ -1,12 +1,15 @@
-"""How well heads on frozen features find label errors, beside cleanlab with the same features and probabilities.
+"""How well heads on frozen features find label errors, beside cleanlab with the same features and
+probabilities.
 
     python -m lnl_kit.bench.label_error_heads digits
-    python -m lnl_kit.bench.label_error_heads data/cifar10-jpeg [all]   # needs cleanlab: pip install -e .[bench]
+    python -m lnl_kit.bench.label_error_heads data/cifar10-jpeg [all]   # needs cleanlab: pip install -e
+    .[bench]
     python -m lnl_kit.bench.label_error_heads probs FILE.npz ...        # `probs`, `given`, `true`
     python -m lnl_kit.bench.label_error_heads ablation data/cifar10-jpeg
 
-Rows go to `data/measured/find_errors_heads.csv`; those that the file has are not measured again. `seconds` are those of the search
-itself, features included where they were not kept from before; `cpu_seconds` count all threads.
+Rows go to `data/measured/find_errors_heads.csv`; those that the file has are not measured again. `seconds`
+are those of the search itself, features included where they were not kept from before; `cpu_seconds` count
+all threads.
 """
 
 from __future__ import annotations
@@ -44,7 +47,9 @@ def rows_of(
     interval: tuple[float, float],
     cost: dict,
 ) -> None:
-    """Add the rows of one cell: ours, and cleanlab's where it is installed, from the same probabilities (and features)."""
+    """Add the rows of one cell: ours, and cleanlab's where it is installed, from the same probabilities (and
+    features).
+    """
     wrong, n = given != true, len(given)
     ours = {"low_share": interval[0] / n, "high_share": interval[1] / n} | cost | quality(wrong, suspicion)
     save(label, {"recipe": RECIPE} | ours)
@@ -63,7 +68,9 @@ def rows_of(
 def cleanlab_scores(
     probs: np.ndarray, features: np.ndarray | None, given: np.ndarray
 ) -> dict[str, tuple[np.ndarray, float]]:
-    """{name: (suspicion (N,), share called errors)}: self-confidence, find_label_issues, and Datalab, which sees the features too."""
+    """{name: (suspicion (N,), share called errors)}: self-confidence, find_label_issues, and Datalab, which
+    sees the features too.
+    """
     found = cleanlab_suspicions(probs, given)
     if features is not None:
         from cleanlab import Datalab
@@ -153,7 +160,9 @@ def measure_probs(path: Path) -> None:
 
 
 def ablation(folder: str) -> None:
-    """What each part of the recipe adds, and what was tried and left out: `data/measured/find_errors_ablation.csv`."""
+    """What each part of the recipe adds, and what was tried and left out:
+    `data/measured/find_errors_ablation.csv`.
+    """
     for seed in SEEDS[:2]:
         for column in HUMAN:
             done = {(row["labels"], row["seed"]) for row in measured.read("find_errors_ablation")}
@@ -207,7 +216,9 @@ def parts_of(z: torch.Tensor, given: np.ndarray, classes: int, seed: int):
 def margin_while_training(
     z: torch.Tensor, y: torch.Tensor, classes: int, seed: int, epochs: int = 10
 ) -> np.ndarray:
-    """(N,): the given label's logit above the highest other, summed over the epochs of an MLP head (Pleiss et al. 2020)."""
+    """(N,): the given label's logit above the highest other, summed over the epochs of an MLP head (Pleiss et
+    al. 2020).
+    """
     torch.manual_seed(seed)
     net = torch.nn.Sequential(
         torch.nn.Linear(z.shape[1], 512), torch.nn.ReLU(), torch.nn.Linear(512, classes)

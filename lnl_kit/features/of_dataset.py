@@ -27,8 +27,8 @@ def features_of(
 ) -> Features:
     """The features of the training (or test) images of a data set, or of those at `index` (n,).
 
-    names: backbones separated by commas, or `npz:PATH` (see `own`). They are kept under the folder of the data sets, in
-    `cache/features`.
+    names: backbones separated by commas, or `npz:PATH` (see `own`). They are kept under the folder of the
+        data sets, in `cache/features`.
     """
     for name in names.split(","):
         backbones.check(name.strip())
@@ -57,8 +57,10 @@ def images_of(source: Dataset, index: np.ndarray | None, test: bool, memo: Path)
 
 
 def own(source: Dataset, path: Path, index: np.ndarray | None, test: bool) -> Features:
-    """One's own features from an .npz: `features` (N, D), a row for each training image in order (of the files' names within their
-    classes), or with `paths` (N,) in any order; `test_features` (M, D) where a test set is needed."""
+    """One's own features from an .npz: `features` (N, D), a row for each training image in order (of the
+    files' names within their classes), or with `paths` (N,) in any order; `test_features` (M, D) where a test
+    set is needed.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"there is no file {path}: npz:PATH names an .npz with an array `features` (N, D)"
@@ -87,8 +89,8 @@ def own(source: Dataset, path: Path, index: np.ndarray | None, test: bool) -> Fe
         count = len(source.test_y) if test else len(names)
         if len(values) != count:
             raise ValueError(
-                f"{path}: `{key}` has {len(values)} rows and there are {count} images; give one row an image in their "
-                "order, or an array `paths` beside them"
+                f"{path}: `{key}` has {len(values)} rows and there are {count} images; give one row an "
+                "image in their order, or an array `paths` beside them"
             )
         order = np.arange(count)
     if not np.isfinite(values).all():

@@ -1,4 +1,6 @@
-"""Images as backbones want them: straight from their files to each backbone's size, and a key for what each shows."""
+"""Images as backbones want them: straight from their files to each backbone's size, and a key for what each
+shows.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class FileError(ValueError):
 
 
 class Files:
-    """Image files: `keys` (N, 16) uint8 say what is in them, wherever they lie; `at(index, size)` decodes one."""
+    """Image files: `keys` (N, 16) uint8 say what is in them, wherever they lie; `at(index, size)` decodes
+    one.
+    """
 
     def __init__(self, folder: Path, paths: Iterable[str], memo: Path):
         self.folder, self.paths = Path(folder), list(paths)
@@ -76,16 +80,20 @@ def colours(image: Image.Image) -> Image.Image:
 
 
 def fitted(image: Image.Image, size: int) -> np.ndarray:
-    """The centre square of an RGB image at that size, uint8 (3, size, size); bicubic, as ImageNet's networks are trained."""
+    """The centre square of an RGB image at that size, uint8 (3, size, size); bicubic, as ImageNet's networks
+    are trained.
+    """
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
     return np.asarray(image).transpose(2, 0, 1)
 
 
 def keys_of_files(paths: list[Path], memo: Path) -> np.ndarray:
-    """uint8 (N, 16): a digest of what is in each file. So a file that is moved to another class keeps its features.
+    """uint8 (N, 16): a digest of what is in each file. So a file that is moved to another class keeps its
+    features.
 
-    memo: folder where the digests are kept for files of unchanged path, size and time, which are not read again.
+    memo: folder where the digests are kept for files of unchanged path, size and time, which are not read
+        again.
     """
     status = [stat_of(p) for p in paths]
     listing = "\0".join(f"{os.path.abspath(p)}\0{s}" for p, s in zip(paths, status))
@@ -119,6 +127,7 @@ def key_of_file(path: Path) -> bytes:
                 content += file.read()
     except OSError as error:
         raise FileError(
-            f"{path} cannot be read ({error.strerror}): restore it, or delete it and leave it out with --skip-bad"
+            f"{path} cannot be read ({error.strerror}): restore it, or delete it and leave it out with "
+            "--skip-bad"
         ) from None
     return hashlib.blake2b(content, digest_size=16, key=str(size).encode()).digest()

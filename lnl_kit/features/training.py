@@ -1,13 +1,15 @@
 """Features in the place of images, so that every method trains on them as it stands.
 
-A training set of features has the shape of one of images: (N, d, 1 + V, 1). The d channels are principal axes of the training
-images' features, the first row is the image itself and the V other rows are stored draws of its views. A method that asks for a
-view gets one of that view's rows at random; where none are stored it gets the image itself.
+A training set of features has the shape of one of images: (N, d, 1 + V, 1). The d channels are principal axes
+of the training images' features, the first row is the image itself and the V other rows are stored draws of
+its views. A method that asks for a view gets one of that view's rows at random; where none are stored it gets
+the image itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -37,19 +39,22 @@ class StoredView:
 class FeatureData(NoisyData):
     """`NoisyData` of features x, float32 (N, d, 1 + V, 1). stored: {view: (first row, last row + 1)}."""
 
-    stored: dict[str, tuple[int, int]] = {}
+    stored: Mapping[str, tuple[int, int]] = MappingProxyType({})
 
     def normalise(self, x: Tensor) -> Tensor:
         """float32 (B, d, 1, 1): the first row, as it is."""
         return x[:, :, :1].to(self.device, torch.float32, non_blocking=True)
 
     def view(self, name):
-        """A stored view, or None where there is none of that name. Raises ValueError for an augmentation of pixels."""
+        """A stored view, or None where there is none of that name. Raises ValueError for an augmentation of
+        pixels.
+        """
         if name is None or isinstance(name, StoredView):
             return name
         if not isinstance(name, str):
             raise ValueError(
-                f"{type(name).__name__} changes pixels, and these are features: train on the images themselves"
+                f"{type(name).__name__} changes pixels, and these are features: train on the images "
+                "themselves"
             )
         augment.view(name)
         return StoredView(*self.stored[name]) if name in self.stored else None
@@ -67,7 +72,9 @@ def features_for(
     device="cpu",
     progress: bool = True,
 ) -> tuple[Tensor, Axes, dict[str, tuple[int, int]]]:
-    """(x (n, d, 1 + V, 1), axes, stored rows by view) of the images at `index`; axes None = those of these images."""
+    """(x (n, d, 1 + V, 1), axes, stored rows by view) of the images at `index`; axes None = those of these
+    images.
+    """
     plain = features_of(source, names, index, test=test, device=device, progress=progress)
     axes = axes or principal_axes(plain, DIMENSIONS)
     rows, stored = [axes(plain)], {}

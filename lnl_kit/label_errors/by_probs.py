@@ -12,13 +12,14 @@ from .ranking import ranked
 
 
 def rank_labels(probs, given, classes=None) -> pd.DataFrame:
-    """Every row with the suspicion that its label is wrong, most suspicious first: what `find_errors` does, for data that are no
-    images.
+    """Every row with the suspicion that its label is wrong, most suspicious first: what `find_errors` does,
+    for data that are no images.
 
-    probs (N, K): out-of-sample probabilities, such as of scikit-learn's `cross_val_predict(..., method="predict_proba")`, or a file
-    (see `find_errors`). given (N,): labels, of which the sorted distinct ones are the K classes; classes: those in the order of the
-    columns instead. Columns: rank, index, given, suggested, suspicion. `attrs` has `estimated_errors` and
-    `estimated_errors_interval`. Raises ValueError with one sentence.
+    probs (N, K): out-of-sample probabilities, such as of scikit-learn's `cross_val_predict(...,
+    method="predict_proba")`, or a file (see `find_errors`). given (N,): labels, of which the sorted distinct
+    ones are the K classes; classes: those in the order of the columns instead. Columns: rank, index, given,
+    suggested, suspicion. `attrs` has `estimated_errors` and `estimated_errors_interval`. Raises ValueError
+    with one sentence.
     """
     labels = np.asarray(given)
     names = list(np.unique(labels)) if classes is None else list(classes)

@@ -23,7 +23,8 @@ TEMPERATURES = np.geomspace(0.4, 6, 14)
 STEPS = 40  # of expectation-maximisation, for each temperature
 SURE = 0.2  # share of the images predicted as a class, the surest, whose labels T starts from
 DRAWS = 40  # bootstrap samples behind an interval
-# The numbers of `wrong_share` were fitted to 47 sets whose truth is known; each kind of noise was left out once.
+# The numbers of `wrong_share` were fitted to 47 sets whose truth is known; each kind of noise was left out
+# once.
 SURELY = 1.1  # weight of what the labels of the surest images speak of
 FALL = 0.37  # weight of the fall of agreement from the surest tenth to the surer half
 OPEN = 0.3  # half of an interval is this share of what lies between its two bounds, beside sampling
@@ -102,10 +103,11 @@ def disagreement(probs: np.ndarray, given: np.ndarray) -> Estimate:
 def wrong_share(probs: np.ndarray, given: np.ndarray) -> tuple[float, tuple[float, float]]:
     """(share of wrong labels, interval of it) from out-of-sample probabilities (N, K), of whatever made them.
 
-    If noise did not depend on the image, the labels of the surest images would tell the share: the transition matrix read from
-    them (`surest`), applied to all. People err more on images that are hard, and so do networks: where predictions are less sure,
-    they agree less with the labels, and nothing says whose fault that is. Over sets where it is known, a third of the fall of
-    agreement from the surest tenth to the surer half is the labels' fault. Disagreement with the predicted class is the upper bound.
+    If noise did not depend on the image, the labels of the surest images would tell the share: the transition
+    matrix read from them (`surest`), applied to all. People err more on images that are hard, and so do
+    networks: where predictions are less sure, they agree less with the labels, and nothing says whose fault
+    that is. Over sets where it is known, a third of the fall of agreement from the surest tenth to the surer
+    half is the labels' fault. Disagreement with the predicted class is the upper bound.
     """
     n, rows = len(given), np.arange(len(given))
     start = surest(probs, given)
@@ -125,7 +127,8 @@ def wrong_share(probs: np.ndarray, given: np.ndarray) -> tuple[float, tuple[floa
 
 
 def with_odds(probs: np.ndarray, posterior: np.ndarray, odds: np.ndarray, given: np.ndarray) -> Estimate:
-    """The suspicion of labels ranked by log odds (N,), as many of them wrong as out-of-sample probabilities (N, K) tell.
+    """The suspicion of labels ranked by log odds (N,), as many of them wrong as out-of-sample probabilities
+    (N, K) tell.
 
     posterior (N, K): how probable the other classes are among themselves.
     """

@@ -1,4 +1,6 @@
-"""What speaks for and against labels: networks trained on the images, heads on frozen features, or probabilities of one's own."""
+"""What speaks for and against labels: networks trained on the images, heads on frozen features, or
+probabilities of one's own.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def of_features(
     progress: bool = True,
     size: int | None = None,
 ) -> Evidence:
-    """Heads on the features of one backbone or several, and on the pixels where these say more (see `label_errors.heads`)."""
+    """Heads on the features of one backbone or several, and on the pixels where these say more (see
+    `label_errors.heads`).
+    """
     started = time.perf_counter()
     index, given, true = labels_of(source, noise, rate, seed, label_column, train_size)
     where = find_device(device)
@@ -84,8 +88,9 @@ def of_features(
 
 
 def better_eye(source, names: str, z: torch.Tensor, index: np.ndarray, given: np.ndarray, seed: int):
-    """(name, features, {name: mean log likelihood of given labels}): the backbone's, or those of the pixels where heads on these
-    find the labels of at most `judges.TRIED` images more probable."""
+    """(name, features, {name: mean log likelihood of given labels}): the backbone's, or those of the pixels
+    where heads on these find the labels of at most `judges.TRIED` images more probable.
+    """
     some = choose(given, judges.TRIED, seed)
     counts, classes = np.bincount(given[some]), len(source.classes)
     if (counts[counts > 0] < judges.FEW).any() or (counts > 0).sum() < 2:
@@ -150,7 +155,8 @@ def of_probs(
 
 
 def read_probs(probs, n: int, classes) -> np.ndarray:
-    """float64 (n, K), rows summing to 1, of an array or a file .npz (`probs`), .npy, .csv or .parquet (columns: class names).
+    """float64 (n, K), rows summing to 1, of an array or a file .npz (`probs`), .npy, .csv or .parquet
+    (columns: class names).
 
     Raises ValueError or FileNotFoundError with one sentence.
     """
@@ -159,23 +165,26 @@ def read_probs(probs, n: int, classes) -> np.ndarray:
         told, path = str(probs), Path(probs).expanduser()
         if not path.is_file():
             raise FileNotFoundError(
-                f"there is no file {path}: probabilities are an .npz, .npy, .csv or .parquet file, a row an image"
+                f"there is no file {path}: probabilities are an .npz, .npy, .csv or .parquet file, a "
+                "row an image"
             )
         probs = table_of(path, classes)
     p = np.asarray(probs, dtype=np.float64)
     if p.shape != (n, k):
         raise ValueError(
-            f"{told} have the shape {p.shape}; there are {n} images and {k} classes: give one row an image and one "
-            "column a class, in the order of the class names"
+            f"{told} have the shape {p.shape}; there are {n} images and {k} classes: give one row an "
+            "image and one column a class, in the order of the class names"
         )
     if not np.isfinite(p).all() or (p < -1e-6).any():
         raise ValueError(
-            f"{told} hold {int((~np.isfinite(p) | (p < -1e-6)).any(1).sum())} rows that are negative or not finite"
+            f"{told} hold {int((~np.isfinite(p) | (p < -1e-6)).any(1).sum())} rows that are negative or "
+            "not finite"
         )
     total = p.sum(1, keepdims=True)
     if (np.abs(total - 1) > 0.02).any():
         raise ValueError(
-            f"{told}: {int((np.abs(total - 1) > 0.02).sum())} rows do not sum to 1; give probabilities, not logits"
+            f"{told}: {int((np.abs(total - 1) > 0.02).sum())} rows do not sum to 1; give "
+            "probabilities, not logits"
         )
     return np.maximum(p, 0) / total
 

@@ -1,7 +1,9 @@
-"""What else is wrong with images: near duplicates, images that belong to no class, dark, bright, blurred or odd-sized ones.
+"""What else is wrong with images: near duplicates, images that belong to no class, dark, bright, blurred or
+odd-sized ones.
 
-Near duplicates are near in the features of a pretrained network and alike to a perceptual hash (the signs of 64 differences
-of neighbouring pixels at 9 x 8). Each kind names what an image's row of errors.csv carries in its column `kind`.
+Near duplicates are near in the features of a pretrained network and alike to a perceptual hash (the signs of
+64 differences of neighbouring pixels at 9 x 8). Each kind names what an image's row of errors.csv carries in
+its column `kind`.
 """
 
 from __future__ import annotations
@@ -68,7 +70,9 @@ def near_duplicates(x: np.ndarray, features: np.ndarray) -> list[tuple[int, int]
 
 
 def hashes_of(x: np.ndarray) -> np.ndarray:
-    """bool (N, 64): whether brightness rises from each of 8 x 8 places to the place on its right, at 9 x 8 pixels."""
+    """bool (N, 64): whether brightness rises from each of 8 x 8 places to the place on its right, at 9 x 8
+    pixels.
+    """
     grey = torch.as_tensor(np.asarray(x)).float().mean(1, keepdim=True)
     small = torch.nn.functional.interpolate(
         grey, (8, 9), mode="bilinear", antialias=True, align_corners=False
@@ -104,8 +108,9 @@ def looks(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def odd_sizes(paths: Sequence[Path] | None) -> list[int]:
-    """Positions of files much longer than wide beside what is usual, or much smaller or larger than the median; only headers
-    are read."""
+    """Positions of files much longer than wide beside what is usual, or much smaller or larger than the
+    median; only headers are read.
+    """
     if paths is None:
         return []
     sizes = np.ones((len(paths), 2))

@@ -164,8 +164,8 @@ def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | No
     if probs is not None or features not in (None, "none"):
         if chosen or training:
             raise ValueError(
-                f"{'probabilities' if probs is not None else 'features'} beside {(chosen or training)[0]}, which is "
-                "for networks trained on the images: drop one of them"
+                f"{'probabilities' if probs is not None else 'features'} beside {(chosen or training)[0]}, "
+                "which is for networks trained on the images: drop one of them"
             )
         if probs is not None and features not in (None, "none"):
             raise ValueError("probabilities beside features: only one can judge; drop one of them")
@@ -174,8 +174,8 @@ def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | No
         return None, chosen or list(RECIPE)
     if training:
         print(
-            f"{training[0]} is for networks trained on the images: these judge, as with features none; without it "
-            f"the pretrained {DEFAULT} does",
+            f"{training[0]} is for networks trained on the images: these judge, as with features none; "
+            f"without it the pretrained {DEFAULT} does",
             file=sys.stderr,
         )
         return None, list(RECIPE)

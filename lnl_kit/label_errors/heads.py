@@ -1,16 +1,19 @@
 """Label errors from frozen features: heads that never saw a label judge it, three times over.
 
 1. Linear heads, each trained on all folds but one, say what the images of their own fold are. Strength of the
-   regularisation: the one under which the given labels are most probable.
-2. A transition matrix T by expectation-maximisation turns this and the given label into a posterior (`estimates`).
+regularisation: the one under which the given labels are most probable.
+2. A transition matrix T by expectation-maximisation turns this and the given label into a posterior
+   (`estimates`).
 3. The heads are trained again, on the posteriors in place of the labels, with other folds; and once more.
 
-An image's suspicion is ranked by the log odds against its label, the mean of two readings over the last two rounds: of the heads
-alone and of the posterior under T. How many are wrong is estimated from the first round, which no posterior has touched; with
-fewer than 2,000 images from its mean with the last, as heads of few images are unsure of everything.
+An image's suspicion is ranked by the log odds against its label, the mean of two readings over the last two
+rounds: of the heads alone and of the posterior under T. How many are wrong is estimated from the first round,
+which no posterior has touched; with fewer than 2,000 images from its mean with the last, as heads of few
+images are unsure of everything.
 
-Where the features come from is chosen as the strength is: the eye under which the given labels are most probable, among the
-backbone and the pixels themselves (`pixel_features`), which see more in what ImageNet knows nothing of.
+Where the features come from is chosen as the strength is: the eye under which the given labels are most
+probable, among the backbone and the pixels themselves (`pixel_features`), which see more in what ImageNet
+knows nothing of.
 """
 
 from __future__ import annotations
@@ -26,11 +29,13 @@ from ..toolbox.folds import folds_of
 from ..toolbox.rng import generator
 from .estimates import expect, maximise, surest, temper
 
-ROUNDS = 3  # one: -.007 AUC on `worst`, -.12 of precision on 200 photographs; more: no gain but on digits (measured)
+# one round loses .007 of AUC on `worst` and .12 of precision on 200 photographs; a fourth gains on digits
+ROUNDS = 3
 FOLDS = 5
 MANY_FOLDS = 10  # of small sets, where every image that is not trained on is missed
 SMALL = 2000  # images
-TEMPERATURE = 0.5  # heads that are regularised on wrong labels are too unsure; .4 to .6 rank alike, 1 loses .05 (measured)
+# heads that are regularised on wrong labels are too unsure; .4 to .6 rank alike, 1 loses .05 of AUC
+TEMPERATURE = 0.5
 STEPS = 15  # of expectation-maximisation
 TRIED = 5000  # images by which the eye is chosen
 WAVES = 1024  # random Fourier features of the pixels
@@ -75,21 +80,26 @@ def judge(z: Tensor, given: np.ndarray, classes: int, seed: int = 0, rounds: int
 
 
 def posterior_of(probs: np.ndarray, given: np.ndarray, temperature: float = TEMPERATURE) -> np.ndarray:
-    """(N, K): probability of each class given out-of-sample probabilities (N, K) and the label, under a T fitted to both."""
+    """(N, K): probability of each class given out-of-sample probabilities (N, K) and the label, under a T
+    fitted to both.
+    """
     p = temper(probs, temperature)
     return expect(p, maximise(p, given, surest(probs, given), steps=STEPS), given)
 
 
 def log_odds(probs: np.ndarray, posterior: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """(N,): log odds against the given label, the mean of those of the prediction and of the posterior (N, K)."""
+    """(N,): log odds against the given label, the mean of those of the prediction and of the posterior (N,
+    K).
+    """
     rows = np.arange(len(given))
     own = np.clip([probs[rows, given], posterior[rows, given]], 1e-6, 1 - 1e-6)
     return (np.log1p(-own) - np.log(own)).mean(0)
 
 
 def pixel_features(x: np.ndarray, seed: int = 0) -> Tensor:
-    """float32 (N, WAVES): random Fourier features (Rahimi and Recht 2007) of images uint8 (N, C, H, W), that is, a Gaussian
-    kernel on pixels. Its width is the median distance of 500 images, halved."""
+    """float32 (N, WAVES): random Fourier features (Rahimi and Recht 2007) of images uint8 (N, C, H, W), that
+    is, a Gaussian kernel on pixels. Its width is the median distance of 500 images, halved.
+    """
     draw = generator(seed, "pixel features")
     side = min(PIXELS, x.shape[-1])
     chunks = [small(torch.as_tensor(np.asarray(x[i : i + 1000])), side) for i in range(0, len(x), 1000)]
@@ -120,9 +130,10 @@ def likelihood_of(z: Tensor, given: np.ndarray, classes: int, seed: int = 0) -> 
 def few_images(z: Tensor, given: np.ndarray, counts: np.ndarray) -> dict[int, tuple[float, int]]:
     """{position: (suspicion, rather this class)} for images of classes with fewer than FEW images.
 
-    No head can be asked about a class that it was never shown. Neighbours can: the class that most of the NEIGHBOURS nearest
-    images of larger classes have, times their share, times how ordinary the image would be there: the share of that class's own
-    images that lie farther from their neighbours than this one does.
+    No head can be asked about a class that it was never shown. Neighbours can: the class that most of the
+    NEIGHBOURS nearest
+    images of larger classes have, times their share, times how ordinary the image would be there: the share
+        of that class's own images that lie farther from their neighbours than this one does.
     """
     rare = np.flatnonzero(counts[given] < FEW)
     others = np.flatnonzero(counts[given] >= FEW)

@@ -107,7 +107,8 @@ def find_labels(stage, settings) -> Tensor:
             optimizer.zero_grad()
             stage.total(**terms).backward()
             optimizer.step()
-            recent[slot, idx], seen[slot, idx] = p.detach(), True
+            recent[slot].index_copy_(0, idx, p.detach())
+            seen[slot].index_fill_(0, idx, True)
         if epoch >= first:
             labels.copy_(averaged(recent, seen, labels))
     return labels

@@ -1,15 +1,16 @@
-"""Linear probe: logistic regression on frozen features (Kumar et al. 2022; NI-ERM, Zhu et al. 2022: on good features plain
-empirical risk minimisation resists noise well).
+"""Linear probe: logistic regression on frozen features (NI-ERM, Zhu et al. 2024, "Label Noise: Ignorance Is
+Bliss": on good features plain empirical risk minimisation resists noise).
 
-The strength of the regularisation is the one under which given labels are most probable to heads that did not see them (five
-folds). There is nothing to train by steps: the first epoch fits, and any others change nothing.
+The strength of the regularisation is the one under which given labels are most probable to heads that did not
+see them (five folds). There is nothing to train by steps: the first epoch fits, and any others change
+nothing.
 
-`knn` beside it: each image's class is voted by its nearest neighbours' given labels, the number of neighbours chosen in the same
-way among `NEIGHBOURS` (NI-kNN; Bahri et al. 2020 show that kNN on features finds mislabelled images).
+`knn` beside it: each image's class is voted by its nearest neighbours' given labels, the number of neighbours
+chosen in the same way among `NEIGHBOURS` (Bahri et al. 2020, "Deep k-NN for Noisy Labels").
 
-Where this differs: probabilities of training images are out of sample (of the heads of other folds; of neighbours without the
-image itself), which makes them scores of the labels. A network must be tested: the probe's is a linear layer; that of knn is the
-linear layer that comes nearest to the votes.
+Where this differs: probabilities of training images are out of sample (of the heads of other folds; of
+neighbours without the image itself), which makes them scores of the labels. A network must be tested: the
+probe's is a linear layer; that of knn is the linear layer that comes nearest to the votes.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def train_linear_probe(data, settings, run) -> None:
 
 def train_knn(data, settings, run) -> None:
     """Vote, and fit a head to the votes."""
-    z, y, targets = prepared(data)
+    z, y, _ = prepared(data)
     network = run.network("head")
     state = run.state(network=network, tested="network")
     found = None
@@ -98,8 +99,9 @@ def put(network, z: Tensor, targets: Tensor, strength: float) -> None:
 
 
 def votes(z: Tensor, y: Tensor, classes: int) -> tuple[Tensor, int]:
-    """((N, K) shares of the given labels among an image's k nearest others by cosine, k): of NEIGHBOURS the k under which given labels
-    are most probable."""
+    """((N, K) shares of the given labels among an image's k nearest others by cosine, k): of NEIGHBOURS the k
+    under which given labels are most probable.
+    """
     unit = torch.nn.functional.normalize(z, dim=1)
     sizes = [k for k in NEIGHBOURS if k < len(z)] or [max(1, len(z) - 1)]
     found = {k: torch.empty(len(z), classes, device=z.device) for k in sizes}

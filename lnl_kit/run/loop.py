@@ -135,7 +135,7 @@ class Run:
         their mean becomes the column `loss`, and a value that is not finite ends the run."""
         loss = losses.added(terms.values())
         for name, value in terms.items():
-            self._terms.setdefault(name, []).append(value.detach().clone())
+            self._terms.setdefault(name, []).append(value.detach())
         return loss
 
     def log(self, **values) -> None:

@@ -15,8 +15,16 @@ def update_teacher(
     BatchNorm's running statistics are the student's, or averaged likewise with `average_buffers`.
     """
     torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - decay)
-    for old, new in zip(teacher.buffers(), student.buffers()):
-        if average_buffers and old.is_floating_point():
-            old.lerp_(new, 1 - decay)
+    buffers = list(zip(teacher.buffers(), student.buffers()))
+    for floating in (
+        True,
+        False,
+    ):  # one launch a kind: a copy a buffer costs a GPU's step a tenth of its time
+        pairs = [pair for pair in buffers if pair[0].is_floating_point() == floating]
+        if not pairs:
+            continue
+        old, new = map(list, zip(*pairs))
+        if average_buffers and floating:
+            torch._foreach_lerp_(old, new, 1 - decay)
         else:
-            old.copy_(new)
+            torch._foreach_copy_(old, new)
