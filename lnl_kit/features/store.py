@@ -25,7 +25,7 @@ class Store:
     def __init__(self, place: Path, width: int):
         self.place, self.width = Path(place), width
         self.place.mkdir(parents=True, exist_ok=True)
-        self._row = {}
+        self._row: dict[bytes, int] = {}
         self._read()
 
     def _paths(self) -> tuple[Path, Path]:

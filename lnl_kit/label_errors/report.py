@@ -18,7 +18,8 @@ OFF = {
     "the estimate was off by up to 6 images in a hundred.",
     "heads": "Nothing can tell a hard image from a wrong label for certain: on 47 sets where the truth was "
     "known, the estimate was off by 3 images in a hundred on average and by 9 at most (too few, where people "
-    "were wrong about 40 in a hundred and the predictions nearly always right), and the interval held the truth in 9 of 10.",
+    "were wrong about 40 in a hundred and the predictions nearly always right), and the interval held the "
+    "truth in 9 of 10.",
 }
 WALL = 120  # images on the page, the most suspicious
 WALL_STYLE = """
