@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -75,3 +76,16 @@ def browser(chromium):
         )
         yield running
         running.close()
+
+
+def feature_file(folder, width=6):
+    """The name of an .npz of features of digits that tell the classes, with test features."""
+    from lnl_kit import data
+
+    source, rng = data.load("digits"), np.random.RandomState(0)
+    axes = rng.randn(10, width)
+    labels = {"features": source.true_labels, "test_features": source.test_y}
+    np.savez(
+        folder / "digits.npz", **{k: axes[y] + 0.3 * rng.randn(len(y), width) for k, y in labels.items()}
+    )
+    return f"npz:{folder / 'digits.npz'}"

@@ -60,6 +60,8 @@ class Dataset:
     notes: tuple[str, ...] = ()  # choices worth knowing: a split that was made, images that were resized
     second_test: SecondTest | None = None
     names: tuple[str, ...] = ()  # (N,) as label files call the images: path, or position in the whole set
+    folder: Path | None = None  # where `paths` and `test_paths` lie; None where pixels are all there is
+    test_paths: tuple[str, ...] | None = None  # (M,)
     left_out: tuple[str, ...] = ()  # training images left out by the label file or by `skip_bad`
 
 
@@ -178,6 +180,10 @@ def load(
         skipped=tuple((p.path, p.detail) for p in problems),
         notes=raw.notes,
         second_test=second,
+        folder=raw.folder,
+        test_paths=None
+        if raw.test_paths is None
+        else tuple(p for p, k in zip(raw.test_paths, keep_test) if k),
         names=tuple(n for n, k in zip(names, keep) if k),
         left_out=tuple(n for n, k in zip(names, keep) if not k),
         fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts),

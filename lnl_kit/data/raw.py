@@ -28,6 +28,7 @@ class _Raw(NamedTuple):
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     second: tuple | None = None  # (name, x, y, digests)
+    folder: Path | None = None  # where `paths` and `test_paths` lie
 
 
 def _folder(path: Path, cache: Path, image_size: int | None, like: str | None, split: bool) -> _Raw:
@@ -72,6 +73,7 @@ def _folder(path: Path, cache: Path, image_size: int | None, like: str | None, s
         paths[test],
         tuple(problems),
         tuple(notes + [pixels.note] * bool(pixels.note)),
+        folder=path,
     )
 
 
@@ -94,6 +96,7 @@ def _decoded(listing: large_sets.Listing, cache: Path, image_size: int | None) -
         paths[:n],
         paths[n:],
         tuple(problems),
+        folder=listing.folder,
     )
 
 
@@ -126,4 +129,5 @@ def _streamed(listing: large_sets.Listing, image_size: int | None) -> _Raw:
         test_paths,
         tuple(problems),
         second=second,
+        folder=listing.folder,
     )
