@@ -15,6 +15,7 @@ import re
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -131,12 +132,12 @@ def find_errors(
     require_images(source, chosen)
     require_own(to, dataset)
     root = runs_root(out)
-    labelling = {"label_column": label_column, "train_size": train_size}
+    labelling: dict[str, Any] = {"label_column": label_column, "train_size": train_size}
     if probs is not None:
         evidence = of_probs(source, probs, noise, rate, seed, **labelling)
     elif features:
-        told = {k: ask[k] for k in ("device", "progress") if k in ask}
-        evidence = of_features(source, features, noise, rate, seed, size=image_size, **labelling, **told)
+        how = {k: ask[k] for k in ("device", "progress") if k in ask}
+        evidence = of_features(source, features, noise, rate, seed, size=image_size, **labelling, **how)
     else:
         more = {"preset": preset, "score": score, "skip_bad": skip_bad, "out": root, **ask}
         evidence = of_networks(chosen, asked, noise, rate, seed, more)
@@ -188,7 +189,7 @@ def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: i
     places = {k: v for k, v in asked.items() if k not in ("dataset", "train_size")}
     runs = {}
     for name in chosen:
-        own = {"settings_class": CrossValidation} if name == "cross_validation" else {}
+        own: dict[str, Any] = {"settings_class": CrossValidation} if name == "cross_validation" else {}
         runs[name] = train(
             cross_validation if own else name,
             asked["dataset"],
@@ -216,7 +217,7 @@ def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: i
         suspicion = estimates.suspicion.copy()
         suspicion[order] = np.sort(estimates.suspicion)[::-1]
         estimates = estimates._replace(suspicion=suspicion)
-    own = [*([] if tuple(chosen) == RECIPE else chosen), *([] if score == "recipe" else [score])]
+    parts = [*([] if tuple(chosen) == RECIPE else chosen), *([] if score == "recipe" else [score])]
     return Evidence(
         found["index"],
         given,
@@ -224,9 +225,9 @@ def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: i
         list(first.classes),
         probs,
         estimates,
-        (first.folder.parent.name, "-".join([first.folder.name, *own])),
-        first.summary["device"],
-        sum(run.summary["seconds"] for run in runs.values()),
+        (first.folder.parent.name, "-".join([first.folder.name, *parts])),
+        first.summary["device"] if first.summary else "",
+        sum(run.summary["seconds"] for run in runs.values() if run.summary),
         [str(run.folder) for run in runs.values()],
         about={"recipe": ", ".join([*chosen, *([score] if score != "recipe" else [])])},
     )
@@ -301,6 +302,7 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, asked: di
 def require_images(source: data.Dataset, methods: list[str]) -> None:
     """Refuse in one sentence what cannot be judged: classes too small for cross-validation."""
     labels = source.given_labels if source.given_labels is not None else source.true_labels
+    assert labels is not None  # a data set has one or the other
     count = np.bincount(labels.numpy(), minlength=len(source.classes))
     if "cross_validation" in methods and (
         small := [f"{source.classes[k]} ({count[k]})" for k in np.flatnonzero(count < 3)]
