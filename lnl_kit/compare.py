@@ -1,23 +1,20 @@
-"""`lnl compare`: a grid of methods, noises and seeds on equal terms, several processes at a time, one tidy
-table.
-"""
+"""`lnl compare`: a grid of methods, noises and seeds, on equal terms, in one table."""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import torch
 
-from .data import noise as noise_models
-from .methods import METHODS
+from .methods import find_method
 from .results import measured
 from .results.measured import add, asked, read
-from .train import train
+from .train import Plan, carry_out, train
 
 
 def sweep(name: str, cells: Iterable[dict], full: bool, extra: Callable | None = None) -> list[dict]:
@@ -56,8 +53,7 @@ def compare(
     csv: str | None = None,
     **ask,
 ) -> int:
-    """Train every cell of the grid and print a table; returns 0, or 1 where cells failed (they are named at
-    the end).
+    """Train every cell of the grid and print a table; returns 0, or 1 where cells failed, which it names.
 
     noises: (noise, rate); `none` as given by --labels or by the data set. ask: arguments of `train` for every
     cell. Finished runs are loaded, interrupted ones go on. csv: a row is added as each cell ends; cells that
@@ -65,49 +61,52 @@ def compare(
     Raises ValueError for what no cell could be trained with.
     """
     ask = {k: v for k, v in ask.items() if v is not None}
-    unknown = [m for m in methods if m not in METHODS]
-    if unknown or jobs < 1:
-        raise ValueError(
-            f"method {unknown[0]!r} does not exist: {', '.join(METHODS)}"
-            if unknown
-            else f"jobs {jobs} is not allowed: at least 1"
-        )
+    if jobs < 1:
+        raise ValueError(f"jobs {jobs} is not allowed: at least 1")
     if csv and not csv.endswith(".csv"):
         raise ValueError(f"--csv {csv} is not allowed: a file name that ends in .csv")
-    for kind, rate in noises:
-        noise_models.check(
-            kind,
-            0.5 if rate is None and kind not in ("none", "human") else rate,
-            ask.get("dataset", "digits").partition(":")[0],
-        )
+    for method in methods:
+        find_method(method)
     cells = [
         dict(ask, method=m, noise=kind, rate=rate, seed=seed)
         for seed, (kind, rate), m in itertools.product(seeds, noises, methods)
     ]
-    there = {row.get("asked") for row in measured.read(csv)} if csv else set()
-    left = [c for c in cells if asked(c) not in there]
-    print(
-        f"{len(cells)} cells, {len(cells) - len(left)} of them in {csv}" if csv else f"{len(cells)} cells",
-        file=sys.stderr,
-    )
+    for noise in noises:
+        refuse_impossible([cell for cell in cells if (cell["noise"], cell["rate"]) == noise])
+    already_measured = {row.get("asked") for row in measured.read(csv)} if csv else set()
+    to_train = [c for c in cells if asked(c) not in already_measured]
+    measured_in = f", {len(cells) - len(to_train)} of them in {csv}" if csv else ""
+    print(f"{len(cells)} cells{measured_in}", file=sys.stderr)
     if jobs == 1:
-        done = [run_cell(cell, i, 0, csv) for i, cell in enumerate(left)]
+        done = [run_cell(cell, i, 0, csv) for i, cell in enumerate(to_train)]
     else:
         from joblib import Parallel, delayed
 
         threads = max(1, (os.cpu_count() or 1) // jobs)
         done = Parallel(n_jobs=jobs, batch_size=1)(
-            delayed(run_cell)(cell, i, threads, csv) for i, cell in enumerate(left)
+            delayed(run_cell)(cell, i, threads, csv) for i, cell in enumerate(to_train)
         )
-    loaded = {asked(c) for c in cells} - {asked(c) for c in left}
+    loaded = {asked(c) for c in cells} - {asked(c) for c in to_train}
     rows = [row for row, _ in done if row] + [
         row for row in (measured.read(csv) if csv else []) if row.get("asked") in loaded
     ]
     print_table(rows, methods)
-    failed = [(cell, error) for cell, (_, error) in zip(left, done) if error]
+    failed = [(cell, error) for cell, (_, error) in zip(to_train, done) if error]
     for cell, error in failed:
         print(f"failed: {name_of(cell)}: {error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def refuse_impossible(cells: list[dict]) -> None:
+    """Raise ValueError with what is wrong with the first of these cells where none can be trained."""
+    wrong = []
+    for cell in cells:
+        try:
+            Plan.of(**cell).resolve()
+        except ValueError as error:
+            wrong.append(error)
+    if wrong and len(wrong) == len(cells):
+        raise wrong[0]
 
 
 def name_of(cell: dict) -> str:
@@ -120,10 +119,12 @@ def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[di
     """(row, None) of a trained cell, or (None, what went wrong)."""
     if threads:
         torch.set_num_threads(threads)
-    gpus = torch.cuda.device_count()
-    device: dict[str, Any] = {"device": f"cuda:{number % gpus}"} if gpus > 1 else {}
+    gpus, plan = torch.cuda.device_count(), Plan.of(**cell)
+    if gpus > 1 and plan.device == "auto":
+        plan = dataclasses.replace(plan, device=f"cuda:{number % gpus}")
+    how = {k: cell[k] for k in ("out", "fresh") if k in cell}
     try:
-        run = train(**cell, **device, progress=False, on_interrupt="raise")
+        run = carry_out(plan, **how, progress=False, on_interrupt="raise")
     except Exception as error:  # another cell may still succeed; this one is named at the end
         return None, f"{type(error).__name__}: {error}"
     row = {"asked": asked(cell)} | (run.summary or {})
@@ -145,12 +146,12 @@ def print_table(rows: list[dict], methods: Sequence[str]) -> None:
     for method in methods:
         line = []
         for noise, rate in noises:
-            found = [r for r in rows if (r["method"], r["noise"], r["rate"]) == (method, noise, rate)]
-            last, best = ([r[f"test_accuracy_{k}"] for r in found] for k in ("last", "best"))
+            of_cell = [r for r in rows if (r["method"], r["noise"], r["rate"]) == (method, noise, rate)]
+            last, best = ([r[f"test_accuracy_{k}"] for r in of_cell] for k in ("last", "best"))
             spread = f" ± {statistics.stdev(last):.3f}" if len(last) > 1 else ""
             line.append(
-                (f"{statistics.mean(last):.3f}{spread} ({statistics.mean(best):.3f})" if found else "").ljust(
-                    22
-                )
+                (
+                    f"{statistics.mean(last):.3f}{spread} ({statistics.mean(best):.3f})" if of_cell else ""
+                ).ljust(22)
             )
         print("  ".join([f"{method:<18}", *line]))

@@ -56,9 +56,7 @@ def csv_bytes(rows: list[dict], first: tuple[str, ...]) -> bytes:
 
 
 def csv_line(row) -> bytes:
-    """A row as it stands in a CSV file: cells with quotes, commas and line ends of every kind come back as
-    they are.
-    """
+    """A row of a CSV file; quotes, commas and line ends of every kind come back as they are."""
     text = io.StringIO()
     csv.writer(text).writerow(
         row
@@ -122,8 +120,11 @@ def clear(folder: Path) -> None:
 
 def project_folder() -> Path:
     """The folder of the `pyproject.toml` found upwards from the current folder, else the current folder."""
-    here = Path.cwd()
-    return next((p for p in (here, *here.parents) if (p / "pyproject.toml").is_file()), here)
+    start = Path.cwd()
+    return next(
+        (p for p in (start, *start.parents) if (p / "pyproject.toml").is_file()),
+        start,
+    )
 
 
 def data_root() -> Path:

@@ -244,8 +244,8 @@ def carry_out(
     with lock(folder):
         if fresh:
             clear(folder)
-        for left in folder.glob(".*.*"):  # temporary files of a killed process
-            left.unlink(missing_ok=True)
+        for temporary in folder.glob(".*.*"):  # temporary files of a killed process
+            temporary.unlink(missing_ok=True)
         if (folder / "summary.json").exists():
             return loaded(folder)
         run = begin(prepared, folder, root, progress, on_epoch)

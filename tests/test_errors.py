@@ -150,7 +150,10 @@ def test_every_image_is_ranked_also_what_would_be_the_test_set(quick, tmp_path):
         "estimated_share"
     ] == pytest.approx(s["estimated_errors"] / 24)
     assert np.allclose(np.array(s["transition_matrix"]).sum(1), 1) and s["images"] == 24
+    other = open_findings(table.attrs["folder"])
+    images = other.dataset()
     assert findings.changed() == {"changed": [], "removed": [], "new": []}
+    assert other.dataset() is images  # looking for changes reads these findings again, not all that are open
     again = quick(folder)  # loaded, not trained again
     assert again.drop(columns="image").equals(table.drop(columns="image"))
 

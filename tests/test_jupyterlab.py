@@ -238,9 +238,9 @@ def errors_saved(page, path):
 
 
 REVIEW = (
-    "import lnl_kit\nfrom lnl_kit import errors, widgets\n"
+    "import lnl_kit\nfrom lnl_kit import widgets\nfrom lnl_kit.label_errors.findings import open_findings\n"
     "table = lnl_kit.find_errors('digits', noise='symmetric', rate=0.4, epochs=8)\n"
-    "findings = errors.open_findings(table.attrs['folder'])",
+    "findings = open_findings(table.attrs['folder'])",
     "review = widgets.review(findings)\nreview",
     "print('stands:', len(review.made), sorted({a for a, _ in review.made.values()}))",
 )

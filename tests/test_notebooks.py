@@ -1,6 +1,7 @@
 """The notebooks: clean as committed, and every cell runs at tiny settings."""
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -25,6 +26,8 @@ def test_committed_clean_with_documented_parameters(path):
     assert all(line.count("=") == 1 for line in lines), "papermill cannot read a second equals sign"
     assert {line.split(" = ")[0] for line in lines} >= set(SHARED)
     assert max(len(c.source.splitlines()) for c in code) <= 40, "a cell is seen whole"
+    styled = [c.source for c in code if re.search(r"(?<!figures)\.style\b", c.source)]
+    assert not styled, "tables go through figures.table_of, which escapes their text"
     assert notebook.cells[0].source.startswith("# ")
 
 

@@ -127,3 +127,27 @@ def test_git_ignores_downloads_and_results_only(tmp_path, path, ignored):
     shutil.copy(ROOT / ".gitignore", tmp_path)
     done = subprocess.run(["git", "check-ignore", "-q", path], cwd=tmp_path)
     assert (done.returncode == 0) == ignored
+
+
+def test_the_tree_in_contributing_names_every_folder_and_module():
+    tree = (ROOT / "CONTRIBUTING.md").read_text().split("```")[1]
+    package = ROOT / "lnl_kit"
+    folders = [f"{p.parent.name}/" for p in package.glob("*/__init__.py")]
+    modules = [p.name for p in package.glob("*.py") if p.name != "__init__.py"]
+    missing = [name for name in folders + modules if not re.search(rf"(?<![\w/]){re.escape(name)}", tree)]
+    named = re.findall(r"^  (\w+/)|(\w+\.py)(?= |$)", tree, flags=re.M)
+    gone = [a or b for a, b in named if not (package / (a or b)).exists() and (a or b) != "__init__.py"]
+    assert not missing and not gone, (missing, gone)
+
+
+def test_functions_named_in_contributing_exist():
+    """`folder.module.name` and `module.name` in the two paths are functions or classes of the package."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().split("## The path of a label")[1]
+    modules = [(p.stem, p.read_text()) for p in (ROOT / "lnl_kit").rglob("*.py")]
+    names = re.findall(r"`(?:\w+\.)*(\w+)\.(\w+)[`(]", text)
+    for owner, name in names:
+        places = [s for stem, s in modules if stem == owner or re.search(rf"^class {owner}\b", s, re.M)]
+        if places and name not in ("csv", "json"):  # files
+            defined = rf"^ *(?:def|class) {name}\b"
+            assert any(re.search(defined, s, re.M) for s in places), f"{owner}.{name}"
+    assert len(names) > 20

@@ -86,7 +86,7 @@ def done(tmp_path_factory):
         patch.chdir(project / "notebooks")
         patch.setenv("JUPYTER_PATH", str(project / "jupyter"))
         patch.setattr(figures, "save_pngs", lambda drawn: False)
-        patch.setattr(module, "PACKAGE", project / "package")
+        patch.setattr(execute, "PACKAGE", project / "package")
         status = reproduce(None, {"rate": "0.25", "words": "8a"}, out=project / "results")
         assert os.environ["JUPYTER_PATH"] == str(project / "jupyter")  # as it was before
     return project, status, out.getvalue(), err.getvalue()
@@ -98,7 +98,7 @@ def again(done, monkeypatch):
     project = done[0]
     monkeypatch.chdir(project)
     monkeypatch.setattr(figures, "save_pngs", lambda drawn: False)
-    monkeypatch.setattr(module, "PACKAGE", project / "package")
+    monkeypatch.setattr(execute, "PACKAGE", project / "package")
     monkeypatch.setattr(module, "_write_pages", lambda folder, notebooks: [])
     given = {"rate": 0.25, "words": "8a"}
 
@@ -244,7 +244,7 @@ def test_ctrl_c_keeps_what_is_finished(done, monkeypatch, capsys):
     project = done[0]
     monkeypatch.chdir(project)
     monkeypatch.setattr(figures, "save_pngs", lambda drawn: False)
-    monkeypatch.setattr(module, "PACKAGE", project / "package")
+    monkeypatch.setattr(execute, "PACKAGE", project / "package")
 
     def interrupt(source, target, *_, **__):
         Path(target).write_text("{}")

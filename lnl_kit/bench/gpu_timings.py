@@ -20,6 +20,7 @@ from ..run.identity import versions
 from ..toolbox import augment
 from . import loop as bench
 from .augment import throughput
+from .bound import net_only
 from .gpu_profile import profile_loop
 from .stacked import stacked_against_sequential
 
@@ -117,7 +118,7 @@ def graph(device: str, method: str, model: str, batch: int, steps: int = 20) -> 
         for name, captured in (("eager", False), ("graph", True)):
             if captured and not device.startswith("cuda"):
                 continue
-            do = bench.net_only(run, METHODS[method][1].bound, run.precision, "off", captured)
+            do = net_only(run, METHODS[method][1].bound, run.precision, "off", captured)
             do(steps)
             found[f"{name}_images_per_second"] = (
                 steps * batch / statistics.median(do(steps) for _ in range(5))

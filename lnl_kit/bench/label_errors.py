@@ -1,8 +1,7 @@
-"""How well label errors are found where the truth is known, and beside cleanlab:
-`data/measured/find_errors.csv`.
+"""How well label errors are found where the truth is known, beside cleanlab (measured/find_errors.csv).
 
-    python -m lnl_kit.error_measures digits
-    python -m lnl_kit.error_measures data/cifar10-jpeg          # needs cleanlab: pip install -e .[bench]
+    python -m lnl_kit.bench.label_errors digits
+    python -m lnl_kit.bench.label_errors data/cifar10-jpeg          # needs cleanlab: pip install -e .[bench]
 
 Rows that the file has are not measured again.
 """
@@ -59,11 +58,11 @@ def cleanlab_suspicions(probs: np.ndarray, given: np.ndarray) -> dict[str, tuple
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    own = 1 - get_label_quality_scores(given, probs, method="self_confidence")
+    self_confidence = 1 - get_label_quality_scores(given, probs, method="self_confidence")
     issues = find_label_issues(given, probs)
     return {
-        "cleanlab self-confidence": (own, float(issues.mean())),
-        "cleanlab find_label_issues": ((own + issues) / 2, float(issues.mean())),
+        "cleanlab self-confidence": (self_confidence, float(issues.mean())),
+        "cleanlab find_label_issues": ((self_confidence + issues) / 2, float(issues.mean())),
     }
 
 
@@ -104,11 +103,11 @@ def measure(cell: dict, beside_cleanlab: bool) -> None:
         "device": summary["device"],
     }
     for name, (suspicion, called) in cleanlab_suspicions(run.arrays["train_probs"], given).items():
-        found = quality(run.labels["true"] != given, suspicion) | {
+        qualities = quality(run.labels["true"] != given, suspicion) | {
             "estimated_share": called,
             "called_share": called,
         }
-        save(label, cell, {"recipe": name} | cost | found)
+        save(label, cell, {"recipe": name} | cost | qualities)
 
 
 def steps(folder) -> int:
@@ -158,8 +157,8 @@ def main(argv: list[str]) -> int:
         recipes = ["lnl-kit"] + (
             ["cleanlab self-confidence", "cleanlab find_label_issues"] if cell.get("labels") else []
         )
-        there = {row["asked"] for row in measured.read("find_errors")}
-        if not all(asked(cell, recipe) in there for recipe in recipes):
+        already_measured = {row["asked"] for row in measured.read("find_errors")}
+        if not all(asked(cell, recipe) in already_measured for recipe in recipes):
             measure(cell, bool(cell.get("labels")))
     return 0
 

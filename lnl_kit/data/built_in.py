@@ -144,9 +144,9 @@ def cifar_part(name: str, root: Path, train: bool) -> tuple[np.ndarray, np.ndarr
                 part = kind(root, train=train, download=True)
         except (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError) as error:
             archive = root / kind.filename
-            there = "what is there is not that file, and " if archive.is_file() else ""
+            other_file = "what is there is not that file, and " if archive.is_file() else ""
             raise FileNotFoundError(
                 f"{name} is not in {root}: put {kind.filename} (from {kind.url}, MD5 {kind.tgz_md5}) there "
-                f"as {archive} ({there}the download failed: {error})"
+                f"as {archive} ({other_file}the download failed: {error})"
             ) from error
     return part.data, np.asarray(part.targets, np.int64)

@@ -64,9 +64,7 @@ def read(table: str | Path, names: Sequence[str], classes: Sequence[str]) -> tup
 
 
 def compensated(rate: float, share: float) -> float:
-    """The noise rate for the images outside a clean subset of this share, so that `rate` holds over all of
-    them.
-    """
+    """The noise rate outside a clean subset of this share, so that `rate` holds over all images."""
     if rate > 1 - share + 1e-9:
         raise ValueError(
             f"noise rate {rate:g} with {share:.3g} of the labels known to be right: at most {1 - share:.3g}, "

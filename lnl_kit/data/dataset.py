@@ -132,11 +132,11 @@ def load(
     test_y, problems = raw.test_y, list(raw.problems)
     keep, keep_test = raw.y >= 0, raw.test_y >= 0  # all but what cannot be read or belongs to no class
     if labels is not None:
-        found = _labels_of(raw, names, labels, label_column, true_column)
-        problems += found.problems
-        given, true = found.given, (found.true if true_column else true)
+        table = _labels_of(raw, names, labels, label_column, true_column)
+        problems += table.problems
+        given, true = table.given, (table.true if true_column else true)
         keep = keep & (given >= 0) & (True if true is None else true >= 0)
-        test_y, keep_test = np.where(found.test >= 0, found.test, test_y), keep_test & ~found.bad_test
+        test_y, keep_test = np.where(table.test >= 0, table.test, test_y), keep_test & ~table.bad_test
     if problems and not skip_bad:
         raise label_tables.report(problems, name)
     for part, mask in (("training", keep), ("test", keep_test)):

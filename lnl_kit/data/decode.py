@@ -51,13 +51,13 @@ def pixels(folder: Path, files: list[File], image_size: int | None, cache: Path)
     key = hashlib.blake2b(os.fsencode(listing), digest_size=16).hexdigest()  # the folder as it is now
     owner = hashlib.blake2b(os.fsencode(folder) + repr(image_size).encode(), digest_size=6).hexdigest()
     place = cache / f"{safe(folder.name)}-{owner}"  # one folder of images at one size
-    if found := _read(place / key):
-        return found
+    if kept := _read(place / key):
+        return kept
     try:
         place.mkdir(parents=True, exist_ok=True)
         with locked(place / "lock"):
-            if found := _read(place / key):  # another process was first
-                return found
+            if kept := _read(place / key):  # another process was first
+                return kept
             for old in place.iterdir():  # earlier states of the folder, and what a killed process left
                 if old.is_dir():
                     shutil.rmtree(old, ignore_errors=True)
@@ -90,18 +90,19 @@ def _decode_all(folder: Path, files: list[File], image_size: int | None, out: Pa
     width, height, grey = next((h for h in map(_header, paths) if h), (0, 0, False))
     # What holds for the first image is taken to hold for all, which saves opening every file twice; where it
     # turns out not to hold, the answer is known (RGB, 32 pixels) and decoding starts again.
-    own = image_size is None and 0 < width == height <= LARGEST_OWN_SIZE
+    keep_size = image_size is None and 0 < width == height <= LARGEST_OWN_SIZE
     while True:
-        side = image_size or (width if own else DEFAULT_SIZE)
+        side = image_size or (width if keep_size else DEFAULT_SIZE)
         shape = (1 if grey else 3, side, side)
         try:
-            unreadable = _write_images(paths, shape, own, grey, out)
+            unreadable = _write_images(paths, shape, keep_size, grey, out)
             break
         except _Differs as difference:
-            own, grey = own and difference.args != ("size",), grey and difference.args != ("colour",)
+            keep_size = keep_size and difference.args != ("size",)
+            grey = grey and difference.args != ("colour",)
     note = (
         ""
-        if image_size or own
+        if image_size or keep_size
         else (
             f"the images do not share a square size of at most {LARGEST_OWN_SIZE} pixels: "
             f"shown at {shape[1]}x{shape[2]} (--image-size sets another)"
@@ -111,12 +112,12 @@ def _decode_all(folder: Path, files: list[File], image_size: int | None, out: Pa
 
 
 def _write_images(
-    paths: list[Path], shape: tuple[int, int, int], own: bool, grey: bool, out: Path
+    paths: list[Path], shape: tuple[int, int, int], keep_size: bool, grey: bool, out: Path
 ) -> dict[int, str]:
     """Decode `paths` to images.npy and digests.npy; returns why images could not be read, by position."""
 
     def decode(part: list[Path]):
-        return decode_files(part, shape, own, grey)
+        return decode_files(part, shape, keep_size, grey)
 
     chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
     unreadable: dict[int, str] = {}
@@ -174,7 +175,7 @@ class _Differs(Exception):
 
 
 def decode_files(
-    paths: list[Path], shape: tuple[int, int, int], own: bool, grey: bool
+    paths: list[Path], shape: tuple[int, int, int], keep_size: bool, grey: bool
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Images uint8 (len(paths), *shape), black where unreadable, and the reasons by position.
 
@@ -187,7 +188,7 @@ def decode_files(
             with Image.open(path) as image:
                 if grey and image.mode not in GREY_MODES:
                     raise _Differs("colour")
-                if own and image.size != shape[1:]:
+                if keep_size and image.size != shape[1:]:
                     raise _Differs("size")
                 x[i] = _decode(image, shape)
         except _Differs:

@@ -115,9 +115,7 @@ def read(
 
 
 def class_numbers(classes) -> dict[str, int]:
-    """{what a label may read: class number}: the names and, where no class is called by a number, the
-    numbers.
-    """
+    """{what a label may read: class number}: names, and numbers where no class is called by a number."""
     number = {name: k for k, name in enumerate(classes)}
     return (
         number

@@ -32,9 +32,7 @@ def default_noise(noise, rate, labels, dataset):
 
 
 def find_clean(source, share, clean_list, noise, seed):
-    """(clean bool (N,), their right labels int64 (N,), -1 = as they stand), or (None, None) without a clean
-    subset.
-    """
+    """(clean bool (N,), their right labels int64 (N,), -1 = as they stand); (None, None) without any."""
     if clean_list and share:
         raise ValueError(
             "--clean-share beside --clean-list: the list says which labels are right; drop one of them"
@@ -96,9 +94,7 @@ def with_noise(source, noise, rate, seed, label_column, clean, share):
 
 
 def expected_transition(noise, rate, source) -> np.ndarray | None:
-    """(K, K), row = true class, of synthetic noise that has such a matrix, for methods that ask for the true
-    one.
-    """
+    """(K, K), row = true class, of synthetic noise that has such a matrix, for methods that ask for it."""
     if noise in ("none", "human", "instance"):
         return None
     return noise_models.transition_matrix(noise, rate, len(source.classes), like=source.like)
@@ -121,9 +117,7 @@ def choose(labels: np.ndarray, size: int | None, seed: int) -> np.ndarray:
 def choose_with(
     clean: np.ndarray, labels: np.ndarray, size: int | None, share: float, seed: int
 ) -> np.ndarray:
-    """Like `choose`, with the clean images, bool (N,), at their share; all of them where they come from a
-    list.
-    """
+    """Like `choose`, with the clean images, bool (N,), at their share; all of them if from a list."""
     if size is None or size >= len(labels):
         return np.arange(len(labels))
     parts, kept = (
@@ -145,7 +139,5 @@ def hold_out(n: int, share: float, seed: int) -> np.ndarray:
 
 
 def rows(images: torch.Tensor | Stream, index: np.ndarray) -> torch.Tensor | Stream:
-    """The images at these sorted indices, in memory if they fit; the whole set is passed on as it is,
-    uncopied.
-    """
+    """The images at these sorted indices, in memory if they fit; a whole set is not copied."""
     return resident(images if len(index) == len(images) else pick(images, torch.from_numpy(index)))

@@ -67,9 +67,7 @@ def tiny_imagenet(root: Path) -> Listing:
 
 
 def clothing1m(root: Path) -> Listing:
-    """14 classes: a million training images with labels from shops' texts, and the test images people
-    labelled.
-    """
+    """14 classes: a million training images labelled by shops' texts, test images labelled by people."""
     folder = root / "clothing1m"
     classes = tuple(_lines("clothing1m", folder, "category_names_eng.txt"))
     return Listing(
@@ -94,8 +92,7 @@ def clothing1m_double_labels(root: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def webvision(root: Path) -> Listing:
-    """Mini-WebVision: the first 50 classes, training images from Google, tested on WebVision's validation
-    images.
+    """Mini-WebVision: the first 50 classes, Google's images for training, WebVision's validation to test.
 
     Where imagenet/val/<synset>/* lies in its folder, those images of the 50 classes are the second test set.
     """
@@ -156,10 +153,10 @@ def _lines(name: str, folder: Path, file: str) -> list[str]:
 
 def _images(name: str, folder: Path, inside: str) -> list[str]:
     try:
-        found = sorted(os.listdir(folder / inside))
+        names = sorted(os.listdir(folder / inside))
     except (FileNotFoundError, NotADirectoryError):
         raise _absent(name, folder / inside) from None
-    return [f"{inside}/{image}" for image in found if image.lower().endswith(folders.EXTENSIONS)]
+    return [f"{inside}/{image}" for image in names if image.lower().endswith(folders.EXTENSIONS)]
 
 
 def _names(wnids: list[str], words: dict[str, str]) -> tuple[str, ...]:

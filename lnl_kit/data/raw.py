@@ -35,11 +35,11 @@ def _folder(path: Path, cache: Path, image_size: int | None, like: str | None, s
     """Every image of the folder; the class of one that cannot be used is -1."""
     files, notes = folders.scan(path)
     first_test = sum(not f.test for f in files)
-    lent = not split and not any(
-        f.path.startswith("test/") for f in files
-    )  # what was split off is for training too
-    n = len(files) if lent else first_test
-    notes = notes[:-1] if lent else notes  # nothing is taken away
+    has_test = any(f.path.startswith("test/") for f in files)
+    test_is_also_train = not split and not has_test
+    n = len(files) if test_is_also_train else first_test
+    if test_is_also_train:
+        notes = notes[:-1]  # the last one says that images were split off
     names = sorted({f.label for f in files[:n]})
     if like:
         lacking, strange = sorted(set(CLASSES[like]) - set(names)), sorted(set(names) - set(CLASSES[like]))
@@ -104,14 +104,14 @@ def _streamed(listing: large_sets.Listing, image_size: int | None) -> _Raw:
     """A listed set whose images are decoded when they are used."""
     size, problems, parts = image_size or large_sets.IMAGE_SIZE, [], {}
     for part, (files, y) in listing.parts.items():
-        there = np.array([f.size > 0 for f in files])
+        readable = np.array([f.size > 0 for f in files])
         problems += [
-            Problem("unreadable images", files[i].path, "missing or empty") for i in np.flatnonzero(~there)
+            Problem("unreadable images", files[i].path, "missing or empty") for i in np.flatnonzero(~readable)
         ]
         paths = [f.path for f in files]
         parts[part] = (
             Stream(listing.folder, paths, size),
-            np.where(there, y, -1),
+            np.where(readable, y, -1),
             file_digests(files, size),
             paths,
         )

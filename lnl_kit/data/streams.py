@@ -24,8 +24,7 @@ AHEAD = 512  # images that are decoded at a time on the way into memory
 
 
 class Stream:
-    """Image files that stand where a tensor uint8 (N, 3, size, size) would: shape, dtype, len, numel,
-    indexing.
+    """Image files in place of a tensor uint8 (N, 3, size, size): shape, dtype, len, numel, indexing.
 
     Indexing with a position, a slice or an index tensor decodes those images on all cores: the shorter side
     is scaled to `size` and the centre cut out. Raises ValueError, with one sentence, for a file that cannot
@@ -105,8 +104,7 @@ def in_chunks(images: Tensor | Stream, parts: Iterable[Tensor | slice]) -> Itera
 
 
 def resident(images: Tensor | Stream) -> Tensor | Stream:
-    """A Stream decoded into memory, as a tensor, if it takes at most half of what is free; else what was
-    given.
+    """A Stream decoded into a tensor if that takes at most half of the free memory; else as it is.
 
     With LNL_STREAM=1 in the environment a Stream stays one, whatever its size.
     """
@@ -138,16 +136,15 @@ def free_memory() -> int:
     """Bytes of memory that are free: the system's, or less where a container has a limit."""
     free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     with contextlib.suppress(OSError):
-        if said := re.search(r"MemAvailable:\s*(\d+)", Path("/proc/meminfo").read_text()):
-            free.append(1024 * int(said[1]))
+        if line := re.search(r"MemAvailable:\s*(\d+)", Path("/proc/meminfo").read_text()):
+            free.append(1024 * int(line[1]))
     with contextlib.suppress(OSError, ValueError):  # "max": no limit
         free.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return min(free)
 
 
 def file_digests(files: list[folders.File], size: int) -> np.ndarray:
-    """One digest a file, uint8 (n, 16), over its relative path, its bytes' number and the size it is shown
-    at.
+    """One digest a file, uint8 (n, 16), over relative path, bytes' number and the size it is shown at.
 
     What the bytes are is not looked at: that would take as long as an epoch.
     """

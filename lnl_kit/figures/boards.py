@@ -1,4 +1,4 @@
-"""The leaderboard's figures, from the tables of `lnl_kit.leaderboard`."""
+"""The leaderboard's figures, from the tables of `results.leaderboard`."""
 
 from __future__ import annotations
 
@@ -31,22 +31,20 @@ NAMES = {
 
 
 def ranking(board: pd.DataFrame, metric: str = "last", title: str = "", subtitle: str = "") -> go.Figure:
-    """A bar for each method, the largest value on top, the spread over seeds at its end; with `last`, best as
-    an open circle.
-    """
+    """A bar a method, largest on top, spread over seeds at its end; with `last`, best as an open circle."""
     board = board.dropna(subset=[metric]).sort_values(metric)
     fig = go.Figure()
     for name, color in TINT.items():
-        own = board[board.family == name]
-        if len(own):
+        members = board[board.family == name]
+        if len(members):
             spread = (
-                {"type": "data", "array": own.spread, "color": TEXT, "thickness": 1.2}
+                {"type": "data", "array": members.spread, "color": TEXT, "thickness": 1.2}
                 if metric == "last"
                 else None
             )
             fig.add_bar(
-                y=own.index,
-                x=own[metric],
+                y=members.index,
+                x=members[metric],
                 orientation="h",
                 name=name,
                 marker_color=fade(color, 0.75),
@@ -94,9 +92,7 @@ def last_against_best(
 
 
 def cost(board: pd.DataFrame, title: str = "What accuracy costs", subtitle: str = "") -> go.Figure:
-    """Last test error over seconds, both on log scales; the line joins the methods that no other one beats in
-    both.
-    """
+    """Last test error over seconds, log scales; a line joins the methods that none beats in both."""
     best = board.loc[front(board)]
     fig = go.Figure(
         go.Scatter(
@@ -125,22 +121,22 @@ def _points(fig: go.Figure, board: pd.DataFrame, x: pd.Series, y: pd.Series) -> 
     """A named point for each method, coloured by family; neighbours have their names on different sides."""
     sides = dict(zip(y.sort_values().index, itertools.cycle(("middle right", "middle left"))))
     for name, color in TINT.items():
-        own = board.index[board.family == name]
-        if len(own):
+        members = board.index[board.family == name]
+        if len(members):
             fig.add_scatter(
-                x=x[own],
-                y=y[own],
+                x=x[members],
+                y=y[members],
                 mode="markers+text",
                 name=name,
-                text=own,
-                textposition=[sides[m] for m in own],
+                text=members,
+                textposition=[sides[m] for m in members],
                 textfont_size=10,
                 marker={"color": color, "size": 9},
                 hoverinfo="text",
                 cliponaxis=False,
                 hovertext=[
                     f"{m}: last {board['last'][m]:.3f}, best {board.best[m]:.3f}, {board.cost[m]:.0f} s"
-                    for m in own
+                    for m in members
                 ],
             )
 
@@ -151,9 +147,7 @@ def by_rate(
     subtitle: str = "",
     noise: str = "symmetric",
 ) -> go.Figure:
-    """A panel for each family: the curves of its methods over the noise rate, mean over the seeds, and
-    cross-entropy's, dotted.
-    """
+    """A panel a family: its methods' mean accuracy over the noise rate, cross-entropy's dotted."""
     from plotly.subplots import make_subplots
 
     rows = rows[(rows.noise == noise) | (rows.noise == "none")]
@@ -177,35 +171,39 @@ def by_rate(
                 row=1,
                 col=col,
             )
-        curves = {m: mean[m] for m in FAMILIES[name] if m in mean}
-        for method, curve in curves.items():
-            fig.add_scatter(
-                x=curve.index,
-                y=curve,
-                mode="lines+markers",
-                line={"color": TINT[name], "width": 1.3},
-                opacity=0.8,
-                hovertemplate=f"{method}, rate %{{x:.0%}}: %{{y:.3f}}<extra></extra>",
-                row=1,
-                col=col,
-            )
-        for method, y in apart({m: curve.iloc[-1] for m, curve in curves.items()}).items():
-            fig.add_annotation(
-                x=curves[method].index[-1] + 0.03,
-                y=y,
-                text=method,
-                showarrow=False,
-                xanchor="left",
-                font_size=9.5,
-                row=1,
-                col=col,
-            )
+        _family_curves(fig, col, {m: mean[m] for m in FAMILIES[name] if m in mean}, TINT[name])
     fig.update_traces(showlegend=False).update_xaxes(
         tickformat=".0%", tickvals=[0, 0.2, 0.5, 0.8], tickangle=0, tickfont_size=10, range=[-0.04, 1.42]
     )
     fig.update_xaxes(title="noise rate", col=(len(families) + 1) // 2, row=1)
     fig.update_yaxes(tickformat=".0%", range=[0, 1.06]).update_yaxes(title=NAMES["last"], row=1, col=1)
     return layout(fig, title, subtitle, height=400, above=22)
+
+
+def _family_curves(fig: go.Figure, col: int, curves: dict[str, pd.Series], color: str) -> None:
+    """A family's panel: the curve of each method over the rates, with its name at the end."""
+    for method, curve in curves.items():
+        fig.add_scatter(
+            x=curve.index,
+            y=curve,
+            mode="lines+markers",
+            line={"color": color, "width": 1.3},
+            opacity=0.8,
+            hovertemplate=f"{method}, rate %{{x:.0%}}: %{{y:.3f}}<extra></extra>",
+            row=1,
+            col=col,
+        )
+    for method, y in apart({m: curve.iloc[-1] for m, curve in curves.items()}).items():
+        fig.add_annotation(
+            x=curves[method].index[-1] + 0.03,
+            y=y,
+            text=method,
+            showarrow=False,
+            xanchor="left",
+            font_size=9.5,
+            row=1,
+            col=col,
+        )
 
 
 def apart(heights: dict[str, float], gap: float = 0.038) -> dict[str, float]:

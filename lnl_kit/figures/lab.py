@@ -10,9 +10,12 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from ..toolbox.metrics import true_class_loss
-from .charts import memorization_histogram, reliability, transition_heatmap
+from .charts import reliability
+from .decagons import equiradial, polygon_traces
+from .histograms import memorization_histogram
 from .style import AMBER, BLUE, CLASSES, GREEN, GREY, RED, fade, layout, plain
-from .views import _polygon, equiradial, image_row
+from .transitions import transition_heatmap
+from .views import image_row
 
 if TYPE_CHECKING:
     from ..notebook.noise_lab import Lab
@@ -21,9 +24,7 @@ RISE = [[0, "#2f7fc4"], [0.5, "#9d68c2"], [1, "#d9542b"]]  # of noise rates: blu
 
 
 def class_counts(given: np.ndarray, true: np.ndarray, classes: Sequence[str]) -> go.Figure:
-    """Images of each class before the noise and after it, the right ones among them darker. given, true:
-    (N,).
-    """
+    """Images of each class before and after the noise, right ones darker. given, true: (N,)."""
     k, classes = len(classes), [plain(c) for c in classes]
     before, after, right = (np.bincount(v, minlength=k) for v in (true, given, given[given == true]))
     fig = go.Figure(
@@ -97,11 +98,9 @@ def lab_curves(lab: Lab) -> go.Figure:
 
 
 def lab_accuracy(lab: Lab, rate: float) -> go.Figure:
-    """Test accuracy and memorised labels by epoch at one rate, best and last epoch marked; the other rates
-    faint.
-    """
+    """Test accuracy and memorised labels by epoch at one rate, best and last marked, other rates faint."""
     r, epochs = lab.at(rate), np.arange(1, len(lab.test_accuracy) + 1)
-    own, best = lab.test_accuracy[:, r], int(lab.test_accuracy[:, r].argmax())
+    by_epoch, best = lab.test_accuracy[:, r], int(lab.test_accuracy[:, r].argmax())
     fig = go.Figure(
         [
             go.Scatter(
@@ -116,7 +115,7 @@ def lab_accuracy(lab: Lab, rate: float) -> go.Figure:
         ]
     )
     for y, name, line in (
-        (own, "test accuracy", {"color": BLUE, "width": 2.5}),
+        (by_epoch, "test accuracy", {"color": BLUE, "width": 2.5}),
         (lab.memorized[:, r], "wrong labels memorised", {"color": RED, "width": 2.5, "dash": "dot"}),
     ):
         fig.add_scatter(
@@ -124,11 +123,11 @@ def lab_accuracy(lab: Lab, rate: float) -> go.Figure:
         )
     fig.add_scatter(
         x=[epochs[best], epochs[-1]],
-        y=[own[best], own[-1]],
+        y=[by_epoch[best], by_epoch[-1]],
         mode="markers+text",
         showlegend=False,
         name="best and last",
-        text=[f"best {own[best]:.1%}", f"last {own[-1]:.1%}"],
+        text=[f"best {by_epoch[best]:.1%}", f"last {by_epoch[-1]:.1%}"],
         textposition=["top center", "bottom left"],
         marker={"color": BLUE, "size": 9, "symbol": ["circle-open", "circle"]},
     )
@@ -148,9 +147,7 @@ def lab_histogram(lab: Lab, rate: float) -> go.Figure:
 
 
 def split_histogram(probs: np.ndarray, given: np.ndarray, true: np.ndarray, subtitle: str = "") -> go.Figure:
-    """Histogram of the loss on the true class of images with wrong given labels, red, and right ones, blue.
-    probs (n, K).
-    """
+    """Loss on the true class of images with wrong labels, red, and right ones, blue. probs (n, K)."""
     loss, wrong = true_class_loss(probs, true), given != true
     parts = ({"wrong labels": loss[wrong]} if wrong.any() else {}) | {"right labels": loss[~wrong]}
     fig = memorization_histogram(parts, num_classes=probs.shape[1], subtitle=subtitle)
@@ -160,9 +157,7 @@ def split_histogram(probs: np.ndarray, given: np.ndarray, true: np.ndarray, subt
 
 
 def lab_decagon(lab: Lab, rate: float, most: int = 500) -> go.Figure:
-    """The test images' predictions at one rate, projected on the K-gon, coloured by true class; at most so
-    many.
-    """
+    """The test images' predictions at one rate on the K-gon, by true class; at most so many."""
     probs, true = lab.test_probs[lab.at(rate)][:most], lab.test_true[:most]
     what = (
         f"{len(true)} test images, coloured by true class; sure predictions in the corners, "
@@ -179,16 +174,14 @@ def gon(
     subtitle: str = "",
     most: int = 1000,
 ) -> go.Figure:
-    """Predictions (n, K) on the K-gon, coloured by true class, images with a wrong given label as rings; at
-    most so many.
-    """
+    """Predictions (n, K) on the K-gon by true class, wrong given labels as rings; at most so many."""
     points, given, true = equiradial(probs[:most]), given[:most], true[:most]
-    fig = go.Figure(_polygon(classes, None, None))
+    fig = go.Figure(polygon_traces(classes, None, None))
     for k, name in enumerate(classes):
-        own = true == k
+        of_class = true == k
         fig.add_scatter(
-            x=points[own, 0],
-            y=points[own, 1],
+            x=points[of_class, 0],
+            y=points[of_class, 1],
             mode="markers",
             showlegend=False,
             name=plain(name),
@@ -197,7 +190,7 @@ def gon(
                 "size": 5,
                 "opacity": 0.75,
                 "color": CLASSES[k % len(CLASSES)],
-                "symbol": np.where(given[own] == k, "circle", "circle-open"),
+                "symbol": np.where(given[of_class] == k, "circle", "circle-open"),
             },
         )
     fig.update_xaxes(visible=False, range=[-1.3, 1.3]).update_yaxes(

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.batches import NoisyData
 from ..run.fit import fit_epoch
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
 from ..toolbox.folds import folds_of
@@ -32,9 +34,8 @@ class CrossValidation(Settings):
         refuse(self.views < 0, f"views {self.views} is not allowed: 0 or more")
 
 
-def cross_validation(data, settings, run) -> None:
-    """Train a network on all folds but one, for each fold side by side, on plain or generalised
-    cross-entropy.
+def cross_validation(data: NoisyData, settings: CrossValidation, run: Run) -> None:
+    """Train a network on all folds but one, for each fold, on plain or generalised cross-entropy.
 
     What the run keeps as `train_probs` (N, K) and `clean_score` (N,), the probability of the given label, is
     out of sample: of the network that did not see the label, averaged over views. `fitted_probs` (N, K) is
@@ -80,7 +81,9 @@ def cross_validation(data, settings, run) -> None:
 
 
 @torch.no_grad()
-def all_probs(networks, fold: Tensor, data, settings, run) -> tuple[Tensor, Tensor]:
+def all_probs(
+    networks, fold: Tensor, data: NoisyData, settings: CrossValidation, run: Run
+) -> tuple[Tensor, Tensor]:
     """(N, K) each, on the CPU, the mean over views: by the network of an image's fold, and by the others."""
     views = max(1, settings.views)
     held_out = torch.zeros(len(data), data.num_classes)
@@ -93,9 +96,9 @@ def all_probs(networks, fold: Tensor, data, settings, run) -> tuple[Tensor, Tens
             for k, network in enumerate(networks):
                 with run.autocast():
                     probs = network(x).float().softmax(1).cpu() / views
-                own = (fold[idx] == k)[:, None]
-                held_out[idx] += probs * own
-                fitted[idx] += probs * ~own / (len(networks) - 1)
+                in_fold = (fold[idx] == k)[:, None]
+                held_out[idx] += probs * in_fold
+                fitted[idx] += probs * ~in_fold / (len(networks) - 1)
     for network in networks:
         network.train()
     return held_out, fitted

@@ -19,8 +19,7 @@ WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 class Decisions:
-    """decisions.csv: one row a decision, appended and synced before `add` returns; the last about an image
-    counts.
+    """decisions.csv: one row a decision, synced before `add` returns; an image's last one counts.
 
     `made`: {image: (action, label)} of the decisions that stand, in the order they were made. A row that a
     killed process or a power cut left unfinished is removed when the file is opened. Raises ValueError for a
@@ -37,8 +36,7 @@ class Decisions:
         return {image: (action, label) for image, action, label in self._history}
 
     def add(self, image: str, action: str, label: str = "") -> None:
-        """Write a decision about an image (its path or index); label: the class for "accept" and "class",
-        else empty.
+        """Write a decision about an image (path or index); label: the class for "accept" and "class".
 
         Raises ValueError for an unknown action and OSError where the file cannot be written; then nothing was
         decided.

@@ -1,10 +1,9 @@
-"""From out-of-sample predictions to the probability that a label is wrong: a transition matrix by
-expectation-maximisation.
+"""How many labels are wrong, and how probably each: a transition matrix from out-of-sample predictions.
 
 A network that never saw an image's label believes p(t | x) of its true class t. The label g was given with
 probability T[t, g]. By Bayes the label is wrong with probability 1 - p(g | x) T[g, g] / sum_t p(t | x) T[t,
 g]. T maximises the likelihood of the labels, sum_i log sum_t p(t | x_i) T[t, g_i], and so does the
-temperature that tempers the network's confidence (its labels were held out, so they tell how far it can be
+temperature that tempers the network's confidence (its labels were held out, so they say how far it can be
 believed). This is the second expectation-maximisation of LNL-flywheel, on held-out predictions.
 
 Where the network is weak two readings of the number of errors differ: the likelihood's, which takes mistakes
@@ -56,12 +55,12 @@ def estimate(
     """
     probs, n = np.asarray(probs, np.float64), len(given)
     start = surest(probs, given)
-    found = []
+    candidates = []
     for temperature in TEMPERATURES:
         p = temper(probs, temperature)
         T = maximise(p, given, start)
-        found.append((np.log(likelihood(p, T, given)).sum(), temperature, T))
-    _, temperature, T = max(found, key=lambda f: f[0])
+        candidates.append((np.log(likelihood(p, T, given)).sum(), temperature, T))
+    _, temperature, T = max(candidates, key=lambda f: f[0])
     p = temper(probs, temperature)
     posterior = expect(p, T, given)
     rng, rows = np.random.RandomState(seed), np.arange(n)
@@ -148,9 +147,7 @@ def with_odds(probs: np.ndarray, posterior: np.ndarray, odds: np.ndarray, given:
 
 
 def with_share(posterior: np.ndarray, given: np.ndarray, share: float) -> np.ndarray:
-    """The posterior (N, K) after the odds of every given label were multiplied by one number, so that `share`
-    of the labels are wrong.
-    """
+    """The posterior (N, K), every given label's odds times one number, so that `share` are wrong."""
     rows = np.arange(len(given))
     low, high = -30.0, 30.0
     for _ in range(60):

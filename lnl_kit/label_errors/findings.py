@@ -57,9 +57,7 @@ class Findings:
         return {name: row for row, name in enumerate(self.dataset().names)}
 
     def changed(self) -> dict[str, list[str]]:
-        """{"changed": images that look different now, "removed": ..., "new": ...}; all empty where nothing
-        happened.
-        """
+        """{"changed": images that look different now, "removed": ..., "new": ...}, each may be empty."""
         for name in ("_dataset", "_rows"):  # read again: of these findings, not of others that are open
             self.__dict__.pop(name, None)
         source = self.dataset()
@@ -88,8 +86,7 @@ def load(dataset, labels, label_column, true_column, image_size, like, train_siz
 
 
 def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
-    """Rows of labels_before.csv: every training image with its label, also those that were not searched or
-    are left out.
+    """Rows of labels_before.csv: every training image with its label, searched or not.
 
     searched: {image: label} of those that were, which may have been made wrong on purpose.
     """
@@ -109,8 +106,7 @@ def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
 
 
 def digests_of(source: data.Dataset) -> list[str]:
-    """16 hexadecimal digits for the pixels of each image; "" where images are decoded only when they are
-    used.
+    """16 hexadecimal digits for each image's pixels; "" where images are decoded on use.
 
     A grey image has the same ones whether it is kept in one channel or in three, which other images decide.
     """

@@ -15,9 +15,7 @@ PIXELS = 160  # of their longer side
 
 
 def picture(findings: Findings, row, pixels: int = PIXELS) -> str:
-    """A data URI of the image in a row of the findings: the file itself made small, or the pixels that the
-    network saw.
-    """
+    """A data URI of an image of the findings: its file made small, or the pixels that the network saw."""
     if findings.images_folder is not None:
         try:
             with Image.open(findings.images_folder / row["path"]) as opened:

@@ -17,9 +17,7 @@ EVERY = sys.maxsize  # images: all that there are
 def ranked(
     images: np.ndarray, given: np.ndarray, suspicion: np.ndarray, posterior: np.ndarray, classes: list[str]
 ) -> pd.DataFrame:
-    """One row an image, the most suspicious first: rank, given, suggested (the most probable other class),
-    suspicion, at, image.
-    """
+    """One row an image, most suspicious first: rank, given, suggested (best other), suspicion, at, image."""
     other = posterior.copy()
     other[np.arange(len(given)), given] = -1
     at = np.argsort(-suspicion, kind="stable")
@@ -44,9 +42,7 @@ def geometric_mean(probs) -> np.ndarray:
 
 
 def single_score(run, score: str) -> np.ndarray:
-    """(N,): how suspicious one score finds each label; larger is more. Raises ValueError where the run has
-    not got it.
-    """
+    """(N,): how suspicious one score finds each label, larger is more. ValueError if the run lacks it."""
     given, rows = run.labels["given"], np.arange(len(run.labels["given"]))
     if score == "vicinal":
         views = run.predict_views(run.train_images(), "autoaugment", n_views=8)  # of a policy it never saw
@@ -85,9 +81,7 @@ def conflicting(
 
 
 def at_least(groups: list[np.ndarray], given: np.ndarray, n: int) -> np.ndarray:
-    """(n,): how suspicious the labels of one picture are for that alone: each is as probable as it is
-    frequent among its copies.
-    """
+    """(n,): suspicion of one picture's labels by themselves: each as probable as frequent there."""
     suspicion = np.zeros(n)
     for group in groups:
         suspicion[group] = [1 - (given[group] == given[i]).mean() for i in group]
@@ -104,8 +98,8 @@ def reasons(
         others = p.copy()
         others[rows, given] = -1
         who = "networks that never saw this label" if name == "cross_validation" else name
-        for part, best, own, high in zip(parts, others.argmax(1), p[rows, given], others.max(1)):
-            part.append(f"{who}: {classes[best]} {high:.0%}, the label {own:.0%}")
+        for part, best, of_label, high in zip(parts, others.argmax(1), p[rows, given], others.max(1)):
+            part.append(f"{who}: {classes[best]} {high:.0%}, the label {of_label:.0%}")
     for group in groups:
         for i in group:
             other_labels = sorted({classes[k] for k in given[group]} - {classes[given[i]]})

@@ -1,6 +1,4 @@
-"""The review widget: a wall of suspicious images to go through by mouse or keyboard, every decision on disk
-before the next.
-"""
+"""The review widget: suspicious images to go through by mouse or keyboard; each decision is saved at once."""
 
 from __future__ import annotations
 
@@ -19,8 +17,7 @@ WORDS = {"keep": "kept", "drop": "dropped", "unsure": "unsure"}
 
 
 class Review(anywidget.AnyWidget):
-    """Images whose labels look wrong, the most suspicious first; what is decided goes to `decisions.csv` in
-    the findings' folder.
+    """Images whose labels look wrong, most suspicious first; decisions go to the findings' decisions.csv.
 
     findings: what `open_findings` returns, or its folder. A review that was begun goes on. `made` is {image:
     (action, label)}. Images that were changed or removed since the errors were looked for are left out, and
@@ -44,8 +41,8 @@ class Review(anywidget.AnyWidget):
         super().__init__(**kwargs)
         self._findings = findings if isinstance(findings, Findings) else open_findings(findings)
         self._since = self._findings.changed()
-        table, gone = self._findings.table, {*self._since["changed"], *self._since["removed"]}
-        self._table = table[~table["image"].isin(gone)].reset_index(drop=True)
+        table, changed = self._findings.table, {*self._since["changed"], *self._since["removed"]}
+        self._table = table[~table["image"].isin(changed)].reset_index(drop=True)
         self._place = {image: n for n, image in enumerate(self._table["image"])}
         self.decisions = Decisions(self._findings.folder / "decisions.csv")
         self.classes = list(self._findings.classes)
@@ -91,9 +88,7 @@ class Review(anywidget.AnyWidget):
             self._go_to(int(np.flatnonzero(self._listed() == self._place[image])[0]))
 
     def _listed(self) -> np.ndarray:
-        """Rows of the table on the wall's pages, by suspicion; under a filter those that its cell counted,
-        decided or not.
-        """
+        """Rows of the table on the pages, by suspicion; under a filter those that its cell counted."""
         if not self.filter:
             return np.arange(len(self._table))
         given, suggested = (self.classes[k] for k in self.filter)
@@ -115,7 +110,7 @@ class Review(anywidget.AnyWidget):
         """Bring everything that the page shows up to date."""
         made, listed = self.made, self._listed()
         waiting = ~self._table["image"].isin(made)
-        left = float(self._table["suspicion"][waiting].sum())
+        errors_left = float(self._table["suspicion"][waiting].sum())
         suspects = self._table[waiting & (self._table["suspicion"] >= 0.5)]
         at = {name: k for k, name in enumerate(self.classes)}
         counts = np.zeros((len(at), len(at)), int)
@@ -130,7 +125,7 @@ class Review(anywidget.AnyWidget):
         )
         done = (
             f"{len(made)} decided, {changed} relabelled; "
-            f"about {left:.0f} errors left among {int(waiting.sum())} images"
+            f"about {errors_left:.0f} errors left among {int(waiting.sum())} images"
         )
         with self.hold_sync():
             self.status = f"{self._problem}{warning if since else ''}{done}"

@@ -23,6 +23,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..data.batches import NoisyData
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
 
@@ -61,7 +63,7 @@ class JoCoR(CoTeaching):
         refuse(not 0 <= self.agreement <= 1, f"agreement {self.agreement} is outside [0, 1]")
 
 
-def train_co_teaching(data, settings, run) -> None:
+def train_co_teaching(data: NoisyData, settings: CoTeaching, run: Run) -> None:
     """Co-teaching and Co-teaching+: two steps a batch, each on what the other network selects."""
     networks = run.network(), run.network()
     (optimizer, schedule), (other_optimizer, other_schedule) = (run.sgd(net, settings) for net in networks)
@@ -96,7 +98,7 @@ def train_co_teaching(data, settings, run) -> None:
         run.log(clean_score=clean_score, kept=kept_share(epoch, settings))
 
 
-def train_jocor(data, settings, run) -> None:
+def train_jocor(data: NoisyData, settings: JoCoR, run: Run) -> None:
     """JoCoR: one step a batch for both networks, on the images with the smallest joint loss."""
     networks = run.network(), run.network()
     optimizer, schedule = run.sgd(networks[0], settings, networks[1])
@@ -124,15 +126,13 @@ def train_jocor(data, settings, run) -> None:
         run.log(clean_score=clean_score, kept=kept_share(epoch, settings))
 
 
-def kept_share(epoch: int, settings) -> float:
+def kept_share(epoch: int, settings: CoTeaching) -> float:
     """R(T): the share of a batch that is learned in this epoch, from 1 down to 1 - forget_rate."""
     return 1 - settings.forget_rate * min(1.0, (epoch / settings.ramp) ** settings.exponent)
 
 
 def small_loss(loss: Tensor, share: float, among: Tensor | None = None) -> Tensor:
-    """Indices of the `share` of images with the smallest loss (B,), at least one, among those marked (B,) or
-    all.
-    """
+    """Indices of the `share` of images with the smallest loss (B,), at least one, among those marked (B,)."""
     candidates = torch.arange(len(loss), device=loss.device) if among is None else among.nonzero()[:, 0]
     if not len(candidates):
         candidates = torch.arange(len(loss), device=loss.device)

@@ -19,9 +19,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..data.batches import NoisyData
 from ..files import RunError
 from ..run.evaluate import predict
 from ..run.fit import fit_epoch
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
 
@@ -46,7 +48,7 @@ class Forward(Settings):
         refuse(self.estimate_epochs < 0, f"estimate_epochs {self.estimate_epochs} is not allowed: 0 or more")
 
     @property
-    def uses(self) -> tuple[str, ...]:  # type: ignore[override]  # by the setting
+    def told(self) -> tuple[str, ...]:  # type: ignore[override]  # by the setting
         """What it is told: the true T, where asked for."""
         return ("true T",) if self.transition == "known" else ()
 
@@ -72,7 +74,7 @@ class Backward(Forward):
         return mixed(logits, y, T)
 
 
-def train_correction(data, settings, run) -> None:
+def train_correction(data: NoisyData, settings: Forward, run: Run) -> None:
     """Estimate T where it is not told, then train with the corrected loss."""
     refuse(
         settings.transition == "known" and data.transition is None,
@@ -99,7 +101,7 @@ def train_correction(data, settings, run) -> None:
         run.log(transition=T)
 
 
-def estimate(stage, settings) -> Tensor:
+def estimate(stage: Run, settings: Forward) -> Tensor:
     """T (K, K) by a network trained with plain cross-entropy on the given labels."""
     data, network = stage.data, stage.network()
     epochs = settings.estimate_epochs or settings.epochs
@@ -118,9 +120,7 @@ def estimate(stage, settings) -> Tensor:
 
 
 def transition_of(probs: Tensor, quantile: float) -> Tensor:
-    """T (K, K) from probabilities (N, K): row i is the prediction for the image at that quantile of the
-    probability of i.
-    """
+    """T (K, K) from probabilities (N, K): row i is that of the image at this quantile of p_i."""
     at = round(quantile * (len(probs) - 1))
     return torch.stack([probs[probs[:, i].argsort()[at]] for i in range(probs.shape[1])])
 
@@ -131,9 +131,7 @@ def forward_loss(logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
 
 
 def backward_loss(logits: Tensor, y: Tensor, T: Tensor) -> Tensor:
-    """(T^-1 l)_y, (B,), with l_j = -log p_j; Theorem 1. Unbiased, and unbounded below where T is nearly
-    singular.
-    """
+    """(T^-1 l)_y, (B,), l_j = -log p_j; Theorem 1. Unbiased; unbounded below for a nearly singular T."""
     return mixed(logits, y, inverse(T))
 
 

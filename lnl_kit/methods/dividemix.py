@@ -22,9 +22,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..data.batches import NoisyData
 from ..run.fit import fit_epoch
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
-from ..toolbox import losses, mixup
+from ..toolbox import losses, mixup, models
+from ..toolbox.models import Classifier
 from ..toolbox.rng import generator
 from ..toolbox.selection import small_loss_probability
 from ..toolbox.semi_supervised import mean_softmax, repeated, sharpen
@@ -75,7 +78,7 @@ class DivideMix(Settings):
         return max(1, min(self.warmup, self.epochs // 2))
 
 
-def train_dividemix(data, settings, run) -> None:
+def train_dividemix(data: NoisyData, settings: DivideMix, run: Run) -> None:
     """Algorithm 1: warm up both networks, then let each train on the other's division."""
     nets = run.network(), run.network()
     (optimizer_1, schedule_1), (optimizer_2, schedule_2) = (run.sgd(net, settings) for net in nets)
@@ -100,7 +103,7 @@ def train_dividemix(data, settings, run) -> None:
             else:
                 others = nets[1 - i], clean[1 - i]
                 train_divided(nets[i], *others, optimizers[i], (epoch, i), data, settings, run)
-        probs = [predict(net, data, run) for net in nets]
+        probs = [models.probabilities(net, data.in_order(), run.autocast) for net in nets]
         for i in range(2):
             loss = -probs[i].gather(1, data.y[:, None])[:, 0].clamp(min=1e-12).log()
             loss = (loss - loss.min()) / (loss.max() - loss.min()).clamp(min=1e-12)
@@ -114,7 +117,14 @@ def train_dividemix(data, settings, run) -> None:
         )
 
 
-def warm_up(network, optimizer, draw, data, settings, run) -> None:
+def warm_up(
+    network: Classifier,
+    optimizer: torch.optim.Optimizer,
+    draw,
+    data: NoisyData,
+    settings: DivideMix,
+    run: Run,
+) -> None:
     """Cross-entropy to the given labels for one epoch, with the entropy reward where asked for."""
 
     def loss(logits, y, idx):
@@ -124,7 +134,16 @@ def warm_up(network, optimizer, draw, data, settings, run) -> None:
     fit_epoch(run, network, optimizer, data.batches(draw, views=settings.view), loss, "warm_up")
 
 
-def train_divided(network, other, clean, optimizer, key, data, settings, run) -> None:
+def train_divided(
+    network: Classifier,
+    other: Classifier,
+    clean,
+    optimizer: torch.optim.Optimizer,
+    key,
+    data: NoisyData,
+    settings: DivideMix,
+    run: Run,
+) -> None:
     """One network's epoch on the division `clean` (N,) of the other: co-refinement, co-guessing, MixMatch.
 
     key: (epoch, number of the network), what the random numbers are for.
@@ -168,21 +187,9 @@ def train_divided(network, other, clean, optimizer, key, data, settings, run) ->
 
 
 def divide(clean: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Indices of the images that count as labelled and as unlabelled; at the median where one side has fewer
-    than 2.
-    """
+    """Indices that count as labelled and as unlabelled; split at the median where one has fewer than 2."""
     labelled = clean > threshold
     if min(labelled.sum(), (~labelled).sum()) < 2:
         labelled = torch.zeros_like(labelled)
         labelled[clean.argsort(descending=True, stable=True)[: len(clean) // 2]] = True
     return labelled.nonzero()[:, 0], (~labelled).nonzero()[:, 0]
-
-
-@torch.no_grad()
-def predict(network, data, run) -> Tensor:
-    """Softmax in evaluation mode for every image, not augmented: (N, K)."""
-    network.eval()
-    with run.autocast():
-        probs = torch.cat([network(x).float().softmax(1) for x, _ in data.in_order()])
-    network.train()
-    return probs

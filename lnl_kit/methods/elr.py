@@ -21,8 +21,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..data.batches import NoisyData
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses, mixup
+from ..toolbox.models import Classifier
 
 SMALLEST = 1e-4  # predictions are kept in [SMALLEST, 1 - SMALLEST]
 
@@ -42,7 +45,7 @@ class ELR(Settings):
         refuse(not 0 <= self.target_decay < 1, f"target_decay {self.target_decay} is outside [0, 1)")
 
 
-def train_elr(data, settings, run) -> None:
+def train_elr(data: NoisyData, settings: ELR, run: Run) -> None:
     """Cross-entropy and the pull, batch by batch; the targets carry no gradient."""
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
@@ -83,10 +86,8 @@ class ELRPlus(ELR):
         refuse(not 0 <= self.decay < 1, f"decay {self.decay} is outside [0, 1)")
 
 
-def train_elr_plus(data, settings, run) -> None:
-    """Each network in turn: cross-entropy under MixUp, pulled towards the mixed targets from the other's
-    average.
-    """
+def train_elr_plus(data: NoisyData, settings: ELRPlus, run: Run) -> None:
+    """Each network in turn: cross-entropy under MixUp, pulled towards the other's averaged targets."""
     nets = [run.network() for _ in range(2)]
     averages = [copy.deepcopy(net).requires_grad_(False) for net in nets]
     sgd = [run.sgd(net, settings) for net in nets]
@@ -129,10 +130,8 @@ def train_elr_plus(data, settings, run) -> None:
 
 
 @torch.no_grad()
-def average_weights(average, network, decay: float) -> None:
-    """average <- decay * average + (1 - decay) * network, in place; BatchNorm's statistics are its own, from
-    its batches.
-    """
+def average_weights(average, network: Classifier, decay: float) -> None:
+    """average <- decay * average + (1 - decay) * network, in place; BatchNorm's statistics stay its own."""
     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
 
 

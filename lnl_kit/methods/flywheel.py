@@ -33,18 +33,23 @@ Where this differs from the paper, or chooses where it is silent:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim import Optimizer
 
+from ..data.batches import NoisyData
 from ..run.fit import fit_epoch
+from ..run.loop import Run
 from ..run.settings import Bound, Settings, refuse
-from ..toolbox import losses, mixup, models
+from ..toolbox import averaging, losses, mixup, models
+from ..toolbox.models import Classifier
 from ..toolbox.rng import generator
 
 TINY = 1e-8  # added above and below in (4)
+PRIORS, EPSILONS = ("empirical", "uniform"), ("estimated", "fixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +107,9 @@ class Flywheel(Settings):
         )
         refuse(not self.temperature > 0, f"temperature {self.temperature} is not allowed: above 0")
         refuse(not self.mixup > 0, f"mixup {self.mixup} is not allowed: above 0")
+        refuse(self.prior not in PRIORS, f"prior {self.prior!r} does not exist: {' or '.join(PRIORS)}")
         refuse(
-            self.prior not in ("empirical", "uniform"),
-            f"prior {self.prior!r} does not exist: empirical or uniform",
-        )
-        refuse(
-            self.epsilon not in ("estimated", "fixed"),
-            f"epsilon {self.epsilon!r} does not exist: estimated or fixed",
+            self.epsilon not in EPSILONS, f"epsilon {self.epsilon!r} does not exist: {' or '.join(EPSILONS)}"
         )
 
     @property
@@ -117,7 +118,7 @@ class Flywheel(Settings):
         return max(1, min(self.warmup, self.epochs // 2))
 
 
-def train_flywheel(data, settings, run) -> None:
+def train_flywheel(data: NoisyData, settings: Flywheel, run: Run) -> None:
     """Section 3: warm up, then in every epoch one turn of the auxiliary cycle and one of the main cycle."""
     if not settings.auxiliary:
         return train_main_alone(data, settings, run)
@@ -131,24 +132,11 @@ def train_flywheel(data, settings, run) -> None:
     q = torch.full((n,), float("nan"), device=run.device)  # q(s = 1); NaN = not yet judged
     epsilon = torch.full((n,), 1 / k, device=run.device)
     gamma = torch.ones((), device=run.device)
-    state = run.state(
-        auxiliary=f,
-        main=g,
-        projector=projector,
-        f_optimizer=f_optimizer,
-        g_optimizer=g_optimizer,
-        f_schedule=f_schedule,
-        g_schedule=g_schedule,
-        f_probs=f_probs,
-        targets=targets,
-        T=T,
-        T_c=T_c,
-        q=q,
-        epsilon=epsilon,
-        gamma=gamma,
-        tested="auxiliary",
-        also_tested="main",
-    )
+    steps = dict(f_optimizer=f_optimizer, g_optimizer=g_optimizer)
+    schedules = dict(f_schedule=f_schedule, g_schedule=g_schedule)
+    known = dict(f_probs=f_probs, targets=targets, T=T, T_c=T_c, q=q, epsilon=epsilon, gamma=gamma)
+    networks = dict(auxiliary=f, main=g, projector=projector, tested="auxiliary", also_tested="main")
+    state = run.state(**networks, **steps, **schedules, **known)
     for epoch in run.epochs(state, settings.epochs):
         turn, now = epoch - settings.cycles_from, images_of(epoch, data, settings)
         judged = (turn + 1) % settings.cycle == 0  # E-steps end this epoch
@@ -179,11 +167,13 @@ def train_flywheel(data, settings, run) -> None:
             q[now] = cleanness(predict_main(g, now, data, run), data.y[now], gamma, epsilon[now])
         g_schedule.step()
         f_schedule.step()
-        known = {"transition": T_c, "transition_of": "corrupted", "transition_all": T} if turn >= 0 else {}
-        run.log(clean_score=q, new_labels=f_probs, gamma=gamma, **known)
+        told: dict[str, Any] = {}
+        if turn >= 0:
+            told = {"transition": T_c, "transition_of": "corrupted", "transition_all": T}
+        run.log(clean_score=q, new_labels=f_probs, gamma=gamma, **told)
 
 
-def train_main_alone(data, settings, run) -> None:
+def train_main_alone(data: NoisyData, settings: Flywheel, run: Run) -> None:
     """Table 6, without the auxiliary network: reweighting (7) in place of resampling (8)."""
     g = run.network()
     optimizer, schedule = run.sgd(g, settings)
@@ -206,7 +196,6 @@ def train_main_alone(data, settings, run) -> None:
 
 
 # ---- the equations
-# ---------------------------------------------------------------------------------------------
 
 
 def cleanness(g_probs: Tensor, y: Tensor, gamma: Tensor, epsilon: Tensor) -> Tensor:
@@ -250,38 +239,40 @@ def main_loss(logits: Tensor, labels: Tensor, prior: Tensor, weight: float) -> T
 
 
 # ---- one epoch of each
-# ---------------------------------------------------------------------------------------
 
 
-def images_of(epoch, data, settings):
-    """The images of an epoch: all, or those of its `batches_per_epoch` class-balanced batches (indices, in
-    order).
-    """
+def images_of(epoch: int, data: NoisyData, settings: Flywheel):
+    """The images of an epoch: all, or those of its class-balanced batches (indices, in order)."""
     return drawn(epoch, data, settings).unique() if settings.batches_per_epoch else slice(None)
 
 
-def drawn(epoch, data, settings):
+def drawn(epoch: int, data: NoisyData, settings: Flywheel):
     """An epoch's class-balanced draw (n,), None = a random order of all images."""
-    return (
-        data.balanced_order(epoch, settings.batches_per_epoch).to(data.device)
-        if settings.batches_per_epoch
-        else None
-    )
+    if not settings.batches_per_epoch:
+        return None
+    return data.balanced_order(epoch, settings.batches_per_epoch).to(data.device)
 
 
-def warm_up(network, optimizer, key, data, settings, run) -> None:
+def warm_up(
+    network: Classifier, optimizer: Optimizer, key, data: NoisyData, settings: Flywheel, run: Run
+) -> None:
     """Cross-entropy to the given labels for one epoch; `key` names its order and crops."""
+    batches = data.batches(key, views=settings.view, order=drawn(key // 2, data, settings))
     fit_epoch(
-        run,
-        network,
-        optimizer,
-        data.batches(key, views=settings.view, order=drawn(key // 2, data, settings)),
-        lambda logits, y, idx: losses.cross_entropy(logits, y),
-        "warm_up",
+        run, network, optimizer, batches, lambda logits, y, idx: losses.cross_entropy(logits, y), "warm_up"
     )
 
 
-def train_auxiliary(f, projector, optimizer, targets, epoch, data, settings, run) -> None:
+def train_auxiliary(
+    f: Classifier,
+    projector,
+    optimizer: Optimizer,
+    targets,
+    epoch: int,
+    data: NoisyData,
+    settings: Flywheel,
+    run: Run,
+) -> None:
     """Auxiliary M-step: soft cross-entropy (13) with MixUp, plus alpha times the contrastive loss."""
     views = (settings.view,) + (settings.strong_view,) * 2 * bool(settings.contrastive)
     for (x, *strong), _, idx in data.batches(2 * epoch + 1, views=views, order=drawn(epoch, data, settings)):
@@ -299,7 +290,16 @@ def train_auxiliary(f, projector, optimizer, targets, epoch, data, settings, run
         optimizer.step()
 
 
-def train_main(g, optimizer, labels, weights, epoch, data, settings, run) -> None:
+def train_main(
+    g: Classifier,
+    optimizer: Optimizer,
+    labels,
+    weights,
+    epoch: int,
+    data: NoisyData,
+    settings: Flywheel,
+    run: Run,
+) -> None:
     """Main M-step: (8) on labels (N,), each image weighted by weights (N,) where given, as in (7)."""
     k = data.num_classes
     counted = labels[images_of(epoch, data, settings)]
@@ -316,62 +316,35 @@ def train_main(g, optimizer, labels, weights, epoch, data, settings, run) -> Non
         each = main_loss(logits, labels[idx], prior, strength)
         return each if weights is None else weights[idx] * each
 
-    fit_epoch(
-        run,
-        g,
-        optimizer,
-        data.batches(2 * epoch, views=settings.view, order=drawn(epoch, data, settings)),
-        loss,
-        "main",
-    )
+    batches = data.batches(2 * epoch, views=settings.view, order=drawn(epoch, data, settings))
+    fit_epoch(run, g, optimizer, batches, loss, "main")
 
 
-@torch.no_grad()
-def renew_statistics(network, key, data, settings, run) -> None:
-    """BatchNorm's statistics again, from at most 2048 random images, weakly augmented, under the weights as
-    they are now.
+def renew_statistics(network: Classifier, key, data: NoisyData, settings: Flywheel, run: Run) -> None:
+    """BatchNorm's statistics under the present weights, from 2048 random images, weakly augmented.
 
     Random, since the images of a folder are in the order of their classes.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not settings.renew_statistics or not norms:
-        return
-    momentum = norms[0].momentum
-    some = torch.randperm(len(data), generator=generator(run.seed, "statistics", key))[:2048]
-    for norm in norms:
-        norm.reset_running_stats()
-    batches = data.batches(key, views=settings.view, batch_size=min(512, len(data)), order=some)
-    with run.autocast():
-        for i, (x, _, _) in enumerate(batches):
-            for norm in norms:
-                norm.momentum = 1 / (i + 1)  # the plain mean over the batches; None would wait for the GPU
-            network(x)
-    for norm in norms:
-        norm.momentum = momentum
+    if settings.renew_statistics:
+        some = torch.randperm(len(data), generator=generator(run.seed, "statistics", key))[:2048]
+        batches = data.batches(key, views=settings.view, batch_size=min(512, len(data)), order=some)
+        averaging.renew_statistics(network, (x for x, _, _ in batches), run.autocast)
 
 
-def predict_auxiliary(f, epoch, images, data, settings, run) -> Tensor:
+def predict_auxiliary(
+    f: Classifier, epoch: int, images, data: NoisyData, settings: Flywheel, run: Run
+) -> Tensor:
     """f's softmax for these images (indices, or all), the mean over two weak views (Sec. 4.1 (i)): (n, K)."""
     some = chosen(images)
     views = [data.in_order(settings.view, epoch=2 * epoch + view, indices=some) for view in range(2)]
-    return losses.added(predict(f, view, run) for view in views) / 2
+    return losses.added(models.probabilities(f, view, run.autocast) for view in views) / 2
 
 
-def predict_main(g, images, data, run) -> Tensor:
+def predict_main(g: Classifier, images, data: NoisyData, run: Run) -> Tensor:
     """g's softmax for these images, not augmented: (n, K)."""
-    return predict(g, data.in_order(indices=chosen(images)), run)
+    return models.probabilities(g, data.in_order(indices=chosen(images)), run.autocast)
 
 
 def chosen(images):
     """Indices as `in_order` takes them: None for all."""
     return None if isinstance(images, slice) else images
-
-
-@torch.no_grad()
-def predict(network, batches, run) -> Tensor:
-    """Softmax in evaluation mode over the batches of `in_order`: (N, K)."""
-    network.eval()
-    with run.autocast():
-        probs = torch.cat([network(x).float().softmax(1) for x, _ in batches])
-    network.train()
-    return probs

@@ -18,7 +18,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..data.batches import NoisyData
 from ..run.fit import fit_epoch
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
 
@@ -53,7 +55,7 @@ class JointOptimization(Settings):
         )
 
 
-def train_joint_optimization(data, settings, run) -> None:
+def train_joint_optimization(data: NoisyData, settings: JointOptimization, run: Run) -> None:
     """Step 1 finds labels (Algorithm 1); step 2 trains a new network on them."""
     labels = run.stage("labels", lambda stage: find_labels(stage, settings))
     network = run.network()
@@ -71,7 +73,7 @@ def train_joint_optimization(data, settings, run) -> None:
         run.log(new_labels=labels, clean_score=labels[torch.arange(len(data), device=labels.device), data.y])
 
 
-def find_labels(stage, settings) -> Tensor:
+def find_labels(stage: Run, settings: JointOptimization) -> Tensor:
     """The labels (N, K) that training with a large learning rate ends with."""
     data, epochs = stage.data, settings.label_epochs or settings.epochs
     first = min(

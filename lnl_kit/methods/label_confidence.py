@@ -31,6 +31,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..data.batches import NoisyData
+from ..run.loop import Run
 from ..run.settings import Bound, Settings, refuse
 from ..toolbox import losses
 
@@ -125,7 +127,7 @@ class LabelConfidence(Settings):
         refuse(not 0 <= self.correct_after <= 1, f"correct_after {self.correct_after} is outside [0, 1]")
 
 
-def train_label_confidence(data, settings, run) -> None:
+def train_label_confidence(data: NoisyData, settings: LabelConfidence, run: Run) -> None:
     """Algorithm 1: one joint step a batch for the noise-robust and the noise-free network."""
     ours, single = settings.variant == "ours", settings.variant == "single_model"
     robust = run.network()
@@ -175,13 +177,13 @@ def train_label_confidence(data, settings, run) -> None:
         run.log(clean_score=confidence, new_labels=new_labels, mean_robust_loss=mean)
 
 
-def robust_loss(settings, logits: Tensor, y: Tensor) -> Tensor:
+def robust_loss(settings: LabelConfidence, logits: Tensor, y: Tensor) -> Tensor:
     """The noise-robust loss (B,) of logits (B, K) on given labels (B,)."""
     more = {"q": settings.q} if settings.robust_loss == "gce" else {}
     return losses.ROBUST[settings.robust_loss](logits, y, **more)
 
 
-def label_confidence(loss: Tensor, mean: Tensor, settings) -> Tensor:
+def label_confidence(loss: Tensor, mean: Tensor, settings: LabelConfidence) -> Tensor:
     """Eq. (6): sigmoid(slope (mean + m - loss)), (B,), from the robust loss (B,) and its running mean; 0
     where the loss is above that of the probability `threshold`.
     """
@@ -192,10 +194,8 @@ def label_confidence(loss: Tensor, mean: Tensor, settings) -> Tensor:
     return c
 
 
-def confident_loss(logits: Tensor, target: Tensor, c: Tensor, settings) -> Tensor:
-    """The batch form of (8), 0-d: alpha sum(C CE) / sum(1 - C); or mean(C CE), as (9) prints it. target (B,
-    K).
-    """
+def confident_loss(logits: Tensor, target: Tensor, c: Tensor, settings: LabelConfidence) -> Tensor:
+    """(8) over a batch, 0-d: alpha sum(C CE) / sum(1 - C); as (9) prints it, mean(C CE). target (B, K)."""
     weighted = c * losses.cross_entropy(logits, target)
     if not settings.normalize_confidence:
         return weighted.mean()

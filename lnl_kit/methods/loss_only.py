@@ -14,11 +14,13 @@ from typing import ClassVar
 
 import torch
 
+from ..data.batches import NoisyData
+from ..run.loop import Run
 from ..run.settings import Bound, Settings, refuse
 from ..toolbox import losses, mixup
 
 
-def train_loss_only(data, settings, run) -> None:
+def train_loss_only(data: NoisyData, settings: LossOnly, run: Run) -> None:
     """Minimise `settings.loss(logits, y)` per image, on one view, or on two where `settings.views` is 2."""
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
@@ -43,7 +45,7 @@ def train_loss_only(data, settings, run) -> None:
             optimizer.step()
             clean_score[idx] = -loss.detach()
         schedule.step()
-        if settings.tells:
+        if settings.loss_ranks_labels:
             run.log(clean_score=clean_score)
 
 
@@ -52,7 +54,7 @@ class LossOnly(Settings):
     """The recipe and a loss."""
 
     views = 1
-    tells = True  # whether the loss of an image says something about its label
+    loss_ranks_labels: ClassVar[bool] = True  # a larger loss makes a wrong label more probable
 
     family: ClassVar[str] = "a loss"
 
@@ -157,7 +159,7 @@ class Mixup(LossOnly):
     """MixUp: pairs of images and of labels are mixed (Zhang et al. 2018)."""
 
     mixup: float = 1.0  # of Beta(mixup, mixup): the share of a pair's first image; up to 32 in its paper
-    tells = False  # a mixed image has two labels
+    loss_ranks_labels: ClassVar[bool] = False  # a mixed image has two labels
 
     def __post_init__(self):
         super().__post_init__()
@@ -198,9 +200,7 @@ class CORES(LossOnly):
 
 @dataclass(frozen=True, kw_only=True)
 class IMAE(LossOnly):
-    """Improved MAE: cross-entropy's gradient, each image weighted by exp(T p(y) (1 - p(y))) (Wang et al.
-    2019).
-    """
+    """Improved MAE: cross-entropy, each image weighted by exp(T p(y) (1 - p(y))) (Wang et al. 2019)."""
 
     temperature: float = 8.0  # T: uncertain images weigh more, 0 = all the same; its release's at 20 and 40 %
 

@@ -19,8 +19,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..data.batches import NoisyData
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses, mixup
+from ..toolbox.models import Classifier
 from ..toolbox.selection import BetaMixture
 
 
@@ -41,7 +44,7 @@ class MCorrection(Settings):
         refuse(self.evenness < 0, f"evenness {self.evenness} is not allowed: 0 or more")
 
 
-def train_m_correction(data, settings, run) -> None:
+def train_m_correction(data: NoisyData, settings: MCorrection, run: Run) -> None:
     """MixUp, then dynamic hard bootstrapping with MixUp."""
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
@@ -74,19 +77,21 @@ def train_m_correction(data, settings, run) -> None:
 
 
 @torch.no_grad()
-def image_losses(network, data, run) -> Tensor:
+def image_losses(network: Classifier, data: NoisyData, run: Run) -> Tensor:
     """Cross-entropy (N,) of every image without augmentation under its given label, in evaluation mode."""
     network.eval()
-    found = []
+    by_batch = []
     for x, idx in data.in_order():
         with run.autocast():
-            found.append(losses.cross_entropy(network(x), data.y[idx]))
+            by_batch.append(losses.cross_entropy(network(x), data.y[idx]))
     network.train()
-    return torch.cat(found)
+    return torch.cat(by_batch)
 
 
 @torch.no_grad()
-def corrected(network, mixture: BetaMixture, x: Tensor, y: Tensor, given: Tensor, run) -> Tensor:
+def corrected(
+    network: Classifier, mixture: BetaMixture, x: Tensor, y: Tensor, given: Tensor, run: Run
+) -> Tensor:
     """(B, K): (1 - w) given + w own class, w the probability that the label is wrong: the hard form."""
     network.eval()
     with run.autocast():

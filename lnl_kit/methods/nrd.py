@@ -26,6 +26,8 @@ from typing import ClassVar
 
 import torch
 
+from ..data.batches import NoisyData
+from ..run.loop import Run
 from ..run.settings import Bound, Settings, refuse
 from ..toolbox import losses
 from ..toolbox.averaging import update_teacher
@@ -72,7 +74,7 @@ class NRD(Settings):
         refuse(not 0 <= self.decay < 1, f"decay {self.decay} is outside [0, 1)")
 
 
-def train_nrd(data, settings, run) -> None:
+def train_nrd(data: NoisyData, settings: NRD, run: Run) -> None:
     """Algorithm 1: minimise JSD_pi(y, y_s, y_t) (25), y_s by the student (26), y_t by the teacher (27)."""
     student = run.network()
     teacher = copy.deepcopy(student).requires_grad_(False)

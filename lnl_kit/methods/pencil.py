@@ -20,9 +20,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..data.batches import NoisyData
 from ..run.fit import fit_epoch
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
+from ..toolbox.models import Classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,7 @@ class Pencil(Settings):
         )
 
 
-def train_pencil(data, settings, run) -> None:
+def train_pencil(data: NoisyData, settings: Pencil, run: Run) -> None:
     """Three parts: given labels; network and labels; network on the labels found."""
     network = run.network()
     optimizer, schedule = run.sgd(network, settings)
@@ -74,7 +77,9 @@ def train_pencil(data, settings, run) -> None:
         run.log(new_labels=labels, clean_score=labels.gather(1, data.y[:, None])[:, 0])
 
 
-def learn_labels(network, optimizer, z: Tensor, batches, settings, run) -> None:
+def learn_labels(
+    network: Classifier, optimizer: torch.optim.Optimizer, z: Tensor, batches, settings: Pencil, run: Run
+) -> None:
     """An epoch of the second part: each batch moves the weights and its images' z (N, K), in place."""
     forward = run.compiled(network)
     for x, y, idx in batches:
@@ -89,7 +94,8 @@ def learn_labels(network, optimizer, z: Tensor, batches, settings, run) -> None:
         optimizer.zero_grad()
         run.total(**terms).backward()
         optimizer.step()
-        z[idx] -= settings.label_learning_rate * free.grad
+        if free.grad is not None:
+            z[idx] -= settings.label_learning_rate * free.grad
 
 
 def divergence(logits: Tensor, z: Tensor) -> Tensor:

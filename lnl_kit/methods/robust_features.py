@@ -37,6 +37,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.batches import NoisyData
+from ..run.loop import Run
+from ..run.opened import OpenedRun
 from ..run.settings import Bound, Settings, make, refuse
 from ..toolbox import augment, losses
 from ..toolbox.models import Classifier
@@ -98,20 +100,20 @@ class RobustFeatures(Settings):
         )
 
 
-def train_robust_features(data, settings, run) -> None:
+def train_robust_features(data: NoisyData, settings: RobustFeatures, run: Run) -> None:
     """Eq. (14), batch by batch."""
     network = run.network()
     model = WithHeads(network, data.x.shape[1:], settings.clusters or data.num_classes)
     model.to(run.device).to(memory_format=torch.channels_last)
     optimizer, schedule = run.sgd(network, settings, model.decoder, model.assign)
-    own = data.y.clone()  # the network's own prediction for each image, the newest; the given labels before
+    predicted = data.y.clone()  # the network's newest prediction for each image; at first the given labels
     state = run.state(
         network=network,
         decoder=model.decoder,
         clusters=model.assign,
         optimizer=optimizer,
         schedule=schedule,
-        own=own,
+        own=predicted,
         tested="network",
     )
     forward, views = run.compiled(model), (settings.view, augment.OnTop(distortion(data, settings)))
@@ -135,22 +137,22 @@ def train_robust_features(data, settings, run) -> None:
             optimizer.zero_grad()
             run.total(**terms).backward()
             optimizer.step()
-            own[idx] = logits[len(y) :].detach().argmax(1)
+            predicted[idx] = logits[len(y) :].detach().argmax(1)
             errors.append(torch.stack((error.detach(), F.mse_loss(augmented, x))))
             assigned += F.one_hot(clusters.detach().argmax(1), len(assigned)).sum(
                 0
             )  # bincount would wait for the GPU
         schedule.step()
-        left = torch.stack(errors).mean(0)
+        error_left = torch.stack(errors).mean(0)
         run.log(
-            new_labels=own,
+            new_labels=predicted,
             alpha=a,
-            restoration_left=left[0] / left[1],
+            restoration_left=error_left[0] / error_left[1],
             clusters_used=(assigned >= 0.01 * assigned.sum()).sum(),
         )
 
 
-def alpha(epoch: int, settings) -> float:
+def alpha(epoch: int, settings: RobustFeatures) -> float:
     """The given label's share of the target in (13): from 1 in the first epoch towards 0 after the last."""
     if not settings.bootstrapping:
         return 1.0
@@ -158,14 +160,14 @@ def alpha(epoch: int, settings) -> float:
     return 1 - passed if settings.schedule_alpha == "linear" else (1 + math.cos(math.pi * passed)) / 2
 
 
-def distortion(data, settings):
+def distortion(data: NoisyData, settings: RobustFeatures):
     """T: RandAugment, then Cutout."""
     return augment.Compose(
         (augment.RandAugment(settings.operations, settings.magnitude), data.view("cutout"))
     )
 
 
-def cluster_loss(clusters: Tensor, augmented: Tensor, settings) -> Tensor:
+def cluster_loss(clusters: Tensor, augmented: Tensor, settings: RobustFeatures) -> Tensor:
     """Eq. (7), 0-d, from the cluster head's logits (B, M) for x and for T(x): consistency (9) minus lambda
     times the mutual information (6).
     """
@@ -191,9 +193,7 @@ class WithHeads(nn.Module):
         self.decoder = decoder(maps.shape[1:], image)
 
     def forward(self, x: Tensor, augmented: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Logits (2B, K) of x and T(x), the restored image (B, C, H, W), cluster logits (B, M) of x and of
-        T(x).
-        """
+        """Logits (2B, K) of x and T(x), restored image (B, C, H, W), cluster logits (B, M) of x and T(x)."""
         maps = self.network.feature_map(torch.cat((x, augmented)))  # (2B, D, h, w)
         features = maps.mean((2, 3))
         return self.network.head(features), self.decoder(maps[len(x) :]), *self.assign(features).chunk(2)
@@ -220,7 +220,7 @@ def block(inputs: int, outputs: int, kernel: int) -> nn.Module:
     )
 
 
-def load_heads(run) -> WithHeads:
+def load_heads(run: OpenedRun) -> WithHeads:
     """The network of an opened run with its decoder and cluster head, in evaluation mode."""
     saved = torch.load(run.folder / "state.pt", map_location="cpu", weights_only=True)["state"]
     model = WithHeads(
@@ -232,13 +232,15 @@ def load_heads(run) -> WithHeads:
 
 
 @torch.no_grad()
-def with_heads(run, images: Tensor, magnitude: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def with_heads(
+    run: OpenedRun, images: Tensor, magnitude: int | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What an opened run's decoder and cluster head make of uint8 images (N, C, H, W).
 
     Returns x and T(x) (RandAugment at `magnitude`, None = as trained) and the restored image, each normalised
     (N, C, H, W), and the cluster (N,) of each image as it is, without augmentation.
     """
-    s, own, model = run.settings, run.settings["settings"], load_heads(run)
+    s, asked, model = run.settings, run.settings["settings"], load_heads(run)
     data = NoisyData(
         images,
         torch.zeros(len(images), dtype=torch.int64),
@@ -250,12 +252,14 @@ def with_heads(run, images: Tensor, magnitude: int | None = None) -> tuple[Tenso
     )
     settings = make(
         RobustFeatures,
-        operations=own["operations"],
-        magnitude=own["magnitude"] if magnitude is None else magnitude,
+        operations=asked["operations"],
+        magnitude=asked["magnitude"] if magnitude is None else magnitude,
     )
     (x, augmented), _, _ = next(
         data.batches(
-            0, views=(own["view"], augment.OnTop(distortion(data, settings))), order=torch.arange(len(images))
+            0,
+            views=(asked["view"], augment.OnTop(distortion(data, settings))),
+            order=torch.arange(len(images)),
         )
     )
     plain = data.normalise(images)

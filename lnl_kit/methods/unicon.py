@@ -29,19 +29,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..data.batches import NoisyData
 from ..run.evaluate import predict
 from ..run.fit import fit_epoch
+from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses, mixup, models
+from ..toolbox.models import Classifier
 from ..toolbox.rng import generator
 from ..toolbox.semi_supervised import mean_softmax, repeated, sharpen
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unicon(Settings):
-    """UNICON: labels are kept evenly over the classes, the other images teach without theirs, also by
-    contrast.
-    """
+    """UNICON: labels are kept evenly over the classes, other images teach without theirs, by contrast too."""
 
     learning_rate: float = 0.02  # of SGD, at the start; its release
     weight_decay: float = 5e-4  # L2 penalty of SGD; its release
@@ -82,7 +83,7 @@ class Unicon(Settings):
         return max(1, min(self.warmup, self.epochs // 2))
 
 
-def train_unicon(data, settings, run) -> None:
+def train_unicon(data: NoisyData, settings: Unicon, run: Run) -> None:
     """Warm up both networks; then let each train on the images selected by both."""
     nets = [run.network() for _ in range(2)]
     heads = [models.projection(net.head.in_features).to(run.device) for net in nets]
@@ -120,7 +121,17 @@ def train_unicon(data, settings, run) -> None:
         run.log(clean_score=1 - distance, selected=select(distance, data, settings), new_labels=probs)
 
 
-def train_divided(network, other, projector, optimizer, distance, key, data, settings, run) -> None:
+def train_divided(
+    network: Classifier,
+    other: Classifier,
+    projector,
+    optimizer: torch.optim.Optimizer,
+    distance,
+    key,
+    data: NoisyData,
+    settings: Unicon,
+    run: Run,
+) -> None:
     """One network's epoch: labels refined and guessed on weak views, learned on strong ones.
 
     key: (epoch, number of the network), what the random numbers are for.
@@ -169,17 +180,15 @@ def divergence(probs: Tensor, y: Tensor) -> Tensor:
     return losses.jsd((0.5, 0.5), F.one_hot(y, probs.shape[1]).float(), probs).clamp(min=0) / math.log(2)
 
 
-def kept_share(distance: Tensor, num_classes: int, settings) -> float:
-    """The share of labels that are kept: those nearer than the cut-off, the mean divergence or, where that is
-    high, less.
-    """
+def kept_share(distance: Tensor, num_classes: int, settings: Unicon) -> float:
+    """The share of labels that are kept: nearer than the cut-off, the mean divergence or less."""
     cutoff = distance.mean()
     if cutoff > settings.cutoff:
         cutoff = cutoff - (cutoff - distance.min()) / settings.cutoff_divisor
     return min(0.9, max(1 / num_classes, (distance < cutoff).float().mean().item()))
 
 
-def select(distance: Tensor, data, settings) -> Tensor:
+def select(distance: Tensor, data: NoisyData, settings: Unicon) -> Tensor:
     """bool (N,): in each class of given labels the same number of images, those of least divergence (N,)."""
     each = max(2, round(kept_share(distance, data.num_classes, settings) * len(data) / data.num_classes))
     chosen = torch.zeros(len(data), dtype=torch.bool, device=distance.device)

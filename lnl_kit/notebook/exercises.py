@@ -26,8 +26,7 @@ class Exercise:
 
 
 def check(name: str, answer) -> None:
-    """Print whether the answer to an exercise is right, and what is wrong if not. `...` or None: not answered
-    yet.
+    """Print whether an answer is right, and what is wrong if not. `...` or None: not answered yet.
 
     Raises ValueError for an exercise that does not exist, naming those that do.
     """

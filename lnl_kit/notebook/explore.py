@@ -1,6 +1,4 @@
-"""Sliders around figures, and trainings to watch, in a live notebook; in a batch run the same lines give
-figures and results.
-"""
+"""Sliders around figures in a live notebook; in a batch run the same lines give the figures."""
 
 from __future__ import annotations
 
@@ -111,9 +109,7 @@ def _controls(
 
 
 def _put(new: go.Figure, shown: go.FigureWidget) -> None:
-    """Show the new figure in place of the old one, its traces in place where they are of the same kinds; only
-    what differs is sent.
-    """
+    """Show a figure in place of the old one; of traces of the same kinds only the differences are sent."""
     with shown.batch_update():
         if [t.type for t in shown.data] == [t.type for t in new.data]:
             for old, trace in zip(shown.data, new.data):
@@ -136,8 +132,7 @@ def _changes(old: Any, new: Any) -> dict[str, Any]:
 
 
 def beside_image(figure: go.Figure, images, pixels: int = 128) -> object:
-    """The figure with the image under the pointer beside it; the traces' customdata number the images (n, C,
-    H, W).
+    """The figure, the image under the pointer beside it; customdata number the images (n, C, H, W).
 
     Live, returns a box of a FigureWidget and the picture, empty until a point is hovered over. Headless,
     returns the figure as it is.

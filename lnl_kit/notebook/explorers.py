@@ -26,8 +26,7 @@ def pick_run(
         "loss",
     ),
 ) -> object:
-    """A menu of the finished runs under a root (default: where `lnl train` writes) and one of their metrics,
-    by epoch.
+    """A menu of the finished runs under a root (None: where `lnl train` writes), a metric by epoch.
 
     Raises ValueError where no run is finished, with the command that makes one.
     """
@@ -49,9 +48,7 @@ def pick_run(
 
 
 def histogram_by_epoch(run) -> object:
-    """Loss on the true class of the training images, right and wrong labels apart, with a slider over the
-    epochs that were kept.
-    """
+    """Loss on the true class, right and wrong labels apart, with a slider over the kept epochs."""
 
     epochs, at = _kept_epochs(run)
 
@@ -65,9 +62,7 @@ def histogram_by_epoch(run) -> object:
 
 
 def decagon_by_epoch(run) -> object:
-    """The training images' predictions on the K-gon, with a slider over the epochs that were kept; wrong
-    labels are rings.
-    """
+    """Training predictions on the K-gon, with a slider over the kept epochs; wrong labels are rings."""
 
     epochs, at = _kept_epochs(run)
 
@@ -85,9 +80,7 @@ def decagon_by_epoch(run) -> object:
 
 
 def _kept_epochs(run) -> tuple[list[int], Callable]:
-    """The epochs of history.npz, counted from 1, and a function from an epoch to (probs, given, true) of its
-    images.
-    """
+    """The epochs of history.npz, from 1, and a function from an epoch to (probs, given, true)."""
     history = run.history
     if not len(history):
         raise ValueError(f"{run.folder} has kept no epoch yet: train it first")
@@ -101,16 +94,15 @@ def _kept_epochs(run) -> tuple[list[int], Callable]:
 
 
 def inspect_images(run, views: int = 5) -> object:
-    """The training images, the most suspicious given label first: the image and views of it, and what the run
-    thinks of it.
+    """Training images, most suspicious label first: the image, views of it, and what the run thinks of it.
 
     Suspicious is a low clean score where the method gives one, else a low probability of the given label.
     """
     import numpy as np
 
     given, probs = run.labels["given"], run.arrays["train_probs"]
-    own = probs[np.arange(len(given)), given]
-    score = np.asarray(run.arrays.get("clean_score", own), float)
+    of_label = probs[np.arange(len(given)), given]
+    score = np.asarray(run.arrays.get("clean_score", of_label), float)
     order, images = np.argsort(np.nan_to_num(score, nan=np.inf), kind="stable"), run.train_images()
 
     def pictures(rank=1):
@@ -135,24 +127,23 @@ def inspect_images(run, views: int = 5) -> object:
 
 
 def review(findings) -> object:
-    """The suspicious images of a folder of findings (or `errors.Findings`), to go through by mouse or
-    keyboard.
+    """The suspicious images of a folder of findings (or `Findings`), to go through by mouse or keyboard.
 
     Live, a `review.Review`: each decision is in `decisions.csv` there before the next image shows. Headless,
     its first page as a figure.
     """
 
-    found = findings if isinstance(findings, Findings) else open_findings(findings)
+    opened = findings if isinstance(findings, Findings) else open_findings(findings)
     if live():
-        return Review(found)
-    rows = found.table[found.table["image"].isin(found.dataset().names)].head(
+        return Review(opened)
+    rows = opened.table[opened.table["image"].isin(opened.dataset().names)].head(
         12
     )  # those that are still there
     heads = [
         f"{figures.plain(given)}, rather <b>{figures.plain(new)}</b>"
         for given, new in zip(rows["given"], rows["suggested"])
     ]
-    images = [found.pixels(i) for i in rows["image"]]
+    images = [opened.pixels(i) for i in rows["image"]]
     return figures.image_row(
         images,
         heads,

@@ -23,7 +23,7 @@ import torch
 from .. import data
 from ..data import noise as noise_models
 from ..data.batches import NoisyData
-from ..data.labelling import choose
+from ..data.labelling import choose, draw_labels
 from ..data.streams import pick
 from ..files import runs_root, save_atomically
 from ..methods import BASELINE, METHODS
@@ -45,9 +45,7 @@ EPOCHS = 20  # enough for cross-entropy to pass its best epoch and memorise, at 
 
 @dataclass
 class Lab:
-    """Networks trained at R noise rates, on N images, tested on M. Probabilities are of the last finished
-    epoch.
-    """
+    """Networks at R noise rates, on N images, tested on M. Probabilities: of the last finished epoch."""
 
     method: str
     noise: str
@@ -64,8 +62,8 @@ class Lab:
 
     def at(self, rate: float) -> int:
         """The position of a rate. Raises ValueError for one that was not trained, naming those that were."""
-        for r, there in enumerate(self.rates):
-            if abs(there - rate) < 1e-9:
+        for r, trained in enumerate(self.rates):
+            if abs(trained - rate) < 1e-9:
                 return r
         raise ValueError(f"rate {rate:g} was not trained: {', '.join(f'{r:g}' for r in self.rates)}")
 
@@ -74,9 +72,7 @@ class Lab:
         return noise_models.actual_rate(self.given[self.at(rate)], self.true)
 
     def confusion(self, rate: float) -> np.ndarray:
-        """(K, K): how often each true class (row) of the test set is predicted as each class (column), as
-        shares of the row.
-        """
+        """(K, K): the share of each true class (row) of the test set that is predicted as each class."""
         k = len(self.classes)
         counts = np.zeros((k, k))
         np.add.at(counts, (self.test_true, self.test_probs[self.at(rate)].argmax(1)), 1)
@@ -92,16 +88,7 @@ def labels_at(dataset, noise: str, rate: float, seed: int) -> tuple[np.ndarray, 
     true = np.asarray(source.given_labels if source.true_labels is None else source.true_labels)
     if noise == "none" or not rate:
         return true, true
-    given = noise_models.noisy_labels(
-        true,
-        noise,
-        rate,
-        seed,
-        num_classes=len(source.classes),
-        like=source.like,
-        images=np.asarray(source.x[:]) if noise == "instance" else None,
-    )
-    return given, true
+    return draw_labels(source, noise, rate, seed, None)
 
 
 def train_rates(
@@ -139,23 +126,10 @@ def train_rates(
     true = labels[0][1]
     index = choose(true, train_size, seed)
     given, true = np.stack([g for g, _ in labels])[:, index], true[index]
-    decides = json.dumps(
-        [
-            method,
-            noise,
-            rates,
-            seed,
-            repr(recipe),
-            source.fingerprint,
-            len(index),
-            method_digest(function, type(recipe)),
-        ]
-    )
-    folder = (
-        runs_root(out)
-        / "lab"
-        / f"{method}-{noise}-seed{seed}-{hashlib.blake2b(decides.encode(), digest_size=4).hexdigest()}"
-    )
+    digest = method_digest(function, type(recipe))
+    decides = [method, noise, rates, seed, repr(recipe), source.fingerprint, len(index), digest]
+    hash8 = hashlib.blake2b(json.dumps(decides).encode(), digest_size=4).hexdigest()
+    folder = runs_root(out) / "lab" / f"{method}-{noise}-seed{seed}-{hash8}"
     if (folder / "lab.npz").exists():
         return _load(folder / "lab.npz", method, noise, rates, source.classes)
     folder.mkdir(parents=True, exist_ok=True)
@@ -170,38 +144,12 @@ def train_rates(
         seed=seed,
         device=find_device(device),
     )
-    lab = Lab(
-        method,
-        noise,
-        rates,
-        source.classes,
-        given,
-        true,
-        source.test_y.numpy(),
-        np.empty((0, len(rates))),
-        np.empty((0, len(rates))),
-        np.empty(0),
-        np.empty(0),
-    )
+    none = np.empty((0, len(rates)))
+    labelled = (source.classes, given, true, source.test_y.numpy())
+    lab = Lab(method, noise, rates, *labelled, none, none, np.empty(0), np.empty(0))
     run = Run(folder, data=noisy, evaluator=cast(Any, None), model="small_cnn", seed=seed, progress=False)
-    members: list[torch.nn.Module] = []
-    stopped = False
-    try:
-        for trained in _epochs(lab, noisy, source.test_x, recipe, run):
-            members = trained  # kept after the loop
-            if on_epoch:
-                on_epoch(lab)
-    except KeyboardInterrupt:
-        stopped = True  # as of the last finished epoch
-    if members:
-        started = time.perf_counter()
-        lab.train_probs = np.stack([predict([m], noisy.x, noisy, run.autocast).numpy() for m in members])
-        lab.seconds += time.perf_counter() - started
-    if stopped:
-        return lab
-    file = io.BytesIO()
-    np.savez_compressed(file, **{k: getattr(lab, k) for k in SAVED}, seconds=lab.seconds)
-    save_atomically(folder / "lab.npz", file.getvalue())
+    if _train(lab, noisy, source.test_x, recipe, run, on_epoch):
+        _save(lab, folder / "lab.npz")
     return lab
 
 
@@ -215,10 +163,32 @@ def _load(path, method, noise, rates, classes) -> Lab:
         )
 
 
+def _save(lab: Lab, path) -> None:
+    file = io.BytesIO()
+    np.savez_compressed(file, **{k: getattr(lab, k) for k in SAVED}, seconds=lab.seconds)
+    save_atomically(path, file.getvalue())
+
+
+def _train(lab: Lab, noisy: NoisyData, test_x, recipe, run: Run, on_epoch: Callable | None) -> bool:
+    """Train the networks and keep `lab` up to date; False where Ctrl-C, or `on_epoch`, ended it early."""
+    members: list[torch.nn.Module] = []
+    stopped = False
+    try:
+        for trained in _epochs(lab, noisy, test_x, recipe, run):
+            members = trained  # kept after the loop
+            if on_epoch:
+                on_epoch(lab)
+    except KeyboardInterrupt:
+        stopped = True  # as of the last finished epoch
+    if members:
+        started = time.perf_counter()
+        lab.train_probs = np.stack([predict([m], noisy.x, noisy, run.autocast).numpy() for m in members])
+        lab.seconds += time.perf_counter() - started
+    return not stopped
+
+
 def _epochs(lab: Lab, noisy: NoisyData, test_x, recipe, run: Run):
-    """Train epoch by epoch, keeping `lab` up to date but for the training images' probabilities; yields the
-    networks.
-    """
+    """Train epoch by epoch, keeping `lab` up to date but for `train_probs`; yields the networks."""
     started, given = time.perf_counter(), torch.from_numpy(lab.given).to(noisy.device)
     first = run.network()
     stacked = Stacked([first] * len(lab.rates))  # the same start for all
@@ -278,9 +248,7 @@ class _WithLabels:
 
 
 def _mixed(recipe, images: torch.Tensor, labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, list]:
-    """The images (B, C, H, W) that all networks see and the target of each of labels (R, B), mixed alike
-    where the method mixes.
-    """
+    """The images (B, C, H, W) that all networks see, and targets of labels (R, B), mixed alike."""
     state = torch.get_rng_state()
     targets = []
     for y in labels:

@@ -102,8 +102,8 @@ class Training:
     def _show(self, so_far: object) -> None:
         now = time.monotonic()
         self._bar.value = self._count
-        left = (now - self._started) / self._count * (self._epochs - self._count)
-        self._line.value = f"epoch {self._count} of {self._epochs}, {left:.0f} s left"
+        seconds_left = (now - self._started) / self._count * (self._epochs - self._count)
+        self._line.value = f"epoch {self._count} of {self._epochs}, {seconds_left:.0f} s left"
         if now - self._drawn > 0.3 or self._count == self._epochs:  # a browser draws a few times a second
             _put(self._draw(so_far), self._figure)
             self._drawn = now
@@ -130,9 +130,7 @@ class Training:
 
 
 def train(method, epochs: int | None = None, **ask) -> Training:
-    """`lnl_kit.train(method, ...)` as a Training: test accuracy and memorised labels as they come. A finished
-    run is loaded.
-    """
+    """`lnl_kit.train(method, ...)` as a Training: accuracy and memorised labels; a finished run is loaded."""
     plan = Plan.of(method, **ask | ({"epochs": epochs} if epochs else {})).resolve()
     name, total = plan.name, plan.settings.epochs
     return Training(
@@ -144,8 +142,7 @@ def train(method, epochs: int | None = None, **ask) -> Training:
 
 
 def train_rates(method: str = BASELINE, after: Callable[[Any], None] | None = None, **ask) -> Training:
-    """`lab.train_rates(method, ...)` as a Training: a growing curve for each noise rate. A finished lab is
-    loaded.
+    """`noise_lab.train_rates(method, ...)` as a Training: a curve for each rate; a finished lab is loaded.
 
     after: called with the lab at the end.
     """
@@ -159,10 +156,10 @@ def train_rates(method: str = BASELINE, after: Callable[[Any], None] | None = No
 
 
 class NoiseLab:
-    """Networks trained at many noise rates, and a slider through them; a menu of methods, each trained when
-    it is chosen.
+    """Networks trained at many noise rates, a slider through them, and a menu of methods to train next.
 
-    `result()`: the `lab.Lab` of the method shown, when it is trained. ask: arguments of `lab.train_rates`.
+    `result()`: the `noise_lab.Lab` of the method shown, when it is trained. ask: arguments of
+    `noise_lab.train_rates`.
     """
 
     def __init__(self, method: str = BASELINE, rate: float = 0.5, **ask):
@@ -187,11 +184,11 @@ class NoiseLab:
         return self.training.result()
 
     def _start(self, method: str) -> Training:
-        return train_rates(method, after=lambda found: self._trained(method, found), **self._ask)
+        return train_rates(method, after=lambda lab: self._trained(method, lab), **self._ask)
 
-    def _trained(self, method: str, found) -> None:
-        if len(found.test_accuracy):  # stopped within the first epoch, there is nothing to show
-            self._labs[method] = found
+    def _trained(self, method: str, lab) -> None:
+        if len(lab.test_accuracy):  # stopped within the first epoch, there is nothing to show
+            self._labs[method] = lab
         if live():
             self._menu.disabled = False
             self._redraw()

@@ -1,6 +1,4 @@
-"""Analyses of NRD's Section 3.5: what a network that memorised its labels says about views it never trained
-on.
-"""
+"""Analyses of NRD's Section 3.5: predictions for views that a memorising network was never trained on."""
 
 from __future__ import annotations
 

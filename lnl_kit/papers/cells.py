@@ -31,16 +31,16 @@ def cells(method: str, paper: str | None = None) -> list[tuple[str, str, float]]
     paper = paper or papers()[0]
     tables(paper)
     rows = [r for r in _settings_of(paper, method) if r["method"] == method]
-    own: set[tuple[str, str, float]] = {(r["dataset"], *_key(r)) for r in rows if r["noise_type"] != "any"}
-    specific, general = {c[0] for c in own}, {r["dataset"] for r in rows if r["noise_type"] == "any"}
+    listed: set[tuple[str, str, float]] = {(r["dataset"], *_key(r)) for r in rows if r["noise_type"] != "any"}
+    specific, general = {c[0] for c in listed}, {r["dataset"] for r in rows if r["noise_type"] == "any"}
     # Settings for "any" noise belong to the cells whose results are printed, and so does the cell without
     # noise where a method's settings are given for others.
     for r in results():
         if r["paper"] == paper and r["method"] == method and r["noise"] and r["table"] != "text":
             stated = r["noise"] == "none" if r["dataset"] in specific else r["dataset"] in general
             if stated:
-                own.add((r["dataset"], *noise_key(str(r["noise"]), r["rate"])))
-    return sorted(own)
+                listed.add((r["dataset"], *noise_key(str(r["noise"]), r["rate"])))
+    return sorted(listed)
 
 
 def paper_settings(

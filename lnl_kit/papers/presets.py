@@ -45,22 +45,22 @@ def resolve(
 
     Raises ValueError for an unknown preset and for a `paper` cell that its paper does not have.
     """
-    own = {} if dataset == "digits" else dict(settings_class.photographs)
+    on_photographs = {} if dataset == "digits" else dict(settings_class.photographs)
     if preset == "quick":
         size: dict[str, Any] = (
             {} if dataset == "digits" else {"train_size": 2000, "test_size": 1000, "image_size": 32}
         )
-        return Preset("quick", settings=own, **size)
+        return Preset("quick", settings=on_photographs, **size)
     if preset == "demo":
         size = {} if dataset == "digits" else {"image_size": 32}
-        settings = {"epochs": 50, **settings_class.demo, **own}
+        settings = {"epochs": 50, **settings_class.demo, **on_photographs}
         return Preset("demo", train_size=5000, test_size=5000, settings=settings, **size)
     if preset == "photographs":
         if dataset == "digits":
             raise ValueError(
                 "preset photographs is for images of 32x32 pixels and more, not for digits: quick or demo"
             )
-        settings = {**RECIPE, **settings_class.demo, **own}
+        settings = {**RECIPE, **settings_class.demo, **on_photographs}
         return Preset("photographs", model="airbench", image_size=32, settings=settings)
     kind, _, paper = preset.partition(":")
     if kind != "paper":

@@ -48,13 +48,12 @@ def reproduce(
         `true`, `none`; anything else stays a string). `0.2,0.5` are two values: every combination of values
         runs, each in a copy named after them. `preset="x"` is short for `{"preset": "x"}`.
     out: the root that stands in for runs/. timeout: seconds that one cell may take; None or 0 = no limit.
-    fresh: also run notebooks that are finished and unchanged. jobs: processes side by side, the CPU's threads
-        shared among them.
+    fresh: also run notebooks that are finished and unchanged. jobs: parallel processes, among which the
+        CPU's threads are divided.
 
     Returns 0 when every notebook finished, 1 when one failed (the others still run), 130 after Ctrl-C. Raises
     ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.
     """
-
     notebooks = find_notebooks(names)
     values = {name: _values(value) for name, value in (parameters or {}).items()}
     if preset is not None:
@@ -68,24 +67,13 @@ def reproduce(
     folder = runs_root(out).absolute() / "reproduce"
     folder.mkdir(parents=True, exist_ok=True)
 
-    done: list[dict] = []
-    interrupted, width = False, max(len(job.name) for job in grid)
-    held = {job.name: None if fresh else _still_holds(*job, folder) for job in grid}
-    try:
-        for record in filter(None, held.values()):
-            _say(f"{record['notebook']:<{width}}  {_line(record, True)}")
-            done.append(record)
-        for record in _run_all([job for job in grid if not held[job.name]], folder, timeout, jobs):
-            _say(f"{record['notebook']:<{width}}  {_line(record, False)}")
-            done.append(record)
-    except KeyboardInterrupt:
-        interrupted = True
-    failed = [record for record in done if record["status"] == "failed"]
+    done, interrupted = _carry_out(grid, folder, timeout, fresh, jobs)
     entries = _write_pages(folder, find_notebooks())
     if not interrupted:
         _write_pngs(folder, entries)
     if len(grid) > len(notebooks):
         _say_table(grid, {record["notebook"]: record for record, _ in entries})
+    failed = [record for record in done if record["status"] == "failed"]
     for record in failed:
         error = record["error"]
         reason = error["message"].splitlines()[0]
@@ -96,14 +84,36 @@ def reproduce(
     return 130 if interrupted else int(bool(failed))
 
 
+def _carry_out(
+    grid: list[Job], folder: Path, timeout: float | None, fresh: bool, processes: int
+) -> tuple[list[dict], bool]:
+    """(records, whether Ctrl-C ended it): run the jobs whose record does not hold, and print a line each."""
+    done: list[dict] = []
+    width = max(len(job.name) for job in grid)
+    held = {job.name: None if fresh else _still_holds(*job, folder) for job in grid}
+    try:
+        for record in filter(None, held.values()):
+            _say(f"{record['notebook']:<{width}}  {_line(record, True)}")
+            done.append(record)
+        for record in _run_all([job for job in grid if not held[job.name]], folder, timeout, processes):
+            _say(f"{record['notebook']:<{width}}  {_line(record, False)}")
+            done.append(record)
+    except KeyboardInterrupt:
+        return done, True
+    return done, False
+
+
 def notebooks_folder() -> Path:
     """notebooks/ beside the pyproject.toml found upwards from the current folder, else beside the package."""
-    here = Path.cwd()
-    for project in (*(p for p in (here, *here.parents) if (p / "pyproject.toml").exists()), PACKAGE.parent):
+    start = Path.cwd()
+    for project in (
+        *(p for p in (start, *start.parents) if (p / "pyproject.toml").exists()),
+        PACKAGE.parent,
+    ):
         if (project / "notebooks").is_dir():
             return project / "notebooks"
     raise FileNotFoundError(
-        f"there is no notebooks/ folder beside a pyproject.toml above {here}: "
+        f"there is no notebooks/ folder beside a pyproject.toml above {start}: "
         "run this inside a clone of lnl-kit"
     )
 
@@ -116,7 +126,7 @@ def find_notebooks(names: list[str] | None = None) -> list[Path]:
         raise FileNotFoundError(f"there are no notebooks in {folder}")
     if not names:
         return existing
-    found = []
+    notebooks = []
     for name in names:
         stem = Path(name).name.removesuffix(".ipynb")
         matches = [p for p in existing if p.stem == stem]
@@ -125,8 +135,8 @@ def find_notebooks(names: list[str] | None = None) -> list[Path]:
             raise FileNotFoundError(
                 f"there is no notebook {name} in {folder}; there are " + ", ".join(p.stem for p in existing)
             )
-        found += [p for p in matches if p not in found]
-    return found
+        notebooks += [p for p in matches if p not in notebooks]
+    return notebooks
 
 
 def _literal(value):
@@ -142,9 +152,7 @@ def _literal(value):
 
 
 def _values(value) -> list:
-    """The values that a text names: commas outside brackets and quotes separate them. Anything else is one
-    value.
-    """
+    """The values that a text names, separated by commas outside brackets and quotes; else one value."""
     if not isinstance(value, str):
         return [value]
     parts, depth, quote = [""], 0, ""
@@ -165,17 +173,17 @@ def _jobs(notebook: Path, values: dict[str, list]) -> list[Job]:
     """Every combination of the values; a copy is named after those parameters that have several."""
 
     several = [name for name, some in values.items() if len(some) > 1]
-    found = []
+    jobs = []
     for combination in itertools.product(*values.values()):
         parameters = dict(zip(values, combination))
-        found.append(
+        jobs.append(
             Job(
                 notebook,
                 parameters,
                 "-".join([notebook.stem, *(f"{name}-{safe(str(parameters[name]))}" for name in several)]),
             )
         )
-    return found
+    return jobs
 
 
 def _run_all(jobs: list[Job], folder: Path, timeout: float | None, processes: int):

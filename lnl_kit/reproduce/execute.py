@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .pages import first_line
+from .fragments import first_line
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -31,8 +31,8 @@ def _parameters_of(notebooks: list[Path], values: dict, all_named: bool) -> dict
     for name in values:
         lacking = [path for path in notebooks if name not in known[path]]
         if lacking and (all_named or len(lacking) == len(notebooks)):
-            there = "; ".join(f"{path.stem} has {', '.join(known[path]) or 'none'}" for path in lacking)
-            raise ValueError(f"unknown parameter {name}: {there}")
+            known_names = "; ".join(f"{path.stem} has {', '.join(known[path]) or 'none'}" for path in lacking)
+            raise ValueError(f"unknown parameter {name}: {known_names}")
     return {path: {k: v for k, v in values.items() if k in known[path]} for path in notebooks}
 
 
@@ -72,8 +72,7 @@ def _read(path: Path) -> dict | None:
 def _run(
     notebook: Path, parameters: dict, name: str, folder: Path, timeout: float | None, threads: int = 0
 ) -> dict:
-    """Execute one notebook in a fresh kernel and put its copy and record in place, called name, once it has
-    ended.
+    """Execute a notebook in a fresh kernel; its copy and record, called name, are put in place at the end.
 
     threads: of the kernel's arithmetic; 0 = as many as it likes.
     """

@@ -1,5 +1,4 @@
-"""All methods on equal terms: what `lnl compare` measured, averaged over seeds, and how fair the comparison
-is.
+"""The leaderboard: what `lnl compare` measured for all methods, averaged over seeds.
 
 The rows are those of data/measured/digits.csv and cifar10n.csv: one network, epochs, batch, schedule and view
 for every method; `last` is the headline, `best` (chosen by looking at the test set) stands beside it.
@@ -27,18 +26,18 @@ def rows(*names: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    found = pd.DataFrame([row for name in names or FILES for row in measured.read(name)])
-    if len(found):
-        rate = found["rate"].astype(float)
-        words = found["noise"].str.replace("labels-", "human, ").str.replace("_", " ")
-        found["setting"] = [w if not r else f"{w} {r:g}" for w, r in zip(words, rate)]
-        found["family"] = found["method"].map(family)
-        stages = found["stage_seconds"] if "stage_seconds" in found else 0.0 * rate
-        found["cost"] = found["seconds"].astype(float) + stages.fillna(0).astype(float)
-    return found
+    measured_rows = pd.DataFrame([row for name in names or FILES for row in measured.read(name)])
+    if len(measured_rows):
+        rate = measured_rows["rate"].astype(float)
+        words = measured_rows["noise"].str.replace("labels-", "human, ").str.replace("_", " ")
+        measured_rows["setting"] = [w if not r else f"{w} {r:g}" for w, r in zip(words, rate)]
+        measured_rows["family"] = measured_rows["method"].map(family)
+        stages = measured_rows["stage_seconds"] if "stage_seconds" in measured_rows else 0.0 * rate
+        measured_rows["cost"] = measured_rows["seconds"].astype(float) + stages.fillna(0).astype(float)
+    return measured_rows
 
 
-def board(found: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick") -> pd.DataFrame:
+def board(rows: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick") -> pd.DataFrame:
     """One row a method at one setting, best `last` first: last, spread (standard deviation over seeds,
     missing for one), best, memorized, ece, auc, cost (seconds), seeds, uses (what it was told), family.
 
@@ -47,17 +46,19 @@ def board(found: pd.DataFrame, setting: str, dataset: str = "digits", preset: st
     import pandas as pd
 
     chosen = (
-        found[(found.dataset == dataset) & (found.preset == preset) & (found.setting == setting)]
-        if len(found)
-        else found
+        rows[(rows.dataset == dataset) & (rows.preset == preset) & (rows.setting == setting)]
+        if len(rows)
+        else rows
     )
     if not len(chosen):
-        there = (
-            "; ".join(sorted({f"{d} {p} {s}" for d, p, s in zip(found.dataset, found.preset, found.setting)}))
-            if len(found)
+        measured_settings = (
+            "; ".join(sorted({f"{d} {p} {s}" for d, p, s in zip(rows.dataset, rows.preset, rows.setting)}))
+            if len(rows)
             else "nothing yet"
         )
-        raise ValueError(f"nothing was measured on {dataset} under {preset} at {setting}: there is {there}")
+        raise ValueError(
+            f"nothing was measured on {dataset} under {preset} at {setting}: there is {measured_settings}"
+        )
     by = chosen.groupby("method")
     last = by["test_accuracy_last"]
     table = pd.DataFrame(
@@ -78,11 +79,11 @@ def board(found: pd.DataFrame, setting: str, dataset: str = "digits", preset: st
     return table.sort_values("last", ascending=False)
 
 
-def settings_of(found: pd.DataFrame, dataset: str = "digits", preset: str = "quick") -> list[str]:
+def settings_of(rows: pd.DataFrame, dataset: str = "digits", preset: str = "quick") -> list[str]:
     """The settings measured there, those with most methods first."""
-    there = found[(found.dataset == dataset) & (found.preset == preset)]
+    same_data = rows[(rows.dataset == dataset) & (rows.preset == preset)]
     return list(
-        there.groupby("setting")["method"].nunique().sort_values(ascending=False, kind="stable").index
+        same_data.groupby("setting")["method"].nunique().sort_values(ascending=False, kind="stable").index
     )
 
 
@@ -96,24 +97,18 @@ def front(board: pd.DataFrame) -> list[str]:
     return chosen
 
 
-def epoch_cost(found: pd.DataFrame, dataset: str = "digits", preset: str = "quick") -> pd.Series:
+def epoch_cost(rows: pd.DataFrame, dataset: str = "digits", preset: str = "quick") -> pd.Series:
     """How many times as long as cross-entropy's an epoch of each method takes, by method: the fastest epoch
     of each (the median within a run) on the device where most runs were made, since others had to share
     theirs.
     """
-    there = found[(found.dataset == dataset) & (found.preset == preset)]
-    there = there[there.device == there.device.mode()[0]]
-    fastest = there.groupby("method")["seconds_per_epoch"].min()
+    same_data = rows[(rows.dataset == dataset) & (rows.preset == preset)]
+    same_data = same_data[same_data.device == same_data.device.mode()[0]]
+    fastest = same_data.groupby("method")["seconds_per_epoch"].min()
     return (fastest / fastest[BASELINE]).sort_values()
 
 
-def unmeasured(
-    found: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick"
-) -> list[str]:
+def unmeasured(rows: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick") -> list[str]:
     """The methods of the kit, but for those on features alone, without a row at this setting."""
-    there = set(board(found, setting, dataset, preset).index)
-    return [
-        m
-        for m, (_, settings_class) in METHODS.items()
-        if m not in there and not settings_class.needs_features
-    ]
+    measured_methods = set(board(rows, setting, dataset, preset).index)
+    return [m for m, (_, s) in METHODS.items() if m not in measured_methods and not s.needs_features]

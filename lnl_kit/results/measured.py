@@ -1,6 +1,4 @@
-"""What was measured and is kept: data/measured/*.csv, one row a run (the fields of summary.json, plus
-commit).
-"""
+"""Kept measurements: data/measured/*.csv, one row a run, the fields of summary.json and the commit."""
 
 from __future__ import annotations
 
@@ -37,9 +35,7 @@ def table(name: str | Path) -> Path:
 
 
 def read(name: str | Path) -> list[dict]:
-    """The rows of data/measured/<name>.csv (see `table`); numbers as numbers, missing as None. No file: no
-    rows.
-    """
+    """The rows of data/measured/<name>.csv (see `table`), missing values None; no file, no rows."""
     path = table(name)
     if not path.exists():
         return []
@@ -63,9 +59,7 @@ def parse(text: str):
 
 
 def add(name: str | Path, row: dict) -> None:
-    """Add a row to data/measured/<name>.csv (see `table`), in place of one about the same run. The file is
-    rewritten whole.
-    """
+    """Add a row to data/measured/<name>.csv (see `table`), in place of one about the same run."""
     row = row | {"commit": commit()}
     identity = (
         "method",

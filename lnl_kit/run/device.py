@@ -57,16 +57,16 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
-        if said := re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text()):
-            model = said[1]
+        if line := re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text()):
+            model = line[1]
     return f"{model}, {torch.get_num_threads()} threads"
 
 
 def find_device(name: str) -> torch.device:
     """The device asked for, or a sentence that says which are there."""
-    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if name == "auto":
-        return torch.device("cuda" if len(there) > 1 else "cpu")
-    if name not in [*there, *(["cuda"] if len(there) > 1 else [])]:
-        raise ValueError(f"device {name!r} is not here: there are {', '.join(there)}")
+        return torch.device("cuda" if len(devices) > 1 else "cpu")
+    if name not in [*devices, *(["cuda"] if len(devices) > 1 else [])]:
+        raise ValueError(f"device {name!r} is not here: there are {', '.join(devices)}")
     return torch.device(name)

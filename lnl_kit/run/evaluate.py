@@ -141,8 +141,8 @@ class Evaluator:
         row = {}
         for name, truth in (("accepted", self.true), ("test_accepted", self.test_y)):
             if name in log and truth is not None:
-                found = metrics.accepted_precision_share(log[name], truth)
-                row[f"{name}_precision"], row[f"{name}_share"] = found
+                precision_and_share = metrics.accepted_precision_share(log[name], truth)
+                row[f"{name}_precision"], row[f"{name}_share"] = precision_and_share
         if self.true is None:
             return row
         right = self.given == self.true

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from .settings import Settings
 
+if TYPE_CHECKING:
+    from .loop import Run
+
 
 def fit_epoch(
-    run,
-    network,
-    optimizer,
+    run: Run,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
     batches: Iterable,
     loss: Callable[[Tensor, Tensor, Tensor], Tensor],
     term: str = "labels",

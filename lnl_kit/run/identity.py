@@ -25,9 +25,7 @@ PACKAGE = "lnl_kit."  # what the names of its modules begin with
 
 
 def source_of(fn) -> str:
-    """The text of the file that a function stands in; of the function itself where it was typed into a
-    notebook.
-    """
+    """The text of the file that a function stands in, or of the function typed into a notebook."""
     try:
         module: Any = sys.modules.get(fn.__module__)
         return inspect.getsource(module if getattr(module, "__file__", None) else fn)
@@ -108,11 +106,15 @@ def versions() -> dict[str, str]:
 def method_digest(function, settings_class) -> str:
     """A digest of the method's own source.
 
-    A built-in method: its file. A function of one's own: its source, defaults and what it refers to outside
-    installed packages (constants, helper functions, closures), and its settings class.
+    A built-in method: its file, and the files beside it that it imports. A function of one's own: its source,
+    defaults and what it refers to outside installed packages (constants, helper functions, closures), and its
+    settings class.
     """
     if (function.__module__ or "").startswith(PACKAGE):
-        text = inspect.getsource(sys.modules[function.__module__])
+        module = sys.modules[function.__module__]
+        imported = [m for m in vars(module).values() if isinstance(m, types.ModuleType)]
+        beside = [m for m in imported if m.__name__.startswith(f"{module.__package__}.")]
+        text = "\n".join(inspect.getsource(m) for m in (module, *beside))
     else:
         seen: dict[int, str] = {}
         describe(function, seen)
@@ -151,9 +153,7 @@ def code_text(code) -> str:
 
 
 def absolute(dataset: str) -> str:
-    """`folder:PATH` with an absolute path, so that the run can be opened from anywhere; other names as they
-    are.
-    """
+    """`folder:PATH` with an absolute path, so that the run opens from anywhere; other names as they are."""
     kind, colon, path = dataset.partition(":")
     return f"{kind}:{Path(path).expanduser().absolute()}" if colon else dataset
 

@@ -196,8 +196,7 @@ class Run:
             net.train()
 
     def stage(self, name: str, fn: Callable[[Run], Any], depends: dict | None = None) -> Any:
-        """The result of `fn(stage_run)`, computed once: a finished stage is loaded, an interrupted one
-        resumes.
+        """The result of `fn(stage_run)`, computed once: finished it is loaded, interrupted it resumes.
 
         fn trains with the stage's own `data`, `network`, `state`, `epochs` and returns tensors (or a nest of
         them).
@@ -347,9 +346,7 @@ class Run:
         self.inference_seconds, self.saving_seconds = saved["inference_seconds"], saved["saving_seconds"]
 
     def write_tables(self, history: bool = True) -> None:
-        """Rewrite metrics.csv, arrays.npz and (unless unchanged) history.npz, whole, from what state.pt
-        holds.
-        """
+        """Rewrite metrics.csv, arrays.npz and, unless unchanged, history.npz from what state.pt holds."""
         save_atomically(self.folder / "metrics.csv", csv_bytes(self.rows, COLUMNS))
         save_atomically(self.folder / "arrays.npz", npz_bytes({k: v.numpy() for k, v in self.arrays.items()}))
         if not history:

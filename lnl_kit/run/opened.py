@@ -106,7 +106,7 @@ class OpenedRun:
     @functools.cached_property
     def _dataset(self) -> data.Dataset:
         s = self.settings
-        found = data.load(
+        source = data.load(
             s["dataset_path"],
             image_size=s["image_size"],
             labels=s["labels_file"],
@@ -116,12 +116,12 @@ class OpenedRun:
             skip_bad=True,
             split=s.get("split", True),
         )
-        if found.fingerprint != s["fingerprint"]:
+        if source.fingerprint != s["fingerprint"]:
             raise ValueError(
                 f"{s['dataset_path']} is not the data of {self.folder} any more: images or labels were "
                 "changed since; restore them, or train again"
             )
-        return found
+        return source
 
     def train_images(self) -> torch.Tensor | Stream:
         """uint8 (N, C, H, W): the training images in the order of every (N, ...) array; of a run on features,
@@ -190,9 +190,7 @@ class OpenedRun:
 
     @torch.no_grad()
     def features(self, images: torch.Tensor) -> np.ndarray:
-        """(n, D) float32: what the last layer of the (first) tested network sees of uint8 images (n, C, H,
-        W).
-        """
+        """(n, D) float32: input of the (first) tested network's last layer for uint8 images (n, C, H, W)."""
         s, net = self.settings, self.networks()[0]
         data = self._kind()(
             images, torch.zeros(len(images), dtype=torch.int64), self.classes, mean=s["mean"], std=s["std"]

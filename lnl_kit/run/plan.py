@@ -1,4 +1,4 @@
-"""A training as it will be carried out: what was asked for, checked, with everything chosen that was not."""
+"""Resolved: a training as asked for, checked, with a choice for everything that was left open."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Prepared:
     @property
     def told(self) -> list[str]:
         """What the method is told beyond images and given labels."""
-        told = list(self.plan.settings.uses)
+        told = list(self.plan.settings.told)
         if self.clean is not None and self.plan.settings_class.clean_share:
             told.append(f"{self.clean.mean():.0%} clean labels")
         return told
@@ -113,7 +113,7 @@ class Prepared:
             device=plan.device,
             clean=None if known is None else torch.from_numpy(known),
             transition=expected_transition(plan.noise, plan.rate, source)
-            if "true T" in plan.settings.uses
+            if "true T" in plan.settings.told
             else None,
         )
         if isinstance(noisy, FeatureData):

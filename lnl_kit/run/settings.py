@@ -58,7 +58,7 @@ class Settings:
     view: str = "crop"  # augmentation of the images that the supervised loss sees
 
     # What the kit asks about a method, each answered in the method's own file:
-    uses: ClassVar[tuple[str, ...]] = ()  # what the method is told beyond images and given labels
+    told: ClassVar[tuple[str, ...]] = ()  # what the method is told beyond images and given labels
     clean_share: ClassVar[float] = 0.0  # share of labels known to be right that it asks for
     needs_features: ClassVar[bool] = False  # whether it trains on features only
     needs_pixels: ClassVar[str] = ""  # what it does with them, where it cannot train on features
@@ -156,9 +156,7 @@ def make(settings_class: type, **values):
 
 
 def of_type(value, kind: str) -> bool:
-    """Whether a value is of a field's type, named as it is written there; types that the kit's methods do not
-    use take all.
-    """
+    """Whether a value is of a field's type, named as it is written there; unknown types take all."""
     if kind.startswith("tuple[float"):
         return isinstance(value, tuple) and all(of_type(v, "float") for v in value)
     if isinstance(value, bool) or kind == "bool":

@@ -14,7 +14,7 @@ from .identity import versions
 from .loop import Run
 
 
-def summarise(run: Run, uses: list[str]) -> dict:
+def summarise(run: Run, told: list[str]) -> dict:
     """The metric fields of summary.json."""
     accuracies = [r["test_accuracy"] for r in run.rows]
     last = run.rows[-1]
@@ -30,7 +30,7 @@ def summarise(run: Run, uses: list[str]) -> dict:
         "threads": torch.get_num_threads(),
         "compile": run.compile,
         "versions": versions(),
-        "uses": uses,
+        "uses": told,
         "test_accuracy_best": max(accuracies),
         "test_accuracy_mean_last10": float(np.mean(accuracies[-10:])),
         "test_accuracy_at_best_noisy_val": None,

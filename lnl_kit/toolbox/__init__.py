@@ -1,3 +1,1 @@
-"""What methods are made of: losses, networks, augmentations, mixtures, metrics, random numbers. Knows no data
-set and no run.
-"""
+"""Parts of methods: losses, networks, augmentations, mixtures, metrics, random numbers. Knows no run."""

@@ -60,9 +60,7 @@ def sce(logits: Tensor, target: Tensor, alpha: float, beta: float) -> Tensor:
 
 
 def cores(logits: Tensor, target: Tensor, prior: Tensor, beta: float) -> Tensor:
-    """CE − β Σ_c prior_c · (−log(p_c + 1e-8)): the confidence regulariser of CORES² (Cheng et al. 2021);
-    prior (K,).
-    """
+    """CE − β Σ_c prior_c · (−log(p_c + 1e-8)): CORES²'s regulariser (Cheng et al. 2021); prior (K,)."""
     return cross_entropy(logits, target) + beta * (logits.float().softmax(1) + 1e-8).log() @ prior.to(
         logits.device, torch.float32
     )

@@ -86,9 +86,7 @@ def selection_precision_recall(
 
 
 def accepted_precision_share(accepted: np.ndarray, true: np.ndarray) -> tuple[float | None, float]:
-    """(share of the accepted images whose class is right, share that is accepted); accepted (N,): a class, or
-    -1.
-    """
+    """(share of the accepted images that are right, share accepted); accepted (N,): a class, or -1."""
     accepted, true = np.asarray(accepted), np.asarray(true)
     chosen = accepted >= 0
     return _mean(accepted[chosen] == true[chosen]), float(chosen.mean())

@@ -20,9 +20,7 @@ class Mix(NamedTuple):
 
 
 def draw(batch: int, alpha: float, device, own_half: bool = False) -> Mix:
-    """One share from Beta(alpha, alpha) and a permutation for a batch. `own_half`: the share is at least 1/2
-    (MixMatch).
-    """
+    """A share from Beta(alpha, alpha) and a permutation; `own_half`: a share of at least 1/2 (MixMatch)."""
     share = torch.distributions.Beta(alpha, alpha).sample()
     if own_half:
         share = torch.maximum(share, 1 - share)

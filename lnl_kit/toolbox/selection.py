@@ -49,9 +49,7 @@ class BetaMixture:
             self.weight = share.mean(0)
 
     def wrong(self, loss: Tensor) -> Tensor:
-        """Probability (B,) that labels with these losses (B,) are wrong; asked for in every batch, so nothing
-        leaves the device.
-        """
+        """Probability (B,) that labels with these losses (B,) are wrong, computed where the losses are."""
         from scipy.special import betaln
 
         x = ((loss.detach().double() - self.low) / (self.high - self.low + 1e-6)).clamp(1e-4, 1 - 1e-4)

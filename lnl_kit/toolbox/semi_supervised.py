@@ -1,6 +1,4 @@
-"""What methods share that treat doubtful labels as missing (MixMatch; Berthelot et al. 2019): guess, sharpen,
-go round.
-"""
+"""MixMatch helpers (Berthelot et al. 2019): averaged guesses, sharpening, cycling through indices."""
 
 from __future__ import annotations
 

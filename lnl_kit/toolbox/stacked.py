@@ -50,8 +50,8 @@ class Stacked(nn.Module):
                     if value.dim()
                     else first.state_dict()[key]
                 )
-            parent, _, own = name.rpartition(".")
-            setattr(self.network.get_submodule(parent), own, made)
+            parent, _, layer = name.rpartition(".")
+            setattr(self.network.get_submodule(parent), layer, made)
         like = next(networks[0].parameters())
         self.to(like.device, like.dtype).to(memory_format=torch.channels_last)
 
@@ -77,9 +77,7 @@ class Stacked(nn.Module):
 
 
 class StackedLinear(nn.Module):
-    """N linear layers side by side: (B, N * D) -> (B, N * K). Its weight is theirs, one after the other, (N *
-    K, D).
-    """
+    """N linear layers: (B, N * D) -> (B, N * K). Weight (N * K, D): theirs, one after the other."""
 
     def __init__(self, inputs: int, outputs: int, count: int, bias: bool = True):
         super().__init__()
