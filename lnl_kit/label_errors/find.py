@@ -29,7 +29,7 @@ from ..files import runs_root, safe
 from ..methods import METHODS
 from ..papers.presets import resolve
 from ..run.identity import versions
-from ..train import train
+from ..train import HOW, train
 from . import faults
 from .cross_validation import CrossValidation, cross_validation
 from .estimates import disagreement, estimate
@@ -50,7 +50,7 @@ from .ranking import (
 from .report import write_report
 
 RECIPE = ("cross_validation",)  # of networks trained on the images: see notebook 40
-OF_HEADS = ("device", "progress", "on_interrupt", "fresh")  # of the arguments of `train`, those heads know
+OF_HEADS = {"device", *HOW}  # of the arguments of `train`, those that do not ask for networks
 
 
 def find_errors(
