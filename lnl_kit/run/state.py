@@ -56,7 +56,7 @@ class State(dict):
 
 
 def require_space(folder: Path, state: State, beside: int) -> None:
-    """Refuse in one sentence to start where the disk cannot hold the run: twice its state (the old and the new
+    """Refuse to start where the disk cannot hold the run: twice its state (the old and the new
     file, each with momentum still to come) and so many bytes beside.
     """
     need, free = 4 * len(torch_bytes(state.snapshot())) + beside, shutil.disk_usage(folder).free
