@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import torch
 
-from .data import noise as noise_models
-from .methods import METHODS
+from .methods import find_method
 from .results import measured
 from .results.measured import add, asked, read
-from .train import train
+from .train import Plan, carry_out, train
 
 
 def sweep(name: str, cells: Iterable[dict], full: bool, extra: Callable | None = None) -> list[dict]:
@@ -62,25 +61,18 @@ def compare(
     Raises ValueError for what no cell could be trained with.
     """
     ask = {k: v for k, v in ask.items() if v is not None}
-    unknown = [m for m in methods if m not in METHODS]
-    if unknown or jobs < 1:
-        raise ValueError(
-            f"method {unknown[0]!r} does not exist: {', '.join(METHODS)}"
-            if unknown
-            else f"jobs {jobs} is not allowed: at least 1"
-        )
+    if jobs < 1:
+        raise ValueError(f"jobs {jobs} is not allowed: at least 1")
     if csv and not csv.endswith(".csv"):
         raise ValueError(f"--csv {csv} is not allowed: a file name that ends in .csv")
-    for kind, rate in noises:
-        noise_models.check(
-            kind,
-            0.5 if rate is None and kind not in ("none", "human") else rate,
-            ask.get("dataset", "digits").partition(":")[0],
-        )
+    for method in methods:
+        find_method(method)
     cells = [
         dict(ask, method=m, noise=kind, rate=rate, seed=seed)
         for seed, (kind, rate), m in itertools.product(seeds, noises, methods)
     ]
+    for noise in noises:
+        refuse_impossible([cell for cell in cells if (cell["noise"], cell["rate"]) == noise])
     already_measured = {row.get("asked") for row in measured.read(csv)} if csv else set()
     to_train = [c for c in cells if asked(c) not in already_measured]
     measured_in = f", {len(cells) - len(to_train)} of them in {csv}" if csv else ""
@@ -105,6 +97,18 @@ def compare(
     return 1 if failed else 0
 
 
+def refuse_impossible(cells: list[dict]) -> None:
+    """Raise ValueError with what is wrong with the first of these cells where none can be trained."""
+    wrong = []
+    for cell in cells:
+        try:
+            Plan.of(**cell).resolve()
+        except ValueError as error:
+            wrong.append(error)
+    if wrong and len(wrong) == len(cells):
+        raise wrong[0]
+
+
 def name_of(cell: dict) -> str:
     """A cell in a few words."""
     rate = "" if cell["rate"] is None else f" {cell['rate']:g}"
@@ -115,10 +119,12 @@ def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[di
     """(row, None) of a trained cell, or (None, what went wrong)."""
     if threads:
         torch.set_num_threads(threads)
-    gpus = torch.cuda.device_count()
-    device: dict[str, Any] = {"device": f"cuda:{number % gpus}"} if gpus > 1 else {}
+    gpus, plan = torch.cuda.device_count(), Plan.of(**cell)
+    if gpus > 1 and plan.device == "auto":
+        plan = dataclasses.replace(plan, device=f"cuda:{number % gpus}")
+    how = {k: cell[k] for k in ("out", "fresh") if k in cell}
     try:
-        run = train(**cell, **device, progress=False, on_interrupt="raise")
+        run = carry_out(plan, **how, progress=False, on_interrupt="raise")
     except Exception as error:  # another cell may still succeed; this one is named at the end
         return None, f"{type(error).__name__}: {error}"
     row = {"asked": asked(cell)} | (run.summary or {})

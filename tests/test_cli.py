@@ -144,9 +144,8 @@ def test_bench_writes_its_rows(tmp_path, capsys):
 
 def test_the_bound_does_the_passes_of_the_method():
     passes = {name: settings.bound.networks for name, (_, settings) in METHODS.items()}
-    assert {case[0] for case in loop.CASES} <= set(passes)
     assert passes["ce"] == ((1, 0, False),) and passes["nrd"] == ((1, 1, True),)
-    assert passes["gjs"] == ((2, 0, False),)
+    assert all(len(passes[method]) == METHODS[method][1].networks for method, *_ in loop.CASES)
 
 
 @pytest.mark.slow

@@ -118,7 +118,7 @@ def test_curves_mean_range_best_and_last():
 
     fig = figures.curves({"nrd": [rows(0.5, 0.9, 0.8), rows(0.7, 0.7, 0.6)], "ce": rows(0.5, None, 0.4)})
     (line,) = (t for t in named(fig, "nrd") if t.mode == "lines")
-    assert np.allclose(line.y, (0.6, 0.8, 0.7)) and line.line.color == style.METHODS["nrd"]
+    assert np.allclose(line.y, (0.6, 0.8, 0.7)) and line.line.color == style.BLUE  # its own colour
     area = fig.data[0]
     assert np.allclose(area.y, (0.7, 0.9, 0.8, 0.6, 0.7, 0.5))
     best, last = (t for t in fig.data if t.mode == "markers" and t.legendgroup == "nrd")

@@ -21,6 +21,7 @@ import traceback
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -192,7 +193,7 @@ def toy_images(folder: str) -> dict:
     from PIL import Image
 
     rng, root = np.random.RandomState(0), Path(folder)
-    rows: list[list] = []
+    rows: list = []
     for part, each in (("train", 13), ("test", 3)):
         for k, name in enumerate(CIFAR10_CLASSES):
             (root / part / name).mkdir(parents=True, exist_ok=True)
@@ -209,7 +210,7 @@ def toy_images(folder: str) -> dict:
     return {"folder": folder}
 
 
-JOBS: dict[str, Callable[..., dict]] = {
+JOBS: dict[str, Any] = {
     "prepare": prepare,
     "toy_images": toy_images,
     "warm": gpu_timings.warm,

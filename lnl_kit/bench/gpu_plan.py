@@ -233,7 +233,7 @@ def run_job(name, label, noise, seed, model, epochs, size, gpu) -> Job:
         "seed": seed,
         "preset": "photographs",
         "model": model,
-        "settings": {"epochs": epochs} | settings | size.settings,
+        "settings": {"epochs": epochs, **settings, **size.settings},
     }
     return Job(
         name, "run", args, START + max(busy, host), alone=False, share=0.0 if model == "airbench" else 0.5

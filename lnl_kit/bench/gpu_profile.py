@@ -6,6 +6,7 @@ import gzip
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
@@ -46,7 +47,7 @@ def profile_loop(
     chrome://tracing.
     """
     with tempfile.TemporaryDirectory() as folder:
-        run = make_run(model, size, steps, device, "auto", "off", Path(folder), batch, ProfiledRun)
+        run: Any = make_run(model, size, steps, device, "auto", "off", Path(folder), batch, ProfiledRun)
         METHODS[method][0](run.data, settings_for(method, size, 2, batch), run)
         if trace:
             run.profiler.export_chrome_trace(f"{folder}/trace.json")

@@ -10,7 +10,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -20,6 +20,7 @@ from ..run.identity import versions
 from ..toolbox import augment
 from . import loop as bench
 from .augment import throughput
+from .bound import net_only
 from .gpu_profile import profile_loop
 from .stacked import stacked_against_sequential
 
@@ -117,7 +118,7 @@ def graph(device: str, method: str, model: str, batch: int, steps: int = 20) -> 
         for name, captured in (("eager", False), ("graph", True)):
             if captured and not device.startswith("cuda"):
                 continue
-            do = bench.net_only(run, METHODS[method][1].bound, run.precision, "off", captured)
+            do = net_only(run, METHODS[method][1].bound, run.precision, "off", captured)
             do(steps)
             found[f"{name}_images_per_second"] = (
                 steps * batch / statistics.median(do(steps) for _ in range(5))
@@ -127,12 +128,12 @@ def graph(device: str, method: str, model: str, batch: int, steps: int = 20) -> 
 
 def augmentation(device: str, seconds: float) -> dict:
     """Images a second of the views that the methods use, drawn and applied on the device."""
-    found = {}
-    for name in ("crop", "randaugment", "augmix", "strong", "autoaugment"):
-        view = augment.view(name)
-        assert view is not None  # only "none" is none
-        found[name] = throughput(view, seconds=seconds, device=device)
-    return {"images_per_second": found}
+    return {
+        "images_per_second": {
+            name: throughput(cast(Any, augment.view(name)), seconds=seconds, device=device)
+            for name in ("crop", "randaugment", "augmix", "strong", "autoaugment")
+        }
+    }
 
 
 def stacked(device: str, model: str, members: int, batch: int) -> dict:
@@ -165,7 +166,7 @@ class TimedRun(bench.BenchRun):
 def rate(device: str, seconds: float, batch: int) -> dict:
     """Images a second of cross-entropy's loop on the small network, for about so many seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        run = bench.make_run(
+        run: Any = bench.make_run(
             "airbench",
             32,
             max(2, 8192 // batch) if device.startswith("cuda") else 2,

@@ -8,12 +8,11 @@ the ratio.
 
 from __future__ import annotations
 
-import copy
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,14 @@ import torchvision.transforms as T
 from PIL import Image
 
 from ..data.batches import NoisyData
-from ..methods import BASELINE, METHODS
-from ..run.device import device_name, find_device, supports_bf16
+from ..methods import METHODS
+from ..run.device import device_name, find_device
 from ..run.evaluate import Evaluator
 from ..run.loop import Run
-from ..run.settings import Bound, make
+from ..run.settings import make
 from ..toolbox import losses, models
-from ..toolbox.averaging import update_teacher
 from .augment import compare_with_pil
+from .bound import fastest, synchronise
 from .stacked import stacked_against_sequential
 
 CASES = tuple((method, model, size) for method, (_, s) in METHODS.items() for model, size in s.bound.cases)
@@ -54,12 +53,6 @@ class BenchRun(Run):
             if epoch:
                 self.seconds.append(time.perf_counter() - started)
             self.between()
-
-
-def synchronise(device) -> None:
-    """Wait for the device's queue."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def random_images(n: int, size: int):
@@ -98,97 +91,6 @@ def make_run(model, size, batches, device, precision, compile, folder, batch: in
         compile=compile,
         progress=False,
     )
-
-
-def net_only(run: Run, bound: Bound, precision: str, compile: str, captured: bool = False):
-    """A function `steps(n)`: the bound's work on one resident batch, n times, and the seconds it took.
-
-    captured: as one CUDA graph, in which the kernels follow each other without waiting for Python.
-    """
-    batch = run.data.batch_size
-    x, y = run.data.normalise(run.data.x[:batch]), run.data.y[:batch]
-
-    def cast():
-        return torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16")
-
-    def worker(with_gradient: int, without: int, average: bool):
-        """A function that does one step's work on one network."""
-        network = run.network()
-        teacher = copy.deepcopy(network).requires_grad_(False)
-        model = (
-            bound.heads(network, x.shape[1:], run.data.num_classes).to(x.device) if bound.heads else network
-        )
-        optimizer, _ = run.sgd(model, make(METHODS[BASELINE][1]))
-        forward, teacher_forward = (
-            net if compile == "off" else torch.compile(net, mode=compile) for net in (model, teacher)
-        )
-        seen, labels = (
-            (x,) * 2 if bound.heads else (torch.cat([x] * with_gradient),),
-            y.repeat(with_gradient),
-        )
-        labelled = torch.cat([x] * without) if without else None
-
-        def step() -> None:
-            if without:
-                with torch.no_grad(), cast():
-                    teacher_forward(labelled)
-            with cast():
-                out = forward(*seen)
-            logits, *others = out if bound.heads else (out,)
-            loss = losses.cross_entropy(logits, labels).mean() + sum(
-                o.float().square().mean() for o in others
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if average:
-                update_teacher(teacher, network, 0.99)
-
-        return step
-
-    workers = [worker(*network) for network in bound.networks]
-
-    def once() -> None:
-        for step in workers:
-            step()
-
-    if captured:
-        once = replayed(once)
-
-    def steps(n: int) -> float:
-        synchronise(run.device)
-        started = time.perf_counter()
-        for _ in range(n):
-            once()
-        synchronise(run.device)
-        return time.perf_counter() - started
-
-    return steps
-
-
-def replayed(step):
-    """A function that replays `step` as one CUDA graph."""
-    beside = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):  # what is set up once (momentum, workspaces) must exist before
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(beside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return graph.replay
-
-
-def fastest(run: Run, bound: Bound, compiles, precisions=None) -> tuple[str, str, Callable[[int], float]]:
-    """(precision, compile, steps) of the fastest setting on this machine."""
-    tried = []
-    for precision in precisions or (("fp32", "bf16") if supports_bf16(run.device) else ("fp32",)):
-        for compile in compiles:
-            steps = net_only(run, bound, precision, compile)
-            steps(2)
-            tried.append((min(steps(2) for _ in range(3)), precision, compile, steps))
-    return min(tried, key=lambda t: t[0])[1:]
 
 
 def settings_for(method: str, size: int, epochs: int, batch: int):
@@ -332,63 +234,42 @@ def bench(
     compile=False leaves torch.compile (minutes per case on a CPU) out of what the bound tries.
     """
     on = find_device(device)
-    settings: dict[str, Any] = {"rounds": 5, "seconds": 4.0}
-    if quick:
-        settings = {"rounds": 2, "seconds": 0.3, "compiles": ("off",)}
-    compiles: tuple[str, ...] = ("off", "default") if compile else ("off",)
-    if compile and on.type == "cuda":
-        compiles = (*compiles, "reduce-overhead")
-    rows = []
+    rows: list[dict] = []
     print(f"{device_name(on)}, torch {torch.__version__}", flush=True)
-
-    def note(row):
+    for row in rows_of(only, quick, on, compile):
         rows.append(row)
-        print(
-            "  ".join(
-                f"{k} {v:.3g}" if isinstance(v, float) else f"{v}" if k == "case" else f"{k} {v}"
-                for k, v in row.items()
-            ),
-            flush=True,
-        )
+        print("  ".join(in_words(k, v) for k, v in row.items()), flush=True)
         if json_file:
-            Path(json_file).write_text(
-                json.dumps({"device": device_name(on), "torch": torch.__version__, "rows": rows}, indent=1)
-                + "\n"
-            )
+            kept = {"device": device_name(on), "torch": torch.__version__, "rows": rows}
+            Path(json_file).write_text(json.dumps(kept, indent=1) + "\n")
+    return 0
 
+
+def in_words(name: str, value) -> str:
+    """A field of a row as it is printed."""
+    if name == "case":
+        return str(value)
+    return f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+
+
+def rows_of(only: str, quick: bool, device: torch.device, compile: bool) -> Iterator[dict]:
+    """The rows of `bench`, each as it is measured."""
+    cuda = device.type == "cuda"
+    compiles = ("off", "default", *(["reduce-overhead"] if cuda else [])) if compile else ("off",)
+    ask: dict[str, Any] = {"rounds": 5, "seconds": 4.0, "compiles": compiles}
+    if quick:
+        ask = {"rounds": 2, "seconds": 0.3, "compiles": ("off",)}
     for method, model, size in CASES:
-        name = f"{method} {model} {size}x{size}"
-        if only in name and not (quick and model != "small_cnn"):
-            for mode in ("off", "reduce-overhead") if on.type == "cuda" else ("off",):
-                note(
-                    loop_over_bound(
-                        method,
-                        model,
-                        size,
-                        device=on,
-                        compile=mode,
-                        **({"compiles": compiles} | settings),
-                    )
-                )
+        if only in f"{method} {model} {size}x{size}" and not (quick and model != "small_cnn"):
+            for mode in ("off", "reduce-overhead") if cuda else ("off",):
+                yield loop_over_bound(method, model, size, device=device, compile=mode, **ask)
     if only in "gjs preact_resnet34_cifar usual" and not quick:
-        note(two_views_against_usual(device=on))
+        yield two_views_against_usual(device=device)
     for model, channels, size, batch in (("small_cnn", 1, 16, 16), ("preact_resnet18", 3, 32, 64)):
-        if only in f"stacked {model}" and (
-            model == "small_cnn" or on.type == "cuda"
-        ):  # the large one needs a GPU
-            note(
-                stacked_against_sequential(
-                    model, channels=channels, size=size, batch=batch, device=on, rounds=2 if quick else 7
-                )
-            )
+        if only in f"stacked {model}" and (model == "small_cnn" or cuda):  # the large one needs a GPU
+            shape = {"channels": channels, "size": size, "batch": batch}
+            yield stacked_against_sequential(model, **shape, device=device, rounds=2 if quick else 7)
     if only in "augmentation":
         for name, (ours, pil, ratio) in compare_with_pil(seconds=0.3 if quick else 2.0).items():
-            note(
-                {
-                    "case": f"augmentation {name}",
-                    "images_per_second": ours,
-                    "pil_images_per_second": pil,
-                    "ratio": ratio,
-                }
-            )
-    return 0
+            speeds = {"images_per_second": ours, "pil_images_per_second": pil, "ratio": ratio}
+            yield {"case": f"augmentation {name}", **speeds}

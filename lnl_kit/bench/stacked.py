@@ -10,6 +10,7 @@ import torch
 
 from ..toolbox import losses, models
 from ..toolbox.stacked import Stacked
+from .bound import synchronise
 
 
 def stacked_against_sequential(
@@ -30,31 +31,17 @@ def stacked_against_sequential(
     y = torch.randint(0, 2, (members, batch), device=device)
     batches = [v.contiguous(memory_format=torch.channels_last) for v in x]
 
-    def trained(net, images, labels):
-        optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True)
-
-        def step():
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = net(images)
-            losses.cross_entropy(logits.flatten(0, -2), labels.flatten()).mean().backward()
-            optimizer.step()
-            optimizer.zero_grad()
-
-        return step
-
     together, each = (
-        trained(stacked, x, y),
-        [trained(net, images, labels) for net, images, labels in zip(alone, batches, y)],
+        training_step(stacked, x, y),
+        [training_step(net, images, labels) for net, images, labels in zip(alone, batches, y)],
     )
 
     def seconds(steps):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronise(device)
         started = time.perf_counter()
         for step in steps:
             step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronise(device)
         return time.perf_counter() - started
 
     times = [(seconds([together] * 3) / 3, seconds(each * 3) / 3) for _ in range(rounds + 1)][1:]
@@ -74,3 +61,18 @@ def stacked_against_sequential(
         "ratio_max": max(ratios),
         "memory_megabytes": memory / 1e6,
     }
+
+
+def training_step(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor):
+    """A function that trains a network, or a stack of them, for one step on these images."""
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True)
+    device = images.device.type
+
+    def step():
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            logits = net(images)
+        losses.cross_entropy(logits.flatten(0, -2), labels.flatten()).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step

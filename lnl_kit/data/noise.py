@@ -21,7 +21,6 @@ human                is not drawn but read from label files (lnl_kit.data.human_
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -189,82 +188,6 @@ def transition_matrix(noise: str, rate: float | None, num_classes: int, like: st
 def actual_rate(given: np.ndarray, true: np.ndarray) -> float:
     """The fraction of given labels (N,) that differ from the true ones (N,)."""
     return float(np.mean(np.asarray(given) != np.asarray(true)))
-
-
-def save(
-    path: str | Path,
-    given: np.ndarray,
-    true: np.ndarray | None = None,
-    *,
-    classes: Sequence[str] | None = None,
-    paths: Sequence[str] | None = None,
-) -> None:
-    """Write a labels CSV: index,path,given,true, one row per image; usable through --labels.
-
-    given, true: (N,) integers, written as names where `classes` has them. Unknown truth and paths stay empty.
-    """
-
-    def name(label: int) -> str:
-        return classes[label] if classes is not None else str(int(label))
-
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("index", "path", "given", "true"))
-        for i, label in enumerate(given):
-            writer.writerow(
-                (
-                    i,
-                    paths[i] if paths is not None else "",
-                    name(label),
-                    name(true[i]) if true is not None else "",
-                )
-            )
-
-
-def load(path: str | Path, classes: Sequence[str] | None = None) -> dict[str, np.ndarray | list[str] | None]:
-    """Read what `save` wrote, in the order of its index: index, given, true (N,) int64, path list of N.
-
-    `classes` are the names it was saved with. true is None where unknown. Raises FileNotFoundError, and
-    ValueError for missing columns, indices that are not 0..N−1 in some order, and labels that are no class.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no labels file {path}")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, restval="")
-        missing = {"index", "path", "given", "true"} - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(
-                f"{path} has no column {', '.join(sorted(missing))}; it needs index,path,given,true"
-            )
-        rows = list(reader)
-    known = {name: i for i, name in enumerate(classes)} if classes is not None else None
-
-    def number(text: str) -> int:
-        if known is None and text.isascii() and text.isdigit():
-            return int(text)
-        if known is not None and text in known:
-            return known[text]
-        todo = "pass the class names it was saved with" if known is None else f"use {', '.join(known)}"
-        raise ValueError(f"{path} has the label {text!r}, which is no class; {todo}")
-
-    try:
-        rows.sort(key=lambda row: int(row["index"]))
-        complete = [int(row["index"]) for row in rows] == list(range(len(rows)))
-    except (TypeError, ValueError):
-        complete = False
-    if not complete:
-        raise ValueError(f"{path}: the indices must be 0 to {len(rows) - 1}, each once")
-    unknown = sum(row["true"] == "" for row in rows)
-    if 0 < unknown < len(rows):
-        raise ValueError(
-            f"{path}: the true label is missing in {unknown} of {len(rows)} rows; give all or none"
-        )
-    return {
-        "index": np.arange(len(rows)),
-        "path": [row["path"] for row in rows],
-        "given": np.array([number(row["given"]) for row in rows], np.int64),
-        "true": None if unknown else np.array([number(row["true"]) for row in rows], np.int64),
-    }
 
 
 def _choose(rng: np.random.RandomState, candidates: np.ndarray, rate: float) -> np.ndarray:

@@ -7,17 +7,10 @@ drawn as percent.
 """
 
 from .boards import NAMES, by_rate, cost, last_against_best, ranking
-from .charts import (
-    bars,
-    beside_table,
-    curves,
-    memorization_histogram,
-    reliability,
-    score_slider,
-    transition_heatmap,
-    transition_pairs,
-)
+from .charts import bars, curves, reliability
+from .decagons import decagon, decagon_slider, equiradial
 from .errors import suspicion_histogram
+from .histograms import memorization_histogram, score_slider
 from .lab import (
     class_counts,
     gap,
@@ -34,8 +27,9 @@ from .lab import (
     split_histogram,
 )
 from .style import hover, plain, save_png, save_pngs
-from .tables import table_of
-from .views import decagon, decagon_slider, embedding, equiradial, image_row
+from .tables import beside_table, table_of
+from .transitions import transition_heatmap, transition_pairs
+from .views import embedding, image_row
 
 __all__ = [
     "NAMES",

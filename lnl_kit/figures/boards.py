@@ -171,35 +171,39 @@ def by_rate(
                 row=1,
                 col=col,
             )
-        curves = {m: mean[m] for m in FAMILIES[name] if m in mean}
-        for method, curve in curves.items():
-            fig.add_scatter(
-                x=curve.index,
-                y=curve,
-                mode="lines+markers",
-                line={"color": TINT[name], "width": 1.3},
-                opacity=0.8,
-                hovertemplate=f"{method}, rate %{{x:.0%}}: %{{y:.3f}}<extra></extra>",
-                row=1,
-                col=col,
-            )
-        for method, y in apart({m: curve.iloc[-1] for m, curve in curves.items()}).items():
-            fig.add_annotation(
-                x=curves[method].index[-1] + 0.03,
-                y=y,
-                text=method,
-                showarrow=False,
-                xanchor="left",
-                font_size=9.5,
-                row=1,
-                col=col,
-            )
+        _family_curves(fig, col, {m: mean[m] for m in FAMILIES[name] if m in mean}, TINT[name])
     fig.update_traces(showlegend=False).update_xaxes(
         tickformat=".0%", tickvals=[0, 0.2, 0.5, 0.8], tickangle=0, tickfont_size=10, range=[-0.04, 1.42]
     )
     fig.update_xaxes(title="noise rate", col=(len(families) + 1) // 2, row=1)
     fig.update_yaxes(tickformat=".0%", range=[0, 1.06]).update_yaxes(title=NAMES["last"], row=1, col=1)
     return layout(fig, title, subtitle, height=400, above=22)
+
+
+def _family_curves(fig: go.Figure, col: int, curves: dict[str, pd.Series], color: str) -> None:
+    """A family's panel: the curve of each method over the rates, with its name at the end."""
+    for method, curve in curves.items():
+        fig.add_scatter(
+            x=curve.index,
+            y=curve,
+            mode="lines+markers",
+            line={"color": color, "width": 1.3},
+            opacity=0.8,
+            hovertemplate=f"{method}, rate %{{x:.0%}}: %{{y:.3f}}<extra></extra>",
+            row=1,
+            col=col,
+        )
+    for method, y in apart({m: curve.iloc[-1] for m, curve in curves.items()}).items():
+        fig.add_annotation(
+            x=curves[method].index[-1] + 0.03,
+            y=y,
+            text=method,
+            showarrow=False,
+            xanchor="left",
+            font_size=9.5,
+            row=1,
+            col=col,
+        )
 
 
 def apart(heights: dict[str, float], gap: float = 0.038) -> dict[str, float]:

@@ -10,9 +10,12 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from ..toolbox.metrics import true_class_loss
-from .charts import memorization_histogram, reliability, transition_heatmap
+from .charts import reliability
+from .decagons import equiradial, polygon_traces
+from .histograms import memorization_histogram
 from .style import AMBER, BLUE, CLASSES, GREEN, GREY, RED, fade, layout, plain
-from .views import _polygon, equiradial, image_row
+from .transitions import transition_heatmap
+from .views import image_row
 
 if TYPE_CHECKING:
     from ..notebook.noise_lab import Lab
@@ -173,7 +176,7 @@ def gon(
 ) -> go.Figure:
     """Predictions (n, K) on the K-gon by true class, wrong given labels as rings; at most so many."""
     points, given, true = equiradial(probs[:most]), given[:most], true[:most]
-    fig = go.Figure(_polygon(classes, None, None))
+    fig = go.Figure(polygon_traces(classes, None, None))
     for k, name in enumerate(classes):
         of_class = true == k
         fig.add_scatter(

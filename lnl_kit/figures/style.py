@@ -206,6 +206,24 @@ def band(
     return area, line
 
 
+def epoch_slider(epochs: Sequence[int]) -> dict:
+    """A slider under the figure with a step for each epoch, at the last one; the frames bear the same names.
+
+    Leave 132 pixels below the plot for it.
+    """
+    at_once = dict(mode="immediate", frame=dict(duration=0), transition=dict(duration=0))
+    return dict(
+        active=len(epochs) - 1,
+        steps=[dict(method="animate", label=str(e), args=[[str(e)], at_once]) for e in epochs],
+        currentvalue=dict(prefix="epoch ", font=dict(size=14)),
+        pad=dict(t=56),
+        bgcolor=GRID,
+        bordercolor=LINE,
+        activebgcolor=BLUE,
+        tickcolor=LINE,
+    )
+
+
 def save_png(fig: go.Figure, path: str | Path, *, scale: float = 2, width: int | None = None) -> bool:
     """Writes the figure on white paper, its text darker. False where no Chrome or Chromium can draw it."""
     return save_pngs({Path(path): fig}, scale=scale, width=width)

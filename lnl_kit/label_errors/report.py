@@ -13,15 +13,7 @@ from ..figures.web import SORT, STYLE
 from ..files import save_atomically
 
 WALL = 120  # images on the page, the most suspicious
-WALL_STYLE = """
-.wall { display: grid; grid-template-columns: repeat(auto-fill, minmax(136px, 1fr)); gap: 10px; }
-.wall { margin: 14px 0; }
-.wall figure { margin: 0; padding: 8px; font-size: .8rem; line-height: 1.35; }
-.wall img { width: 100%; height: 112px; object-fit: contain; display: block; }
-.wall b { color: var(--accent); } .wall .given { color: var(--bad); }
-.wall div { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.wall .path { color: var(--soft); font-size: .72rem; direction: rtl; }
-"""
+STYLES = STYLE + Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
 def write_report(findings, picture) -> Path:
@@ -31,30 +23,51 @@ def write_report(findings, picture) -> Path:
     findings: a `Findings`; picture(findings, row, pixels): a data URI of a row's image. Returns the
         path.
     """
-    table, summary, text = findings.table, findings.summary, html.escape
+    title = f"Suspicious labels in {html.escape(findings.summary['dataset'])}"
+    parts = [_about(findings), *_plots(findings), *_tables(findings.summary), *_wall(findings, picture)]
+    page = (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        f"<title>{title}</title>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'><link rel='icon' href='data:,'>"
+        f"<style>{STYLES}</style></head><body><main><h1>{title}</h1>{''.join(parts)}</main>"
+        f"<script>{SORT}</script></body></html>\n"
+    )
+    path = findings.folder / "report.html"
+    save_atomically(path, page.encode("utf-8", "replace"))
+    return path
+
+
+def _about(findings) -> str:
+    """How many labels are probably wrong, how sure that is, and how it was found (HTML)."""
+    summary, text = findings.summary, html.escape
     low, high = summary["estimated_errors_interval"]
     made_wrong = (
         ""
         if summary["noise"] == "none"
         else f" (The labels were made wrong to try this: {summary['noise']} noise, {summary['rate']:g}.)"
     )
-    parts = [
-        f"<h1>Suspicious labels in {text(summary['dataset'])}</h1>",
-        f"<p><strong>About {summary['estimated_errors']:.0f} of {len(table)} labels are probably wrong "
-        f"({summary['estimated_share']:.1%}; {low:.0f} to {high:.0f} by sampling alone).</strong> "
+    return (
+        f"<p><strong>About {summary['estimated_errors']:.0f} of {len(findings.table)} labels are probably "
+        f"wrong ({summary['estimated_share']:.1%}; {low:.0f} to {high:.0f} by sampling alone).</strong> "
         f"The {summary['called_errors']} images with a suspicion of 50 % or more are more likely wrong "
         "than right. How well the networks know the classes adds to the uncertainty: where the truth was "
         "known, the estimate was off by up to 6 images in a hundred. Suspicion is a probability, not a "
         f"verdict: look before you change a label.{made_wrong}</p><p class='meta'>{text(summary['recipe'])} "
-        f"&middot; {text(summary['device'])} &middot; lnl-kit {text(summary['versions']['lnl_kit'])}</p>",
-    ]
+        f"&middot; {text(summary['device'])} &middot; lnl-kit {text(summary['versions']['lnl_kit'])}</p>"
+    )
+
+
+def _plots(findings) -> list[str]:
+    """The histogram of suspicion and the estimated transition matrix (HTML); the first brings plotly."""
+    table = findings.table
     wrong = None if "true" not in table else (table["true"] != table["given"]).to_numpy()
     heatmap = figures.transition_heatmap(
-        np.array(summary["transition_matrix"]),
+        np.array(findings.summary["transition_matrix"]),
         findings.classes,
         title="Estimated transition matrix",
         subtitle="percent of the images that are probably of a class (row), by the label they were given",
     )
+    made = []
     for figure in (figures.suspicion_histogram(table["suspicion"].to_numpy(), wrong), heatmap):
         plot = plotly.io.to_html(
             figure,
@@ -62,32 +75,33 @@ def write_report(findings, picture) -> Path:
             include_plotlyjs=figure is not heatmap,
             config={"displaylogo": False, "responsive": True, "plotlyServerURL": ""},
         )
-        parts.append(f"<figure><div class='plot'>{plot}</div></figure>")
+        made.append(f"<figure><div class='plot'>{plot}</div></figure>")
+    return made
+
+
+def _tables(summary: dict) -> list[str]:
+    """Which classes are confused most, and pictures that bear several labels (HTML)."""
     pairs = [(p["true"], p["given"], f"{p['images']:.1f}") for p in summary["confused_pairs"]]
-    parts.append("<h2>Most often confused</h2>" + _table(("probably", "labelled", "images"), pairs))
+    made = ["<h2>Most often confused</h2>" + _table(("probably", "labelled", "images"), pairs)]
     if summary["conflicting_duplicates"]:
         labelled = [(image, label) for group in summary["conflicting_duplicates"] for image, label in group]
-        parts.append("<h2>The same picture under several labels</h2>" + _table(("image", "label"), labelled))
-    parts.append(f"<h2>The {min(WALL, len(table))} most suspicious</h2><div class='wall'>")
-    for row in table.head(WALL).to_dict("records"):
-        parts.append(
+        made.append("<h2>The same picture under several labels</h2>" + _table(("image", "label"), labelled))
+    return made
+
+
+def _wall(findings, picture) -> list[str]:
+    """The most suspicious images with what is known of each (HTML)."""
+    text = html.escape
+    made = [f"<h2>The {min(WALL, len(findings.table))} most suspicious</h2><div class='wall'>"]
+    for row in findings.table.head(WALL).to_dict("records"):
+        made.append(
             f"<figure title='{text(row['because'], quote=True)}'>"
             f"<img loading='lazy' alt='' src='{picture(findings, row, 112)}'>"
             f"<div class='given'>given {text(row['given'])}</div>"
             f"<div>rather <b>{text(row['suggested'])}</b></div><div>suspicion {row['suspicion']:.0%}</div>"
             f"<div class='path'>{text(row['image'])}</div></figure>"
         )
-    parts.append("</div>")
-    page = (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        f"<title>Suspicious labels in {text(summary['dataset'])}</title>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'><link rel='icon' href='data:,'>"
-        f"<style>{STYLE}{WALL_STYLE}</style></head><body><main>{''.join(parts)}</main>"
-        f"<script>{SORT}</script></body></html>\n"
-    )
-    path = findings.folder / "report.html"
-    save_atomically(path, page.encode("utf-8", "replace"))
-    return path
+    return [*made, "</div>"]
 
 
 def _table(head, rows) -> str:

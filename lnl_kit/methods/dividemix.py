@@ -26,7 +26,7 @@ from ..data.batches import NoisyData
 from ..run.fit import fit_epoch
 from ..run.loop import Run
 from ..run.settings import Settings, refuse
-from ..toolbox import losses, mixup
+from ..toolbox import losses, mixup, models
 from ..toolbox.models import Classifier
 from ..toolbox.rng import generator
 from ..toolbox.selection import small_loss_probability
@@ -103,7 +103,7 @@ def train_dividemix(data: NoisyData, settings: DivideMix, run: Run) -> None:
             else:
                 others = nets[1 - i], clean[1 - i]
                 train_divided(nets[i], *others, optimizers[i], (epoch, i), data, settings, run)
-        probs = [predict(net, data, run) for net in nets]
+        probs = [models.probabilities(net, data.in_order(), run.autocast) for net in nets]
         for i in range(2):
             loss = -probs[i].gather(1, data.y[:, None])[:, 0].clamp(min=1e-12).log()
             loss = (loss - loss.min()) / (loss.max() - loss.min()).clamp(min=1e-12)
@@ -193,13 +193,3 @@ def divide(clean: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
         labelled = torch.zeros_like(labelled)
         labelled[clean.argsort(descending=True, stable=True)[: len(clean) // 2]] = True
     return labelled.nonzero()[:, 0], (~labelled).nonzero()[:, 0]
-
-
-@torch.no_grad()
-def predict(network: Classifier, data: NoisyData, run: Run) -> Tensor:
-    """Softmax in evaluation mode for every image, not augmented: (N, K)."""
-    network.eval()
-    with run.autocast():
-        probs = torch.cat([network(x).float().softmax(1) for x, _ in data.in_order()])
-    network.train()
-    return probs

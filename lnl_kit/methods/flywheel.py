@@ -37,17 +37,19 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim import Optimizer
 
 from ..data.batches import NoisyData
 from ..run.fit import fit_epoch
 from ..run.loop import Run
 from ..run.settings import Bound, Settings, refuse
-from ..toolbox import losses, mixup, models
+from ..toolbox import averaging, losses, mixup, models
 from ..toolbox.models import Classifier
 from ..toolbox.rng import generator
 
 TINY = 1e-8  # added above and below in (4)
+PRIORS, EPSILONS = ("empirical", "uniform"), ("estimated", "fixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,13 +107,9 @@ class Flywheel(Settings):
         )
         refuse(not self.temperature > 0, f"temperature {self.temperature} is not allowed: above 0")
         refuse(not self.mixup > 0, f"mixup {self.mixup} is not allowed: above 0")
+        refuse(self.prior not in PRIORS, f"prior {self.prior!r} does not exist: {' or '.join(PRIORS)}")
         refuse(
-            self.prior not in ("empirical", "uniform"),
-            f"prior {self.prior!r} does not exist: empirical or uniform",
-        )
-        refuse(
-            self.epsilon not in ("estimated", "fixed"),
-            f"epsilon {self.epsilon!r} does not exist: estimated or fixed",
+            self.epsilon not in EPSILONS, f"epsilon {self.epsilon!r} does not exist: {' or '.join(EPSILONS)}"
         )
 
     @property
@@ -134,24 +132,11 @@ def train_flywheel(data: NoisyData, settings: Flywheel, run: Run) -> None:
     q = torch.full((n,), float("nan"), device=run.device)  # q(s = 1); NaN = not yet judged
     epsilon = torch.full((n,), 1 / k, device=run.device)
     gamma = torch.ones((), device=run.device)
-    state = run.state(
-        auxiliary=f,
-        main=g,
-        projector=projector,
-        f_optimizer=f_optimizer,
-        g_optimizer=g_optimizer,
-        f_schedule=f_schedule,
-        g_schedule=g_schedule,
-        f_probs=f_probs,
-        targets=targets,
-        T=T,
-        T_c=T_c,
-        q=q,
-        epsilon=epsilon,
-        gamma=gamma,
-        tested="auxiliary",
-        also_tested="main",
-    )
+    steps = dict(f_optimizer=f_optimizer, g_optimizer=g_optimizer)
+    schedules = dict(f_schedule=f_schedule, g_schedule=g_schedule)
+    known = dict(f_probs=f_probs, targets=targets, T=T, T_c=T_c, q=q, epsilon=epsilon, gamma=gamma)
+    networks = dict(auxiliary=f, main=g, projector=projector, tested="auxiliary", also_tested="main")
+    state = run.state(**networks, **steps, **schedules, **known)
     for epoch in run.epochs(state, settings.epochs):
         turn, now = epoch - settings.cycles_from, images_of(epoch, data, settings)
         judged = (turn + 1) % settings.cycle == 0  # E-steps end this epoch
@@ -209,7 +194,6 @@ def train_main_alone(data: NoisyData, settings: Flywheel, run: Run) -> None:
 
 
 # ---- the equations
-# ---------------------------------------------------------------------------------------------
 
 
 def cleanness(g_probs: Tensor, y: Tensor, gamma: Tensor, epsilon: Tensor) -> Tensor:
@@ -253,7 +237,6 @@ def main_loss(logits: Tensor, labels: Tensor, prior: Tensor, weight: float) -> T
 
 
 # ---- one epoch of each
-# ---------------------------------------------------------------------------------------
 
 
 def images_of(epoch: int, data: NoisyData, settings: Flywheel):
@@ -263,31 +246,25 @@ def images_of(epoch: int, data: NoisyData, settings: Flywheel):
 
 def drawn(epoch: int, data: NoisyData, settings: Flywheel):
     """An epoch's class-balanced draw (n,), None = a random order of all images."""
-    return (
-        data.balanced_order(epoch, settings.batches_per_epoch).to(data.device)
-        if settings.batches_per_epoch
-        else None
-    )
+    if not settings.batches_per_epoch:
+        return None
+    return data.balanced_order(epoch, settings.batches_per_epoch).to(data.device)
 
 
 def warm_up(
-    network: Classifier, optimizer: torch.optim.Optimizer, key, data: NoisyData, settings: Flywheel, run: Run
+    network: Classifier, optimizer: Optimizer, key, data: NoisyData, settings: Flywheel, run: Run
 ) -> None:
     """Cross-entropy to the given labels for one epoch; `key` names its order and crops."""
+    batches = data.batches(key, views=settings.view, order=drawn(key // 2, data, settings))
     fit_epoch(
-        run,
-        network,
-        optimizer,
-        data.batches(key, views=settings.view, order=drawn(key // 2, data, settings)),
-        lambda logits, y, idx: losses.cross_entropy(logits, y),
-        "warm_up",
+        run, network, optimizer, batches, lambda logits, y, idx: losses.cross_entropy(logits, y), "warm_up"
     )
 
 
 def train_auxiliary(
     f: Classifier,
     projector,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     targets,
     epoch: int,
     data: NoisyData,
@@ -313,7 +290,7 @@ def train_auxiliary(
 
 def train_main(
     g: Classifier,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     labels,
     weights,
     epoch: int,
@@ -337,37 +314,19 @@ def train_main(
         each = main_loss(logits, labels[idx], prior, strength)
         return each if weights is None else weights[idx] * each
 
-    fit_epoch(
-        run,
-        g,
-        optimizer,
-        data.batches(2 * epoch, views=settings.view, order=drawn(epoch, data, settings)),
-        loss,
-        "main",
-    )
+    batches = data.batches(2 * epoch, views=settings.view, order=drawn(epoch, data, settings))
+    fit_epoch(run, g, optimizer, batches, loss, "main")
 
 
-@torch.no_grad()
 def renew_statistics(network: Classifier, key, data: NoisyData, settings: Flywheel, run: Run) -> None:
     """BatchNorm's statistics under the present weights, from 2048 random images, weakly augmented.
 
     Random, since the images of a folder are in the order of their classes.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not settings.renew_statistics or not norms:
-        return
-    momentum = norms[0].momentum
-    some = torch.randperm(len(data), generator=generator(run.seed, "statistics", key))[:2048]
-    for norm in norms:
-        norm.reset_running_stats()
-    batches = data.batches(key, views=settings.view, batch_size=min(512, len(data)), order=some)
-    with run.autocast():
-        for i, (x, _, _) in enumerate(batches):
-            for norm in norms:
-                norm.momentum = 1 / (i + 1)  # the plain mean over the batches; None would wait for the GPU
-            network(x)
-    for norm in norms:
-        norm.momentum = momentum
+    if settings.renew_statistics:
+        some = torch.randperm(len(data), generator=generator(run.seed, "statistics", key))[:2048]
+        batches = data.batches(key, views=settings.view, batch_size=min(512, len(data)), order=some)
+        averaging.renew_statistics(network, (x for x, _, _ in batches), run.autocast)
 
 
 def predict_auxiliary(
@@ -376,24 +335,14 @@ def predict_auxiliary(
     """f's softmax for these images (indices, or all), the mean over two weak views (Sec. 4.1 (i)): (n, K)."""
     some = chosen(images)
     views = [data.in_order(settings.view, epoch=2 * epoch + view, indices=some) for view in range(2)]
-    return losses.added(predict(f, view, run) for view in views) / 2
+    return losses.added(models.probabilities(f, view, run.autocast) for view in views) / 2
 
 
 def predict_main(g: Classifier, images, data: NoisyData, run: Run) -> Tensor:
     """g's softmax for these images, not augmented: (n, K)."""
-    return predict(g, data.in_order(indices=chosen(images)), run)
+    return models.probabilities(g, data.in_order(indices=chosen(images)), run.autocast)
 
 
 def chosen(images):
     """Indices as `in_order` takes them: None for all."""
     return None if isinstance(images, slice) else images
-
-
-@torch.no_grad()
-def predict(network: Classifier, batches, run: Run) -> Tensor:
-    """Softmax in evaluation mode over the batches of `in_order`: (N, K)."""
-    network.eval()
-    with run.autocast():
-        probs = torch.cat([network(x).float().softmax(1) for x, _ in batches])
-    network.train()
-    return probs

@@ -23,25 +23,22 @@ Where this differs from the paper, or chooses where it is silent:
 from __future__ import annotations
 
 import dataclasses
-import functools
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..data.batches import NoisyData
-from ..files import RunError
 from ..run.evaluate import predict
 from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
 from ..toolbox.mixup import draw
-from ..toolbox.rng import generator, seed_of
-from ..toolbox.stacked import Stacked
+from ..toolbox.rng import generator
+from . import pu_filters
 
 PSEUDO_LABELS = ("soft_bootstrap", "hard_bootstrap", "hard")
 SAMPLING = ("redrawn", "fixed", "all")
@@ -163,10 +160,10 @@ def train_pu_distill(data: NoisyData, settings: PUDistill, run: Run) -> None:
         "pu_distill needs labels that are known to be right: --clean-share above 0, or --clean-list",
     )
     started = time.perf_counter()
-    bags = train_filters(data.clean, data, settings, run)
+    bags = pu_filters.train_filters(data, settings, run)
     accepted, test_accepted = (
-        accept(bags["votes"][-1], bags["mean"], settings),
-        accept(bags["test_votes"][-1], bags["test_mean"], settings),
+        pu_filters.accept(bags["votes"][-1], bags["mean"], settings),
+        pu_filters.accept(bags["test_votes"][-1], bags["test_mean"], settings),
     )
     accepted[data.clean] = -1  # their label is known
     if none := [name for k, name in enumerate(data.classes) if not bool((accepted == k).any())]:
@@ -208,220 +205,6 @@ def train_pu_distill(data: NoisyData, settings: PUDistill, run: Run) -> None:
             filter_seconds=filtered - started,
             teacher_seconds=taught - filtered,
         )
-
-
-# ---- filters: which unlabelled images surely belong to a class
-# -----------------------------------------------
-
-
-def train_filters(
-    clean: Tensor, data: NoisyData, settings: PUDistill, run: Run, watched: Tensor | None = None
-) -> dict[str, Tensor]:
-    """All bags, from the clean subset, bool (N,): votes (iterations, K, N) and of the test images, the last
-    bags' mean probabilities (K, N), and each of their filters' for the images `watched` (K, filters, n).
-    """
-    bags = []
-    with tqdm(
-        total=data.num_classes * settings.iterations,
-        desc="filters",
-        unit="bag",
-        file=sys.stderr,
-        leave=False,
-        disable=not run.progress,
-    ) as bar:
-        for k in range(data.num_classes):
-            votes = torch.zeros(len(data), device=data.device)
-            bag: dict | None = None
-            for i in range(settings.iterations):
-                positives = votes >= settings.votes if i else torch.zeros_like(clean)
-                before = bag and bag.get("weights")
-                asked: dict[str, Any] = dict(positives=positives, before=before, watched=watched)
-                bag = run.stage(
-                    f"bag-{k}-{i}",
-                    functools.partial(train_bag, k=k, clean=clean, settings=settings, **asked),
-                    bag_depends(k, i, clean, data, settings, run) | {"watched": watched is not None},
-                )
-                votes = bag["votes"]
-                bags.append(bag)
-                bar.update()
-    shape = (data.num_classes, settings.iterations, -1)
-    votes_by_bag = {
-        name: torch.stack([b[name] for b in bags]).view(shape).transpose(0, 1)
-        for name in ("votes", "test_votes")
-    }
-    last = bags[settings.iterations - 1 :: settings.iterations]
-    return votes_by_bag | {
-        name: torch.stack([b[name] for b in last])
-        for name in ("mean", "test_mean", *(["watched"] if watched is not None else []))
-    }
-
-
-def train_bag(
-    stage: Run,
-    k: int,
-    clean: Tensor,
-    positives: Tensor,
-    before: dict | None,
-    settings: PUDistill,
-    watched: Tensor | None = None,
-) -> dict[str, Any]:
-    """One bag of filters for class k: votes for every training and test image, and mean probabilities.
-
-    clean: bool (N,). positives: bool (N,), the images that the bag before has accepted. before: that bag's
-    weights, for a warm start. watched: indices (n,) of images for which each filter's probability is kept,
-    (filters, n).
-    """
-    data = stage.data
-    data.classes = ("other", data.classes[k])
-    idx, target = draw_members(
-        data, k, clean, positives, settings, generator(stage.seed, "draw")
-    )  # (filters, n) each
-    networks = [stage.network() for _ in range(settings.filters)]
-    stacked = Stacked(networks)
-    if before is not None:
-        stacked.load_state_dict(before)
-    recipe = dataclasses.replace(
-        settings,
-        epochs=settings.filter_epochs,
-        learning_rate=settings.filter_learning_rate,
-        milestones=settings.filter_milestones,
-        schedule="steps",
-    )
-    optimizer, schedule = stage.sgd(stacked, recipe)
-    forward, n = stage.compiled(stacked), idx.shape[1]
-    steps = max(1, round(n / settings.filter_batch_size))
-    size = n // steps
-    for epoch in range(settings.filter_epochs):
-        shuffled = (
-            torch.rand(idx.shape, generator=generator(stage.seed, "order", epoch))
-            .argsort(1)[:, : steps * size]
-            .to(idx.device)
-        )
-        order, y = (
-            v.gather(1, shuffled).view(-1, steps, size).transpose(0, 1) for v in (idx, target)
-        )  # (steps, filters, size)
-        images = data.batches(
-            epoch, views=settings.view, batch_size=settings.filters * size, order=order.flatten()
-        )
-        for (x, _, _), wanted in zip(images, y):
-            with stage.autocast():
-                logits = forward(x.unflatten(0, (settings.filters, size)))
-            loss = (
-                losses.cross_entropy(logits.flatten(0, 1), wanted.flatten())
-                .view(settings.filters, size)
-                .mean(1)
-                .sum()
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        schedule.step()
-    # one after the other they predict faster
-    alone = [stacked.member(n, networks[0]) for n in range(settings.filters)]
-    probs, test_probs = (
-        torch.stack([predict([net], images, data, stage.autocast)[:, 1] for net in alone]).to(data.device)
-        for images in (data.x, stage.test_images)
-    )  # (filters, N), (filters, M)
-    if not probs.isfinite().all():
-        raise RunError(
-            f"the filters of class {data.classes[1]} diverged: try a lower filter_learning_rate "
-            f"({settings.filter_learning_rate:g} now)"
-        )
-    bag = {
-        "votes": (probs >= settings.sure).sum(0).short(),
-        "mean": probs.mean(0),  # (3)
-        "test_votes": (test_probs >= settings.sure).sum(0).short(),
-        "test_mean": test_probs.mean(0),
-    }
-    return (
-        bag
-        | ({"weights": stacked.state_dict()} if settings.warm_start else {})
-        | ({} if watched is None else {"watched": probs[:, watched]})
-    )
-
-
-def draw_members(
-    data: NoisyData, k: int, clean: Tensor, positives: Tensor, settings: PUDistill, draw: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """(indices, 1 for positive) of each filter's images, both (filters, n), by Algorithm 1.
-
-    Positives: the clean images of class k and m accepted ones; negatives: m' images that are not accepted and
-    m' clean ones of other classes (fewer where there are not so many).
-    """
-    of_class, others = ((clean & same).nonzero()[:, 0] for same in (data.y == k, data.y != k))
-    accepted, rest = ((~clean & chosen).nonzero()[:, 0] for chosen in (positives, ~positives))
-    m = min(len(of_class), len(accepted))
-    half = (m + len(of_class)) // 2 or 1
-    drawn = [
-        torch.cat(
-            [
-                of_class,
-                *(
-                    pool[torch.randperm(len(pool), generator=draw)[:size].to(pool.device)]
-                    for pool, size in ((accepted, m), (rest, half), (others, half))
-                ),
-            ]
-        )
-        for _ in range(settings.filters)
-    ]
-    idx = torch.stack(drawn)
-    target = torch.zeros_like(idx)
-    target[:, : len(of_class) + m] = 1
-    return idx, target
-
-
-def accept(votes: Tensor, mean: Tensor, settings: PUDistill) -> Tensor:
-    """The class (N,) that each image surely belongs to, or -1: (3), and most votes among several classes.
-
-    votes, mean: (K, N). A tie in votes goes to the higher mean probability.
-    """
-    rank = torch.where(votes >= settings.votes, votes + mean.clamp(max=1 - 1e-6), -1.0)  # (K, N)
-    best, k = rank.max(0)
-    return torch.where(best >= 0, k, -1)
-
-
-def cross_validate(
-    data: NoisyData, settings: PUDistill, run: Run, folds: int = 3, sures=(0.7, 0.8, 0.9, 0.95)
-) -> list[dict]:
-    """How precise the filters are on unseen clean images, for each `sure` and number of votes.
-
-    Filters are trained on all but a fold of the clean subset, whose images are then among the unlabelled
-    ones. Returns
-    rows: sure, votes, precision (share of the accepted whose class is right, None where none is), kept (share
-    accepted), empty (number of classes that accept none). The bags before the last accept by the settings'
-    own values.
-    """
-    at = data.clean.nonzero()[:, 0]
-    rank = torch.zeros(len(at), dtype=torch.int64)
-    for k in range(data.num_classes):
-        same = (data.y[at] == k).cpu()
-        rank[same] = torch.arange(int(same.sum()))
-    folds = min(folds, int(rank.max()) + 1)
-    probs, labels = [], []
-    for fold in range(folds):
-        held = at[(rank % folds == fold).to(at.device)]
-        clean = data.clean.clone()
-        clean[held] = False
-        probs.append(train_filters(clean, data, settings, run, held)["watched"])  # (K, filters, n)
-        labels.append(data.y[held])
-    every, right_labels = torch.cat(probs, 2), torch.cat(labels)
-    rows = []
-    for sure in sures:
-        votes, mean = (every >= sure).sum(1), every.mean(1)
-        for needed in range(1, settings.filters + 1):
-            accepted = accept(votes, mean, dataclasses.replace(settings, votes=needed))
-            chosen = accepted >= 0
-            right = (accepted[chosen] == right_labels[chosen]).float()
-            rows.append(
-                {
-                    "sure": sure,
-                    "votes": needed,
-                    "precision": right.mean().item() if len(right) else None,
-                    "kept": chosen.float().mean().item(),
-                    "empty": data.num_classes - len(accepted[chosen].unique()),
-                }
-            )
-    return rows
 
 
 # ---- teachers and student
@@ -512,33 +295,6 @@ def step(
 # ------------------------------------------------------
 
 
-def bag_depends(
-    k: int, iteration: int, clean: Tensor, data: NoisyData, settings: PUDistill, run: Run
-) -> dict:
-    """Of the bag for class k: the clean subset and the filters' settings."""
-    names = (
-        "filters",
-        "sure",
-        "votes",
-        "filter_epochs",
-        "filter_batch_size",
-        "filter_learning_rate",
-        "filter_milestones",
-        "warm_start",
-        "momentum",
-        "nesterov",
-        "weight_decay",
-        "gamma",
-        "view",
-    )
-    return {n: getattr(settings, n) for n in names} | {
-        "class": k,
-        "iteration": iteration,
-        "seed": run.seed,
-        "clean": clean_key(clean, data),
-    }
-
-
 def teacher_depends(t: int, data: NoisyData, settings: PUDistill, run: Run) -> dict:
     """Of teacher t: all bags', and the teachers' settings."""
     names = (
@@ -552,13 +308,7 @@ def teacher_depends(t: int, data: NoisyData, settings: PUDistill, run: Run) -> d
         "iterations",
     )
     return (
-        bag_depends(-1, settings.iterations, data.clean, data, settings, run)
+        pu_filters.bag_depends(-1, settings.iterations, data, settings, run)
         | {n: getattr(settings, n) for n in names}
         | {"teacher": t}
     )
-
-
-def clean_key(clean: Tensor, data: NoisyData) -> int:
-    """A number that stands for the clean subset and its labels."""
-    at = clean.nonzero()[:, 0]
-    return seed_of(at.tolist(), data.y[at].tolist())

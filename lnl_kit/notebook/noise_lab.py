@@ -23,7 +23,7 @@ import torch
 from .. import data
 from ..data import noise as noise_models
 from ..data.batches import NoisyData
-from ..data.labelling import choose
+from ..data.labelling import choose, draw_labels
 from ..data.streams import pick
 from ..files import runs_root, save_atomically
 from ..methods import BASELINE, METHODS
@@ -88,16 +88,7 @@ def labels_at(dataset, noise: str, rate: float, seed: int) -> tuple[np.ndarray, 
     true = np.asarray(source.given_labels if source.true_labels is None else source.true_labels)
     if noise == "none" or not rate:
         return true, true
-    given = noise_models.noisy_labels(
-        true,
-        noise,
-        rate,
-        seed,
-        num_classes=len(source.classes),
-        like=source.like,
-        images=np.asarray(source.x[:]) if noise == "instance" else None,
-    )
-    return given, true
+    return draw_labels(source, noise, rate, seed, None)
 
 
 def train_rates(
@@ -135,23 +126,10 @@ def train_rates(
     true = labels[0][1]
     index = choose(true, train_size, seed)
     given, true = np.stack([g for g, _ in labels])[:, index], true[index]
-    decides = json.dumps(
-        [
-            method,
-            noise,
-            rates,
-            seed,
-            repr(recipe),
-            source.fingerprint,
-            len(index),
-            method_digest(function, type(recipe)),
-        ]
-    )
-    folder = (
-        runs_root(out)
-        / "lab"
-        / f"{method}-{noise}-seed{seed}-{hashlib.blake2b(decides.encode(), digest_size=4).hexdigest()}"
-    )
+    digest = method_digest(function, type(recipe))
+    decides = [method, noise, rates, seed, repr(recipe), source.fingerprint, len(index), digest]
+    hash8 = hashlib.blake2b(json.dumps(decides).encode(), digest_size=4).hexdigest()
+    folder = runs_root(out) / "lab" / f"{method}-{noise}-seed{seed}-{hash8}"
     if (folder / "lab.npz").exists():
         return _load(folder / "lab.npz", method, noise, rates, source.classes)
     folder.mkdir(parents=True, exist_ok=True)
@@ -166,38 +144,12 @@ def train_rates(
         seed=seed,
         device=find_device(device),
     )
-    lab = Lab(
-        method,
-        noise,
-        rates,
-        source.classes,
-        given,
-        true,
-        source.test_y.numpy(),
-        np.empty((0, len(rates))),
-        np.empty((0, len(rates))),
-        np.empty(0),
-        np.empty(0),
-    )
+    none = np.empty((0, len(rates)))
+    labelled = (source.classes, given, true, source.test_y.numpy())
+    lab = Lab(method, noise, rates, *labelled, none, none, np.empty(0), np.empty(0))
     run = Run(folder, data=noisy, evaluator=cast(Any, None), model="small_cnn", seed=seed, progress=False)
-    members: list[torch.nn.Module] = []
-    stopped = False
-    try:
-        for trained in _epochs(lab, noisy, source.test_x, recipe, run):
-            members = trained  # kept after the loop
-            if on_epoch:
-                on_epoch(lab)
-    except KeyboardInterrupt:
-        stopped = True  # as of the last finished epoch
-    if members:
-        started = time.perf_counter()
-        lab.train_probs = np.stack([predict([m], noisy.x, noisy, run.autocast).numpy() for m in members])
-        lab.seconds += time.perf_counter() - started
-    if stopped:
-        return lab
-    file = io.BytesIO()
-    np.savez_compressed(file, **{k: getattr(lab, k) for k in SAVED}, seconds=lab.seconds)
-    save_atomically(folder / "lab.npz", file.getvalue())
+    if _train(lab, noisy, source.test_x, recipe, run, on_epoch):
+        _save(lab, folder / "lab.npz")
     return lab
 
 
@@ -209,6 +161,30 @@ def _load(path, method, noise, rates, classes) -> Lab:
         return Lab(
             method, noise, rates, classes, **{k: saved[k] for k in SAVED}, seconds=float(saved["seconds"])
         )
+
+
+def _save(lab: Lab, path) -> None:
+    file = io.BytesIO()
+    np.savez_compressed(file, **{k: getattr(lab, k) for k in SAVED}, seconds=lab.seconds)
+    save_atomically(path, file.getvalue())
+
+
+def _train(lab: Lab, noisy: NoisyData, test_x, recipe, run: Run, on_epoch: Callable | None) -> bool:
+    """Train the networks and keep `lab` up to date; False where Ctrl-C, or `on_epoch`, ended it early."""
+    members: list[torch.nn.Module] = []
+    stopped = False
+    try:
+        for trained in _epochs(lab, noisy, test_x, recipe, run):
+            members = trained  # kept after the loop
+            if on_epoch:
+                on_epoch(lab)
+    except KeyboardInterrupt:
+        stopped = True  # as of the last finished epoch
+    if members:
+        started = time.perf_counter()
+        lab.train_probs = np.stack([predict([m], noisy.x, noisy, run.autocast).numpy() for m in members])
+        lab.seconds += time.perf_counter() - started
+    return not stopped
 
 
 def _epochs(lab: Lab, noisy: NoisyData, test_x, recipe, run: Run):

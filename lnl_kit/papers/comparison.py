@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +22,10 @@ IMAGENET = {
     "accuracy": ("imagenet_accuracy_last", None),
     "top5": ("imagenet_top5_last", None),
 }  # of runs on WebVision
+
+# columns of the table: those of a published cell, and those of the runs beside it
+CELL = ("dataset", "split", "method", "noise", "rate", "metric", "published", "published_std")
+MEASURED = ("last", "best", "spread", "seeds", "device", "minutes")
 
 
 def beside(
@@ -52,66 +56,63 @@ def beside(
     """
     import pandas as pd
 
-    groups: dict[tuple, list[dict]] = {}
+    groups = _groups(runs, dataset_map or {}, by)
+    rows: list[dict] = []
+    for cell in rows_of(paper, table):
+        if cell["metric"] in COLUMNS:
+            printed = {k: cell[k] for k in CELL}
+            measured = [printed | row for row in _measured(cell, groups, by)]
+            rows += measured or ([printed] if missing else [])
+    return pd.DataFrame(rows, columns=[*CELL, "measured_on", *by, *MEASURED])
+
+
+class Group(NamedTuple):
+    """What runs that are averaged have in common."""
+
+    dataset: str  # the published one that it stands for
+    split: str
+    method: str
+    noise: tuple
+    measured_on: str
+    by: tuple
+
+
+def _groups(runs: Iterable, dataset_map: dict[str, str], by: tuple[str, ...]) -> dict[Group, list[dict]]:
+    """The finished runs by what they have in common, as dictionaries."""
+    groups: dict[Group, list[dict]] = {}
     for run in runs:
         row = _fields(run)
         if row is None:
             continue
         measured_on = row["dataset"]
-        key = (
-            (dataset_map or {}).get(measured_on, measured_on),
+        group = Group(
+            dataset_map.get(measured_on, measured_on),
             row.get("split", "test"),
             row["method"],
             noise_key(row["noise"], row["rate"]),
             measured_on,
             tuple(row.get(b) for b in by),
         )
-        groups.setdefault(key, []).append(row)
-    out = []
-    for cell in rows_of(paper, table):
-        if cell["metric"] not in COLUMNS:
+        groups.setdefault(group, []).append(row)
+    return groups
+
+
+def _measured(cell: dict, groups: dict[Group, list[dict]], by: tuple[str, ...]) -> Iterator[dict]:
+    """What each group of runs that reproduces this cell measured."""
+    tested_too = cell["dataset"] == "imagenet"  # a network trained on WebVision, tested on ImageNet as well
+    dataset = "webvision" if tested_too else cell["dataset"]
+    split = "test" if cell["split"] == "val" else cell["split"]
+    noise = noise_key(cell["noise"], cell["rate"])
+    last, best = (IMAGENET if tested_too else COLUMNS)[cell["metric"]]
+    for group, rows in groups.items():
+        same_data = (group.dataset, group.split, group.noise) == (dataset, split, noise)
+        if not same_data or group.method not in (cell["method"], cell["method_printed"]):
             continue
-        split = "test" if cell["split"] == "val" else cell["split"]
-        tested_too = (
-            cell["dataset"] == "imagenet"
-        )  # a network trained on WebVision, tested on ImageNet as well
-        wanted = (
-            ("webvision" if tested_too else cell["dataset"], split),
-            noise_key(cell["noise"], cell["rate"]),
-        )
-        pair = (IMAGENET if tested_too else COLUMNS)[cell["metric"]]
-        first = {
-            k: cell[k]
-            for k in ("dataset", "split", "method", "noise", "rate", "metric", "published", "published_std")
-        }
-        found = [
-            {**first, "measured_on": key[4], **dict(zip(by, key[5])), **_averaged(group, pair)}
-            for key, group in groups.items()
-            if (key[:2], key[3]) == wanted
-            and key[2] in (cell["method"], cell["method_printed"])
-            and not (tested_too and all(row.get(pair[0]) is None for row in group))
-            and not (cell["noise_printed"] == "none" and group[0].get("actual_rate"))
-        ]
-        out += found or ([first] if missing else [])
-    columns = [
-        "dataset",
-        "split",
-        "method",
-        "noise",
-        "rate",
-        "metric",
-        "published",
-        "published_std",
-        "measured_on",
-        *by,
-        "last",
-        "best",
-        "spread",
-        "seeds",
-        "device",
-        "minutes",
-    ]
-    return pd.DataFrame(out, columns=columns)
+        if tested_too and all(row.get(last) is None for row in rows):
+            continue
+        if cell["noise_printed"] == "none" and rows[0].get("actual_rate"):
+            continue
+        yield {"measured_on": group.measured_on, **dict(zip(by, group.by)), **_averaged(rows, (last, best))}
 
 
 def _fields(run: dict | Any) -> dict | None:

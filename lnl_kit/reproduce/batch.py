@@ -54,7 +54,6 @@ def reproduce(
     Returns 0 when every notebook finished, 1 when one failed (the others still run), 130 after Ctrl-C. Raises
     ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.
     """
-
     notebooks = find_notebooks(names)
     values = {name: _values(value) for name, value in (parameters or {}).items()}
     if preset is not None:
@@ -68,24 +67,13 @@ def reproduce(
     folder = runs_root(out).absolute() / "reproduce"
     folder.mkdir(parents=True, exist_ok=True)
 
-    done: list[dict] = []
-    interrupted, width = False, max(len(job.name) for job in grid)
-    held = {job.name: None if fresh else _still_holds(*job, folder) for job in grid}
-    try:
-        for record in filter(None, held.values()):
-            _say(f"{record['notebook']:<{width}}  {_line(record, True)}")
-            done.append(record)
-        for record in _run_all([job for job in grid if not held[job.name]], folder, timeout, jobs):
-            _say(f"{record['notebook']:<{width}}  {_line(record, False)}")
-            done.append(record)
-    except KeyboardInterrupt:
-        interrupted = True
-    failed = [record for record in done if record["status"] == "failed"]
+    done, interrupted = _carry_out(grid, folder, timeout, fresh, jobs)
     entries = _write_pages(folder, find_notebooks())
     if not interrupted:
         _write_pngs(folder, entries)
     if len(grid) > len(notebooks):
         _say_table(grid, {record["notebook"]: record for record, _ in entries})
+    failed = [record for record in done if record["status"] == "failed"]
     for record in failed:
         error = record["error"]
         reason = error["message"].splitlines()[0]
@@ -94,6 +82,25 @@ def reproduce(
         _say("stopped: the same command skips what is finished and goes on")
     print(folder / "index.html")
     return 130 if interrupted else int(bool(failed))
+
+
+def _carry_out(
+    grid: list[Job], folder: Path, timeout: float | None, fresh: bool, processes: int
+) -> tuple[list[dict], bool]:
+    """(records, whether Ctrl-C ended it): run the jobs whose record does not hold, and print a line each."""
+    done: list[dict] = []
+    width = max(len(job.name) for job in grid)
+    held = {job.name: None if fresh else _still_holds(*job, folder) for job in grid}
+    try:
+        for record in filter(None, held.values()):
+            _say(f"{record['notebook']:<{width}}  {_line(record, True)}")
+            done.append(record)
+        for record in _run_all([job for job in grid if not held[job.name]], folder, timeout, processes):
+            _say(f"{record['notebook']:<{width}}  {_line(record, False)}")
+            done.append(record)
+    except KeyboardInterrupt:
+        return done, True
+    return done, False
 
 
 def notebooks_folder() -> Path:

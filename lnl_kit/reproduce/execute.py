@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .pages import first_line
+from .fragments import first_line
 
 PACKAGE = Path(__file__).resolve().parents[1]
 

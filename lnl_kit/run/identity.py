@@ -101,11 +101,15 @@ def versions() -> dict[str, str]:
 def method_digest(function, settings_class) -> str:
     """A digest of the method's own source.
 
-    A built-in method: its file. A function of one's own: its source, defaults and what it refers to outside
-    installed packages (constants, helper functions, closures), and its settings class.
+    A built-in method: its file, and the files beside it that it imports. A function of one's own: its source,
+    defaults and what it refers to outside installed packages (constants, helper functions, closures), and its
+    settings class.
     """
     if (function.__module__ or "").startswith(PACKAGE):
-        text = inspect.getsource(sys.modules[function.__module__])
+        module = sys.modules[function.__module__]
+        imported = [m for m in vars(module).values() if isinstance(m, types.ModuleType)]
+        beside = [m for m in imported if m.__name__.startswith(f"{module.__package__}.")]
+        text = "\n".join(inspect.getsource(m) for m in (module, *beside))
     else:
         seen: dict[int, str] = {}
         describe(function, seen)

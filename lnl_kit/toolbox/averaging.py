@@ -1,9 +1,12 @@
-"""Moving averages of a network's weights: a teacher that follows its student."""
+"""Averages over time: weights of a teacher that follows its student, BatchNorm's statistics."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @torch.no_grad()
@@ -27,4 +30,24 @@ def update_teacher(
         if average_buffers and floating:
             torch._foreach_lerp_(old, new, 1 - decay)
         else:
-            torch._foreach_copy_(old, new)
+            old.copy_(new)
+
+
+@torch.no_grad()
+def renew_statistics(
+    network: nn.Module, images: Iterable[Tensor], autocast: Callable = contextlib.nullcontext
+) -> None:
+    """BatchNorm's statistics under the present weights: the plain mean over batches of images."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    momentum = norms[0].momentum
+    for norm in norms:
+        norm.reset_running_stats()
+    with autocast():
+        for i, x in enumerate(images):
+            for norm in norms:
+                norm.momentum = 1 / (i + 1)  # a plain mean; None, which asks for one, would wait for the GPU
+            network(x)
+    for norm in norms:
+        norm.momentum = momentum

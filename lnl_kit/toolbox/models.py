@@ -10,6 +10,7 @@ Every network has, for x (B, C, H, W):
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable, Iterable
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -266,3 +267,13 @@ NAMES = tuple(_MAKERS)
 def projection(width: int, dimensions: int = 128) -> nn.Module:
     """A contrastive loss's head, SimCLR's: two linear layers, (B, width) -> (B, dimensions)."""
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, dimensions))
+
+
+@torch.no_grad()
+def probabilities(network: nn.Module, batches: Iterable, autocast: Callable) -> Tensor:
+    """Softmax in evaluation mode over batches of `NoisyData.in_order`: (N, K); training mode afterwards."""
+    network.eval()
+    with autocast():
+        probs = torch.cat([network(x).float().softmax(1) for x, _ in batches])
+    network.train()
+    return probs

@@ -1,0 +1,206 @@
+"""PUDistill's filters: which unlabelled images surely belong to a class, told by clean labels alone.
+
+The first stage of `pu_distill`, which stands in a file of its own for its length.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..data.batches import NoisyData
+from ..files import RunError
+from ..run.evaluate import predict
+from ..run.loop import Run
+from ..toolbox import losses
+from ..toolbox.rng import generator, seed_of
+from ..toolbox.stacked import Stacked
+
+if TYPE_CHECKING:
+    from .pu_distill import PUDistill
+
+
+def train_filters(data: NoisyData, settings: PUDistill, run: Run) -> dict[str, Tensor]:
+    """All bags: votes (iterations, K, N), of the test images too, and the last bags' mean probabilities
+    (K, N).
+    """
+    bags = []
+    with tqdm(
+        total=data.num_classes * settings.iterations,
+        desc="filters",
+        unit="bag",
+        file=sys.stderr,
+        leave=False,
+        disable=not run.progress,
+    ) as bar:
+        for k in range(data.num_classes):
+            bag: dict[str, Any] = {}
+            for i in range(settings.iterations):
+                positives = bag["votes"] >= settings.votes if bag else torch.zeros_like(data.clean)
+                bag = run.stage(
+                    f"bag-{k}-{i}",
+                    bag_trainer(k, positives, bag.get("weights"), settings),
+                    # "watched" had a use once; the seeds of bags are drawn from all of these, so it stays
+                    bag_depends(k, i, data, settings, run) | {"watched": False},
+                )
+                bags.append(bag)
+                bar.update()
+    shape = (data.num_classes, settings.iterations, -1)
+    votes_by_bag = {
+        name: torch.stack([b[name] for b in bags]).view(shape).transpose(0, 1)
+        for name in ("votes", "test_votes")
+    }
+    last = bags[settings.iterations - 1 :: settings.iterations]
+    return votes_by_bag | {name: torch.stack([b[name] for b in last]) for name in ("mean", "test_mean")}
+
+
+def bag_trainer(k: int, positives: Tensor, before: dict | None, settings: PUDistill) -> Callable[[Run], dict]:
+    """`train_bag` as a stage calls it: a function of this file, on whose text the stage's result depends."""
+    return lambda stage: train_bag(stage, k, positives, before, settings)
+
+
+def train_bag(
+    stage: Run, k: int, positives: Tensor, before: dict | None, settings: PUDistill
+) -> dict[str, Any]:
+    """One bag of filters for class k: votes for every training and test image, and mean probabilities.
+
+    positives: bool (N,), the images that the bag before has accepted. before: that bag's weights, for a warm
+    start.
+    """
+    data = stage.data
+    data.classes = ("other", data.classes[k])
+    idx, target = draw_members(data, k, positives, settings, generator(stage.seed, "draw"))
+    networks = [stage.network() for _ in range(settings.filters)]
+    stacked = Stacked(networks)
+    if before is not None:
+        stacked.load_state_dict(before)
+    fit_filters(stage, stacked, idx, target, settings)
+    # one after the other they predict faster
+    alone = [stacked.member(n, networks[0]) for n in range(settings.filters)]
+    probs, test_probs = (
+        torch.stack([predict([net], images, data, stage.autocast)[:, 1] for net in alone]).to(data.device)
+        for images in (data.x, stage.test_images)
+    )  # (filters, N), (filters, M)
+    if not probs.isfinite().all():
+        raise RunError(
+            f"the filters of class {data.classes[1]} diverged: try a lower filter_learning_rate "
+            f"({settings.filter_learning_rate:g} now)"
+        )
+    bag = {
+        "votes": (probs >= settings.sure).sum(0).short(),
+        "mean": probs.mean(0),  # (3)
+        "test_votes": (test_probs >= settings.sure).sum(0).short(),
+        "test_mean": test_probs.mean(0),
+    }
+    return bag | ({"weights": stacked.state_dict()} if settings.warm_start else {})
+
+
+def fit_filters(stage: Run, stacked: Stacked, idx: Tensor, target: Tensor, settings: PUDistill) -> None:
+    """Train the filters together, each on its own images idx and targets, both (filters, n)."""
+    recipe = dataclasses.replace(
+        settings,
+        epochs=settings.filter_epochs,
+        learning_rate=settings.filter_learning_rate,
+        milestones=settings.filter_milestones,
+        schedule="steps",
+    )
+    optimizer, schedule = stage.sgd(stacked, recipe)
+    forward, n = stage.compiled(stacked), idx.shape[1]
+    steps = max(1, round(n / settings.filter_batch_size))
+    size = n // steps
+    for epoch in range(settings.filter_epochs):
+        ranks = torch.rand(idx.shape, generator=generator(stage.seed, "order", epoch))
+        shuffled = ranks.argsort(1)[:, : steps * size].to(idx.device)
+        order, y = (
+            v.gather(1, shuffled).view(-1, steps, size).transpose(0, 1) for v in (idx, target)
+        )  # (steps, filters, size)
+        images = stage.data.batches(
+            epoch, views=settings.view, batch_size=settings.filters * size, order=order.flatten()
+        )
+        for (x, _, _), wanted in zip(images, y):
+            with stage.autocast():
+                logits = forward(x.unflatten(0, (settings.filters, size)))
+            each = losses.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+            loss = each.view(settings.filters, size).mean(1).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+
+
+def draw_members(
+    data: NoisyData, k: int, positives: Tensor, settings: PUDistill, draw: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """(indices, 1 for positive) of each filter's images, both (filters, n), by Algorithm 1.
+
+    Positives: the clean images of class k and m accepted ones; negatives: m' images that are not accepted and
+    m' clean ones of other classes (fewer where there are not so many).
+    """
+    clean = data.clean
+    of_class, others = ((clean & same).nonzero()[:, 0] for same in (data.y == k, data.y != k))
+    accepted, rest = ((~clean & chosen).nonzero()[:, 0] for chosen in (positives, ~positives))
+    m = min(len(of_class), len(accepted))
+    half = (m + len(of_class)) // 2 or 1
+    drawn = [
+        torch.cat(
+            [
+                of_class,
+                *(
+                    pool[torch.randperm(len(pool), generator=draw)[:size].to(pool.device)]
+                    for pool, size in ((accepted, m), (rest, half), (others, half))
+                ),
+            ]
+        )
+        for _ in range(settings.filters)
+    ]
+    idx = torch.stack(drawn)
+    target = torch.zeros_like(idx)
+    target[:, : len(of_class) + m] = 1
+    return idx, target
+
+
+def accept(votes: Tensor, mean: Tensor, settings: PUDistill) -> Tensor:
+    """The class (N,) that each image surely belongs to, or -1: (3), and most votes among several classes.
+
+    votes, mean: (K, N). A tie in votes goes to the higher mean probability.
+    """
+    rank = torch.where(votes >= settings.votes, votes + mean.clamp(max=1 - 1e-6), -1.0)  # (K, N)
+    best, k = rank.max(0)
+    return torch.where(best >= 0, k, -1)
+
+
+def bag_depends(k: int, iteration: int, data: NoisyData, settings: PUDistill, run: Run) -> dict:
+    """Of the bag for class k: the clean subset and the filters' settings."""
+    names = (
+        "filters",
+        "sure",
+        "votes",
+        "filter_epochs",
+        "filter_batch_size",
+        "filter_learning_rate",
+        "filter_milestones",
+        "warm_start",
+        "momentum",
+        "nesterov",
+        "weight_decay",
+        "gamma",
+        "view",
+    )
+    return {n: getattr(settings, n) for n in names} | {
+        "class": k,
+        "iteration": iteration,
+        "seed": run.seed,
+        "clean": clean_key(data),
+    }
+
+
+def clean_key(data: NoisyData) -> int:
+    """A number that stands for the clean subset and its labels."""
+    at = data.clean.nonzero()[:, 0]
+    return seed_of(at.tolist(), data.y[at].tolist())

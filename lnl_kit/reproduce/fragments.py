@@ -1,0 +1,136 @@
+"""Parts of a notebook as HTML that loads nothing: Markdown, code, and what cells have put out."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import html
+import re
+
+import mistune
+from mistune.plugins.math import math
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from ..figures.web import PLOTLY
+from .mathml import mathml
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+CODE = HtmlFormatter(style="friendly", nobackground=True)
+
+
+def first_line(source: str) -> str:
+    """The line that tells code cells apart: the first that is not a comment."""
+    lines = [line.strip() for line in source.splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith("#")), lines[0] if lines else "")
+
+
+def markdown(source: str) -> str:
+    """Markdown with tables and equations as HTML that loads nothing; notebook links lead to their pages."""
+    page = _offline(_markdown()(source))
+    return re.sub(r'(<a href="[^":]+)\.ipynb(?=["#])', r"\1.html", page)
+
+
+def inline(source: str) -> str:
+    """One line of Markdown as HTML without a paragraph around it."""
+    return re.sub(r"^<p>|</p>$", "", _markdown()(source.lstrip("# ")).strip())
+
+
+@functools.cache
+def _markdown():
+    renderer = mistune.HTMLRenderer(escape=False)
+    render = mistune.create_markdown(renderer=renderer, plugins=["table", "strikethrough", math])
+    renderer.register("inline_math", lambda _, text: mathml(text))  # in place of the plugin's
+    renderer.register("block_math", lambda _, text: mathml(text, display=True))
+    return render
+
+
+def code_cell(cell) -> str:
+    number = cell.execution_count or " "
+    return (
+        f"<details><summary>[{number}] <code>{html.escape(first_line(cell.source))}</code></summary>"
+        f"{highlight(cell.source, PythonLexer(), CODE)}</details>"
+    )
+
+
+def joined(outputs: list) -> list:
+    """The outputs, with what was printed in several pieces in one piece, where its first one stood."""
+    joined: list = []
+    streams: dict = {}
+    for output in outputs:
+        if output.output_type != "stream":
+            streams = {}
+        elif output.name in streams:
+            streams[output.name]["text"] += output.text
+            continue
+        else:
+            streams[output.name] = output = output.copy()
+        joined.append(output)
+    return joined
+
+
+def figure_of(output) -> dict | None:
+    """The figure in a cell's output, or None when it is text or a table."""
+    data = output.get("data", {})
+    if PLOTLY in data:
+        return {"plotly": data[PLOTLY]}
+    for kind in ("image/png", "image/jpeg", "image/gif"):
+        if kind in data:
+            code = "".join(data[kind].split())
+            return {
+                "html": f'<img alt="" src="data:{kind};base64,{code}">',
+                "kind": kind,
+                "bytes": base64.b64decode(code),
+            }
+    if "image/svg+xml" in data:
+        # as an image, an SVG can load nothing
+        code = base64.b64encode(data["image/svg+xml"].encode()).decode()
+        return {"html": f'<img alt="" src="data:image/svg+xml;base64,{code}">'}
+    return None
+
+
+def output_html(output) -> str:
+    """Text, tables, messages and errors of a cell (HTML)."""
+    if output.output_type == "error":
+        text = plain("\n".join(output.traceback)) or f"{output.ename}: {output.evalue}"
+        return f'<div class="error"><pre>{html.escape(text)}</pre></div>'
+    if output.output_type == "stream":
+        text = html.escape(plain(output.text)).strip("\n")
+        if not text.strip():
+            return ""
+        if output.name == "stderr":
+            return f"<details><summary>messages</summary><pre>{text}</pre></details>"
+        return f'<div class="card"><pre>{text}</pre></div>'
+    data = output.get("data", {})
+    if WIDGET in data:
+        return '<p class="meta">An interactive widget: open the notebook in JupyterLab to use it.</p>'
+    if "text/html" in data:
+        return f'<div class="card"><div class="html">{_offline(data["text/html"])}</div></div>'
+    if "text/markdown" in data:
+        return markdown(data["text/markdown"])
+    if "text/latex" in data:
+        return mathml(data["text/latex"].strip("$ \n"), display=True)
+    text = html.escape(plain(data.get("text/plain", "")))
+    return f'<div class="card"><pre>{text}</pre></div>' if text.strip() else ""
+
+
+def plain(text: str) -> str:
+    """Terminal text as a terminal leaves it: no colours, and of a progress bar only its last state."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+
+
+def _offline(page: str) -> str:
+    """HTML without scripts, frames and style sheets; an image from the network becomes its description."""
+    page = re.sub(r"(?is)<(script|iframe|object|video|audio)\b.*?</\1\s*>", "", page)
+    page = re.sub(r"(?i)<(?:link|embed|base)\b[^>]*>", "", page)
+    page = re.sub(r"(?is)<style\b.*?</style\s*>", lambda style: "" if "//" in style[0] else style[0], page)
+
+    def image(tag):
+        if not re.search(r"""(?i)\bsrc(?:set)?\s*=\s*["']?\s*(?:https?:)?//""", tag[0]):
+            return tag[0]
+        alt = re.search(r"""(?i)\balt\s*=\s*["']([^"']*)""", tag[0])
+        return f"<em>{alt[1] if alt else ''}</em>"
+
+    return re.sub(r"(?is)<(?:img|source)\b[^>]*>", image, page)
