@@ -11,7 +11,6 @@ rank instead (`score`).
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ import pandas as pd
 
 from .. import data
 from ..data import decode
-from ..files import runs_root, safe
+from ..files import read_json, runs_root, safe
 from ..methods import METHODS
 from ..run.identity import versions
 from ..run.opened import OpenedRun
@@ -43,7 +42,7 @@ from .ranking import (
     reasons,
     single_score,
 )
-from .report import write_report
+from .report import report_bytes
 
 OWN = "cross_validation"  # not in `lnl methods`: trains networks that leave images out
 RECIPE = (OWN,)  # chosen by measurement: see notebook 40
@@ -123,9 +122,8 @@ def find_errors(
     table = verdict.table(runs, source)
     folder = Path(to) if to else root / "errors" / search.folder_of(next(iter(runs.values())), source)
     findings = Findings(folder, table, verdict.summary(runs, source, search))
-    write(findings, labels_before(source, dict(zip(table["image"], table["given"]))))
-    if report:
-        write_report(findings, picture)
+    before = labels_before(source, dict(zip(table["image"], table["given"])))
+    write(findings, before, report_bytes(findings, picture) if report else None)
     table.attrs["folder"] = str(folder)
     return table
 
@@ -284,12 +282,21 @@ def require_images(source: data.Dataset, methods: list[str]) -> None:
 
 
 def require_own(folder: str | Path | None, dataset: str) -> None:
-    """Refuse a folder with the review of other images: its decisions would count for these."""
-    if (
-        folder is None
-        or not (Path(folder) / "decisions.csv").exists()
-        or not (Path(folder) / "summary.json").is_file()
-    ):
+    """Refuse in one sentence a folder that is not new, empty or of findings (its files would be overwritten),
+    and one with the review of other images (its decisions would be taken for decisions about these).
+    """
+    if folder is None or not Path(folder).exists():
         return
-    if (other := json.loads((Path(folder) / "summary.json").read_text())["asked"]["dataset"]) != dataset:
+    folder = Path(folder)
+    if folder.is_symlink() or not folder.is_dir():
+        raise ValueError(f"{folder} is no folder: choose another for the findings")
+    if not any(path.name != ".lock" for path in folder.iterdir()):
+        return
+    try:
+        other = read_json(folder / "summary.json")["asked"]["dataset"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{folder} holds other files and no findings: choose a new or empty folder for the findings"
+        ) from None
+    if (folder / "decisions.csv").exists() and other != dataset:
         raise ValueError(f"{folder} holds the review of {other}: choose another folder for {dataset}")
