@@ -17,13 +17,24 @@ from . import __version__
 from .data import noise as noise_models
 from .data.labelling import default_noise
 from .features import backbones
-from .files import RunError, clear, csv_bytes, json_bytes, lock, make_folder, runs_root, save_atomically
+from .files import (
+    RunError,
+    clear,
+    csv_bytes,
+    json_bytes,
+    lock,
+    make_folder,
+    remove_leftovers,
+    runs_root,
+    save_atomically,
+    sync,
+)
 from .methods import find_method
 from .papers.presets import resolve as resolve_preset
 from .run.device import find_device
 from .run.identity import decides, recorded, run_folder
 from .run.loop import Run
-from .run.opened import OpenedRun, open_run
+from .run.opened import OpenedRun, is_finished, open_run
 from .run.plan import Resolved
 from .run.prepared import Prepared, prepare
 from .run.settings import Settings, check_choices, make
@@ -238,15 +249,14 @@ def carry_out(
     say_default_noise(prepared.plan)
     root = runs_root(out)
     folder = run_folder(root, prepared)
-    make_folder(folder)
+    make_folder(folder, root)
     if on_folder:
         on_folder(folder)
     with lock(folder):
         if fresh:
             clear(folder)
-        for temporary in folder.glob(".*.*"):  # temporary files of a killed process
-            temporary.unlink(missing_ok=True)
-        if (folder / "summary.json").exists():
+        remove_leftovers(folder)
+        if is_finished(folder):
             return loaded(folder)
         run = begin(prepared, folder, root, progress, on_epoch)
         try:
@@ -333,7 +343,7 @@ def train_method(prepared: Prepared, run: Run) -> None:
 
 
 def finish(prepared: Prepared, run: Run) -> None:
-    """summary.json, which means that the run is finished."""
+    """summary.json, which means that the run is finished: what it promises is on the disk before it."""
     plan = prepared.plan
     identity = {
         "method": plan.name,
@@ -348,4 +358,5 @@ def finish(prepared: Prepared, run: Run) -> None:
         "epochs": plan.settings.epochs,
     }
     summary = identity | summarise(run, prepared.told)
+    sync(run.folder)
     save_atomically(run.folder / "summary.json", json_bytes(summary), durable=True)

@@ -243,6 +243,9 @@ def test_without_network_one_sentence_says_where_the_weights_go(monkeypatch, tmp
     assert str(path) in message and "https://download.pytorch.org/models/resnet50-0676ba61.pth" in message
     assert "no route" in message and "\n" not in message
     torch.save({k: v.bfloat16() for k, v in build("resnet50", 1000).state_dict().items()}, path)  # as it says
+    with pytest.raises(ValueError, match="not the file that its name says"):
+        models.make("resnet50_imagenet", 14)
+    monkeypatch.setattr(models, "_has_its_hash", lambda path: True)
     assert models.make("resnet50_imagenet", 14).head.out_features == 14
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import read_table
 from ..toolbox.rng import seed_of
 from . import label_tables
 
@@ -32,8 +33,7 @@ def read(table: str | Path, names: Sequence[str], classes: Sequence[str]) -> tup
     Raises FileNotFoundError, and ValueError for images and classes that do not exist.
     """
     try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_table(Path(table), errors="strict")
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(f"no clean list {table}") from None
     except (UnicodeDecodeError, csv.Error) as error:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +14,9 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from ..files import locked, safe
+from ..files import RunError, create, json_bytes, lock, npy_bytes, read_json, remove, safe, save_atomically
 from .folders import File
+from .images import on_white, open_image
 
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 LARGEST_OWN_SIZE = 256  # images of one square size up to this keep it; all others are shown at DEFAULT_SIZE
@@ -55,18 +54,18 @@ def pixels(folder: Path, files: list[File], image_size: int | None, cache: Path)
         return kept
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with locked(place / "lock"):
+        with lock(place / "lock"):
             if kept := _read(place / key):  # another process was first
                 return kept
             for old in place.iterdir():  # earlier states of the folder, and what a killed process left
-                if old.is_dir():
-                    shutil.rmtree(old, ignore_errors=True)
+                if old.name != "lock":
+                    remove(old)
             (place / "tmp").mkdir()
             _decode_all(folder, files, image_size, place / "tmp")
             (place / "tmp").rename(place / key)
-    except OSError as error:
+    except (OSError, RunError) as error:
         raise OSError(
-            f"the decoded images cannot be kept in {place} ({error.strerror or error}): "
+            f"the decoded images cannot be kept in {place} ({getattr(error, 'strerror', None) or error}): "
             f"make room there or set LNL_DATA to a folder that can be written"
         ) from error
     if (written := _read(place / key)) is None:
@@ -76,7 +75,7 @@ def pixels(folder: Path, files: list[File], image_size: int | None, cache: Path)
 
 def _read(place: Path) -> Pixels | None:
     try:
-        info = json.loads((place / "info.json").read_text())
+        info = read_json(place / "info.json")
         x = np.load(place / "images.npy", mmap_mode="c")  # "c": torch wants memory it could write to
         digests = np.load(place / "digests.npy")
     except (OSError, ValueError, EOFError):  # absent, or cut short by a power failure
@@ -87,7 +86,7 @@ def _read(place: Path) -> Pixels | None:
 def _decode_all(folder: Path, files: list[File], image_size: int | None, out: Path) -> None:
     """Write images.npy, digests.npy and info.json of `files` to `out`."""
     paths = [folder / f.path for f in files]
-    width, height, grey = next((h for h in map(_header, paths) if h), (0, 0, False))
+    width, height, grey = next((h for p in paths if (h := _header(p, folder))), (0, 0, False))
     # What holds for the first image is taken to hold for all, which saves opening every file twice; where it
     # turns out not to hold, the answer is known (RGB, 32 pixels) and decoding starts again.
     keep_size = image_size is None and 0 < width == height <= LARGEST_OWN_SIZE
@@ -95,9 +94,10 @@ def _decode_all(folder: Path, files: list[File], image_size: int | None, out: Pa
         side = image_size or (width if keep_size else DEFAULT_SIZE)
         shape = (1 if grey else 3, side, side)
         try:
-            unreadable = _write_images(paths, shape, keep_size, grey, out)
+            unreadable = _write_images(paths, shape, keep_size, grey, out, folder)
             break
         except _Differs as difference:
+            remove(out / "images.npy")
             keep_size = keep_size and difference.args != ("size",)
             grey = grey and difference.args != ("colour",)
     note = (
@@ -108,21 +108,21 @@ def _decode_all(folder: Path, files: list[File], image_size: int | None, out: Pa
             f"shown at {shape[1]}x{shape[2]} (--image-size sets another)"
         )
     )
-    (out / "info.json").write_text(json.dumps({"unreadable": unreadable, "note": note}))
+    save_atomically(out / "info.json", json_bytes({"unreadable": unreadable, "note": note}))
 
 
 def _write_images(
-    paths: list[Path], shape: tuple[int, int, int], keep_size: bool, grey: bool, out: Path
+    paths: list[Path], shape: tuple[int, int, int], keep_size: bool, grey: bool, out: Path, folder: Path
 ) -> dict[int, str]:
     """Decode `paths` to images.npy and digests.npy; returns why images could not be read, by position."""
 
     def decode(part: list[Path]):
-        return decode_files(part, shape, keep_size, grey)
+        return decode_files(part, shape, keep_size, grey, folder)
 
     chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
     unreadable: dict[int, str] = {}
     digests = []
-    with open(out / "images.npy", "wb") as file:  # not through a map: there a full disk kills the process
+    with create(out / "images.npy") as file:  # not through a map: there a full disk kills the process
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *shape)}
         np.lib.format.write_array_header_1_0(file, header)
         for i, (x, errors) in enumerate(_in_parallel(decode, chunks)):
@@ -131,7 +131,7 @@ def _write_images(
             unreadable |= {i * CHUNK + k: reason for k, reason in errors.items()}
         file.flush()
         os.fsync(file.fileno())
-    np.save(out / "digests.npy", np.concatenate(digests))
+    save_atomically(out / "digests.npy", npy_bytes(np.concatenate(digests)))
     return unreadable
 
 
@@ -161,10 +161,10 @@ def _in_parallel(fn, chunks: list) -> Iterator:
         bar.close()
 
 
-def _header(path: Path) -> tuple[int, int, bool] | None:
+def _header(path: Path, folder: Path) -> tuple[int, int, bool] | None:
     """(width, height, is grey), None where the file cannot be read."""
     try:
-        with Image.open(path) as image:
+        with open_image(path, folder) as image:
             return (*image.size, image.mode in GREY_MODES)
     except Exception:  # reported when it is decoded
         return None
@@ -175,17 +175,22 @@ class _Differs(Exception):
 
 
 def decode_files(
-    paths: list[Path], shape: tuple[int, int, int], keep_size: bool, grey: bool
+    paths: list[Path],
+    shape: tuple[int, int, int],
+    keep_size: bool,
+    grey: bool,
+    inside: Path | None = None,
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Images uint8 (len(paths), *shape), black where unreadable, and the reasons by position.
 
-    Raises _Differs where `own` size is asked of an image of another size, or `grey` of one in colour.
+    inside: the folder that they must lie in. Raises _Differs where `own` size is asked of an image of
+    another size, or `grey` of one in colour.
     """
     x = np.zeros((len(paths), *shape), np.uint8)
     errors = {}
     for i, path in enumerate(paths):
         try:
-            with Image.open(path) as image:
+            with open_image(path, inside) as image:
                 if grey and image.mode not in GREY_MODES:
                     raise _Differs("colour")
                 if keep_size and image.size != shape[1:]:
@@ -207,8 +212,7 @@ def _decode(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
     image = upright(image)
     mode = "L" if shape[0] == 1 else "RGB"
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = on_white(image, mode)
     image = _fit(image.convert(mode), shape[1])
     x = np.asarray(image)
     return x[None] if shape[0] == 1 else x.transpose(2, 0, 1)
@@ -226,7 +230,7 @@ def upright(image: Image.Image) -> Image.Image:
 def whole_digest(path: Path) -> str:
     """A digest of all that an image file shows, at its full size; "" where it cannot be read."""
     try:
-        with Image.open(path) as file:
+        with open_image(path) as file:
             image = upright(file).convert("RGBA")
             return hashlib.blake2b(image.tobytes(), digest_size=16, key=repr(image.size).encode()).hexdigest()
     except Exception:  # as in `decode_files`

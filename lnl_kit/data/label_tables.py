@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..files import read_csv
+
 
 class Problem(NamedTuple):
     """Something wrong with an image or a row; all are reported together."""
@@ -52,8 +54,7 @@ def read(
     """
     table = Path(table).expanduser()
     try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
+        rows = read_csv(table)
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(f"no label file {table}") from None
     except (UnicodeDecodeError, csv.Error) as error:

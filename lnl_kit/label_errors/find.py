@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections import Counter
@@ -25,7 +24,7 @@ from ..data import decode
 from ..data.labelling import default_noise
 from ..data.streams import Stream
 from ..features import DEFAULT
-from ..files import runs_root, safe
+from ..files import read_json, runs_root, safe
 from ..methods import METHODS
 from ..papers.presets import resolve
 from ..run.identity import versions
@@ -47,7 +46,7 @@ from .ranking import (
     reasons,
     single_score,
 )
-from .report import write_report
+from .report import report_bytes
 
 RECIPE = ("cross_validation",)  # of networks trained on the images: see notebook 40
 OF_HEADS = {"device", *HOW}  # of the arguments of `train`, those that do not ask for networks
@@ -144,9 +143,8 @@ def find_errors(
     place = Path(to) if to else root / "errors" / safe(source.slug) / evidence.folder[0] / evidence.folder[1]
     told = {"noise": noise, "rate": rate, "preset": preset, "seed": seed}
     findings = findings_of(source, evidence, place, asked, told)
-    write(findings, labels_before(source, dict(zip(findings.table["image"], findings.table["given"]))))
-    if report:
-        write_report(findings, picture)
+    before = labels_before(source, dict(zip(findings.table["image"], findings.table["given"])))
+    write(findings, before, report_bytes(findings, picture) if report else None)
     findings.table.attrs["folder"] = str(place)
     return findings.table
 
@@ -314,14 +312,21 @@ def require_images(source: data.Dataset, methods: list[str]) -> None:
 
 
 def require_own(folder: str | Path | None, dataset: str) -> None:
-    """Refuse in one sentence a folder with the review of other images: its decisions would be taken for
-    decisions about these.
+    """Refuse in one sentence a folder that is not new, empty or of findings (its files would be overwritten),
+    and one with the review of other images (its decisions would be taken for decisions about these).
     """
-    if (
-        folder is None
-        or not (Path(folder) / "decisions.csv").exists()
-        or not (Path(folder) / "summary.json").is_file()
-    ):
+    if folder is None or not Path(folder).exists():
         return
-    if (other := json.loads((Path(folder) / "summary.json").read_text())["asked"]["dataset"]) != dataset:
+    folder = Path(folder)
+    if folder.is_symlink() or not folder.is_dir():
+        raise ValueError(f"{folder} is no folder: choose another for the findings")
+    if not any(path.name != ".lock" for path in folder.iterdir()):
+        return
+    try:
+        other = read_json(folder / "summary.json")["asked"]["dataset"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{folder} holds other files and no findings: choose a new or empty folder for the findings"
+        ) from None
+    if (folder / "decisions.csv").exists() and other != dataset:
         raise ValueError(f"{folder} holds the review of {other}: choose another folder for {dataset}")
