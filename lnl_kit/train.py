@@ -94,12 +94,10 @@ class Plan:
             raise ValueError(f"noisy_val {self.noisy_val} is outside [0, 1)")
         preset = resolve_preset(self.preset, name, settings_class, dataset=like_name, noise=noise, rate=rate)
         settings = make(settings_class, **(preset.settings | self.settings))
-        device = find_device(self.device)
         if self.train_size is not None and self.train_size < 2:
             raise ValueError(f"train_size {self.train_size} is not allowed: at least 2 images")
-        features = self.features if self.features not in ("", "none") else None
+        features = None if self.features in ("", "none") else self.features
         model = self.model or ("mlp_head" if features else preset.model)
-        models.check(model)
         check_features(features, self.feature_views, model, name, settings_class)
         for key in ("view", "teacher_view"):
             if hasattr(settings, key):
@@ -131,7 +129,7 @@ class Plan:
             clean_share=asked_share if self.clean_share is None else self.clean_share,
             clean_list=self.clean_list,
             keep=keep,
-            device=device,
+            device=find_device(self.device),
             precision=self.precision,
             compile={"auto": "off", "on": "default"}.get(self.compile, self.compile),
             skip_bad=self.skip_bad,
@@ -142,7 +140,8 @@ class Plan:
 def check_features(
     features: str | None, views: int, model: str, name: str, settings_class: type[Settings]
 ) -> None:
-    """Refuse in one sentence what cannot be trained on features, and heads without them."""
+    """Refuse in one sentence an unknown network, what features cannot train, and heads without them."""
+    models.check(model)
     if features:
         for backbone in features.split(","):
             backbones.check(backbone.strip())
@@ -161,10 +160,7 @@ def check_features(
             f"features={backbones.DEFAULT} (--features)"
         )
     elif model in models.HEADS:
-        raise ValueError(
-            f"the network {model} needs features: name a pretrained network, such as "
-            f"features={backbones.DEFAULT}"
-        )
+        raise ValueError(f"the network {model} needs features, such as features={backbones.DEFAULT}")
     if views < 0:
         raise ValueError(f"feature_views {views} is not allowed: 0 or more stored draws of each view")
 
