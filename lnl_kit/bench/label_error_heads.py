@@ -129,6 +129,7 @@ def measure(
     found = of_features(source, DEFAULT, noise, rate, seed, label_column=column, train_size=size)
     cost = {"minutes": found.seconds / 60, "cpu_seconds": time.process_time() - cpu, "device": found.device}
     (probs,) = found.probs.values()
+    assert found.true is not None  # measured where the truth is known
     rows_of(
         label,
         probs,
@@ -184,7 +185,9 @@ def ablation(folder: str) -> None:
                 }
                 measured.add(
                     "find_errors_ablation",
-                    {"method": RECIPE, "asked": part} | row | quality_of_order(given != true, odds),
+                    {"method": RECIPE, "asked": f"{column} {part}"}
+                    | row
+                    | quality_of_order(given != true, odds),
                 )
 
 

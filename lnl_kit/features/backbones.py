@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -157,7 +158,7 @@ def of_open_clip(name: str, rest: str, size: int | None) -> Backbone:
             f"{name} does not say which weights: open_clip:NAME/WEIGHTS, such as open_clip:ViT-B-32/openai"
         )
     place = f"https://huggingface.co (open_clip's weights {weights})", Path.home() / ".cache"
-    net = fetched(name, *place, lambda: open_clip.create_model(model, pretrained=weights)).visual
+    net: Any = fetched(name, *place, lambda: open_clip.create_model(model, pretrained=weights)).visual
     own = net.image_size[0] if isinstance(net.image_size, tuple) else net.image_size
     return Backbone(
         name, size or own, tuple(net.image_mean), tuple(net.image_std), digest_of(net), lambda: net.eval()

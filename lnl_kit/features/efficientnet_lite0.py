@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,8 @@ class Stages(nn.Module):
         self.classifier = classifier
 
     def forward(self, x: Tensor) -> Tensor:
-        net, pooled = self.classifier, []
+        net: Any = self.classifier
+        pooled = []
         x = net.bn1(net.conv_stem(x))
         for stage in net.blocks:
             x = stage(x)

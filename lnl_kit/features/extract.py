@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -210,11 +211,11 @@ def features_of(
 
 def look(eye: Backbone, device: torch.device) -> Callable[[Tensor], np.ndarray]:
     """A function uint8 (n, 3, size, size) -> float16 (n, D) on the device."""
-    net = eye.network()
+    raw: Any = eye.network()
     net = (
-        compiled(net, eye.size, BATCH)
+        compiled(raw, eye.size, BATCH)
         if device.type == "cpu"
-        else net.to(device, memory_format=torch.channels_last)
+        else raw.to(device, memory_format=torch.channels_last)
     )
     scale = torch.tensor([1 / (255 * s) for s in eye.std], device=device).view(-1, 1, 1)
     shift = torch.tensor([-m / s for m, s in zip(eye.mean, eye.std)], device=device).view(-1, 1, 1)

@@ -76,7 +76,7 @@ def own(source: Dataset, path: Path, index: np.ndarray | None, test: bool) -> Fe
     if key not in held or held[key].ndim != 2:
         shape = f"of shape {held[key].shape}" if key in held else "missing"
         raise ValueError(f"{path}: the array `{key}` is {shape}; needed is one row an image, (N, D)")
-    values, names = held[key], source.test_paths if test else source.names
+    values, names = held[key], (source.test_paths or ()) if test else source.names
     if "paths" in held and not test:
         at = {str(p).removeprefix("train/"): i for i, p in enumerate(held["paths"])}
         lacking = [n for n in names if n.removeprefix("train/") not in at]

@@ -38,7 +38,6 @@ class Estimate(NamedTuple):
 
     suspicion: np.ndarray  # (N,) probability that the given label is wrong
     posterior: np.ndarray  # (N, K) probability of each class, given image and label
-    transition: np.ndarray  # (K, K), row = true class
     temperature: float
     # of the number of wrong labels: what sampling and the choice of images to start from leave open
     interval: tuple[float, float]
@@ -79,7 +78,6 @@ def estimate(
     return Estimate(
         1 - posterior[rows, given],
         posterior,
-        T,
         float(temperature),
         (float(min(low, counts[0])), float(max(high, counts[0]))),
     )
@@ -90,13 +88,12 @@ def disagreement(probs: np.ndarray, given: np.ndarray) -> Estimate:
     towards what they were told, so nothing is fitted; as many labels are taken to be wrong as differ from the
     predicted class.
     """
-    n, k, rows = len(given), probs.shape[1], np.arange(len(given))
+    n, rows = len(given), np.arange(len(given))
     share = (probs.argmax(1) != given).mean()
     posterior = with_share(np.asarray(probs, np.float64), given, share)
-    T = posterior.T @ np.eye(k)[given] + PRIOR * np.eye(k)
     around = 1.645 * np.sqrt(n * share * (1 - share))
     interval = float(max(0.0, n * share - around)), float(n * share + around)
-    return Estimate(1 - posterior[rows, given], posterior, T / T.sum(1, keepdims=True), 1.0, interval)
+    return Estimate(1 - posterior[rows, given], posterior, 1.0, interval)
 
 
 def wrong_share(probs: np.ndarray, given: np.ndarray) -> tuple[float, tuple[float, float]]:

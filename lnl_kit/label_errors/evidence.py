@@ -61,9 +61,8 @@ def of_features(
     started = time.perf_counter()
     index, given, true = labels_of(source, noise, rate, seed, label_column, train_size)
     where = find_device(device)
-    z = heads.principal(features_of(source, names, index, size=size, device=where, progress=progress)).to(
-        where
-    )
+    seen = features_of(source, names, index, size=size, device=str(where), progress=progress)
+    z = heads.principal(seen).to(where)
     classes = len(source.classes)
     eye, tried = names, {}
     if not names.startswith("npz:") and not isinstance(source.x, Stream):

@@ -91,9 +91,9 @@ def outliers(features: np.ndarray) -> np.ndarray:
             for i in range(0, len(z), BLOCK)
         ]
     )
-    away = away.log().clamp_min(-20).numpy()
-    usual = np.median(away)
-    return np.flatnonzero(away > usual + FAR * 1.4826 * max(np.median(np.abs(away - usual)), 1e-3))
+    log = away.log().clamp_min(-20).numpy()
+    usual = np.median(log)
+    return np.flatnonzero(log > usual + FAR * 1.4826 * max(np.median(np.abs(log - usual)), 1e-3))
 
 
 def looks(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

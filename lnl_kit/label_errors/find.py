@@ -146,7 +146,7 @@ class Search:
     def judge(self, source: data.Dataset) -> Evidence:
         """Ask whoever judges."""
         noise, rate, seed = (self.told[k] for k in ("noise", "rate", "seed"))
-        labelling = {k: self.asked[k] for k in ("label_column", "train_size")}
+        labelling: dict[str, Any] = {k: self.asked[k] for k in ("label_column", "train_size")}
         if self.probs is not None:
             return of_probs(source, self.probs, noise, rate, seed, **labelling)
         if self.features:
@@ -206,7 +206,7 @@ def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: i
     places = {k: v for k, v in asked.items() if k not in ("dataset", "train_size")}
     runs = {}
     for name in chosen:
-        own = {"settings_class": CrossValidation} if name == "cross_validation" else {}
+        own: dict[str, Any] = {"settings_class": CrossValidation} if name == "cross_validation" else {}
         runs[name] = train(
             cross_validation if own else name,
             asked["dataset"],
@@ -234,7 +234,7 @@ def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: i
         suspicion = estimates.suspicion.copy()
         suspicion[order] = np.sort(estimates.suspicion)[::-1]
         estimates = estimates._replace(suspicion=suspicion)
-    own = [*([] if tuple(chosen) == RECIPE else chosen), *([] if score == "recipe" else [score])]
+    parts = [*([] if tuple(chosen) == RECIPE else chosen), *([] if score == "recipe" else [score])]
     return Evidence(
         found["index"],
         given,
@@ -242,9 +242,9 @@ def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: i
         list(first.classes),
         probs,
         estimates,
-        (first.folder.parent.name, "-".join([first.folder.name, *own])),
-        first.summary["device"],
-        sum(run.summary["seconds"] for run in runs.values()),
+        (first.folder.parent.name, "-".join([first.folder.name, *parts])),
+        first.summary["device"] if first.summary else "",
+        sum(run.summary["seconds"] for run in runs.values() if run.summary),
         [str(run.folder) for run in runs.values()],
         about={"recipe": ", ".join([*chosen, *([score] if score != "recipe" else [])])},
     )
@@ -325,6 +325,7 @@ def why(evidence: Evidence, groups: list, pairs: list, images: np.ndarray) -> np
 def require_images(source: data.Dataset, methods: list[str]) -> None:
     """Refuse in one sentence what cannot be judged: classes too small for cross-validation."""
     labels = source.given_labels if source.given_labels is not None else source.true_labels
+    assert labels is not None  # a data set has one or the other
     count = np.bincount(labels.numpy(), minlength=len(source.classes))
     if "cross_validation" in methods and (
         small := [f"{source.classes[k]} ({count[k]})" for k in np.flatnonzero(count < 3)]

@@ -18,7 +18,7 @@ knows nothing of.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,7 +60,8 @@ def judge(z: Tensor, given: np.ndarray, classes: int, seed: int = 0, rounds: int
     y = torch.from_numpy(given)
     targets = torch.nn.functional.one_hot(y, classes).to(z)
     folds = MANY_FOLDS if len(given) < SMALL else FOLDS
-    first = strength = None
+    first: Any = None
+    strength: Any = None
     odds = []
     for number in range(rounds):
         fold = folds_of(
@@ -68,10 +69,10 @@ def judge(z: Tensor, given: np.ndarray, classes: int, seed: int = 0, rounds: int
             min(folds, len(given)),
             seed if number == 0 else int(generator(seed, "round", number).initial_seed()),
         )
-        probs, found = heads.held_out(z, targets, fold.to(z.device), y.to(z.device))
-        probs = probs.double().cpu().numpy()
+        held_out, regularization = heads.held_out(z, targets, fold.to(z.device), y.to(z.device))
+        probs = held_out.double().cpu().numpy()
         if first is None:
-            first, strength = probs, found
+            first, strength = probs, regularization
         posterior = posterior_of(probs, given)
         targets = torch.from_numpy(posterior).to(z)
         odds.append(log_odds(probs, posterior, given))

@@ -112,6 +112,6 @@ def votes(z: Tensor, y: Tensor, classes: int) -> tuple[Tensor, int]:
         labels = torch.nn.functional.one_hot(y[near.topk(sizes[-1], 1)[1]], classes).to(z)
         for k in sizes:
             found[k][start : start + ROWS] = (labels[:, :k].sum(1) + SMOOTHING / classes) / (k + SMOOTHING)
-    likelihood = {k: p.gather(1, y[:, None]).log().mean() for k, p in found.items()}
-    best = max(likelihood, key=likelihood.get)
+    likelihood = {k: p.gather(1, y[:, None]).log().mean().item() for k, p in found.items()}
+    best = max(likelihood, key=lambda k: likelihood[k])
     return found[best], best
