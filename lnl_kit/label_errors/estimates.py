@@ -128,7 +128,7 @@ def with_odds(probs: np.ndarray, posterior: np.ndarray, odds: np.ndarray, given:
 
     posterior (N, K): how probable the other classes are among themselves.
     """
-    n, k, rows = len(given), probs.shape[1], np.arange(len(given))
+    n, rows = len(given), np.arange(len(given))
     share, interval = wrong_share(probs, given)
     low, high = -60.0, 60.0
     for _ in range(80):
@@ -139,8 +139,7 @@ def with_odds(probs: np.ndarray, posterior: np.ndarray, odds: np.ndarray, given:
     others[rows, given] = 0
     others *= (suspicion / others.sum(1))[:, None]
     others[rows, given] = 1 - suspicion
-    T = others.T @ np.eye(k)[given] + PRIOR * np.eye(k)
-    return Estimate(suspicion, others, T / T.sum(1, keepdims=True), 1.0, (interval[0] * n, interval[1] * n))
+    return Estimate(suspicion, others, 1.0, (interval[0] * n, interval[1] * n))
 
 
 def with_share(posterior: np.ndarray, given: np.ndarray, share: float) -> np.ndarray:
