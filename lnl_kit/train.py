@@ -16,7 +16,6 @@ import torch
 from . import __version__
 from .data import noise as noise_models
 from .data.labelling import default_noise
-from .features import backbones
 from .files import (
     RunError,
     clear,
@@ -35,11 +34,11 @@ from .run.device import find_device
 from .run.identity import decides, recorded, run_folder
 from .run.loop import Run
 from .run.opened import OpenedRun, is_finished, open_run
-from .run.plan import Resolved
+from .run.plan import Resolved, check_features
 from .run.prepared import Prepared, prepare
 from .run.settings import Settings, check_choices, make
 from .run.summary import summarise, write_labels
-from .toolbox import augment, models
+from .toolbox import augment
 
 # arguments of `train` that say how a plan is carried out, not what is trained
 HOW = {"out", "fresh", "progress", "on_interrupt", "on_folder", "on_epoch"}
@@ -105,12 +104,10 @@ class Plan:
             raise ValueError(f"noisy_val {self.noisy_val} is outside [0, 1)")
         preset = resolve_preset(self.preset, name, settings_class, dataset=like_name, noise=noise, rate=rate)
         settings = make(settings_class, **(preset.settings | self.settings))
-        device = find_device(self.device)
         if self.train_size is not None and self.train_size < 2:
             raise ValueError(f"train_size {self.train_size} is not allowed: at least 2 images")
-        features = self.features if self.features not in ("", "none") else None
+        features = None if self.features in ("", "none") else self.features
         model = self.model or ("mlp_head" if features else preset.model)
-        models.check(model)
         check_features(features, self.feature_views, model, name, settings_class)
         for key in ("view", "teacher_view"):
             if hasattr(settings, key):
@@ -142,42 +139,12 @@ class Plan:
             clean_share=asked_share if self.clean_share is None else self.clean_share,
             clean_list=self.clean_list,
             keep=keep,
-            device=device,
+            device=find_device(self.device),
             precision=self.precision,
             compile={"auto": "off", "on": "default"}.get(self.compile, self.compile),
             skip_bad=self.skip_bad,
             split=self.split,
         )
-
-
-def check_features(
-    features: str | None, views: int, model: str, name: str, settings_class: type[Settings]
-) -> None:
-    """Refuse in one sentence what cannot be trained on features, and heads without them."""
-    if features:
-        for backbone in features.split(","):
-            backbones.check(backbone.strip())
-        if model not in models.HEADS:
-            raise ValueError(
-                f"the network {model} sees images, not features: choose one of {', '.join(models.HEADS)}"
-            )
-        if settings_class.needs_pixels:
-            raise ValueError(
-                f"{name} {settings_class.needs_pixels}, which features do not hold: train it on the images "
-                "themselves"
-            )
-    elif settings_class.needs_features:
-        raise ValueError(
-            f"{name} is fitted to features of a pretrained network: name one, such as "
-            f"features={backbones.DEFAULT} (--features)"
-        )
-    elif model in models.HEADS:
-        raise ValueError(
-            f"the network {model} needs features: name a pretrained network, such as "
-            f"features={backbones.DEFAULT}"
-        )
-    if views < 0:
-        raise ValueError(f"feature_views {views} is not allowed: 0 or more stored draws of each view")
 
 
 def train(

@@ -102,39 +102,57 @@ def load(
     if labels is None and true_column:
         raise ValueError(f"true column '{true_column}' of which file? Give labels=FILE.csv (--labels) too")
     root = data_root() if root is None else Path(root).expanduser()
-    is_folder = name.startswith("folder:")
-    if is_folder:
+    slug, like, raw = _read(name, root, image_size, like, split)
+    names = [str(i) for i in range(len(raw.y))] if raw.paths is None else raw.paths
+    table = None if labels is None else _labels_of(raw, names, labels, label_column, true_column)
+    for note in raw.notes:
+        print(f"{name}: {note}", file=sys.stderr)
+    return _assembled(name, slug, like or "", raw, names, table, bool(true_column), skip_bad)
+
+
+def _read(
+    name: str, root: Path, image_size: int | None, like: str | None, split: bool
+) -> tuple[str, str | None, _Raw]:
+    """(name in paths, the set it is like, its images and labels as they come)."""
+    if name.startswith("folder:"):
         if like and like not in CLASSES:
             raise ValueError(f"a folder cannot be like '{like}': choose one of {', '.join(CLASSES)}")
         path = Path(name.removeprefix("folder:")).expanduser()
         slug = "folder-" + files.safe(Path(os.path.abspath(path)).name)
-        raw = _folder(path, root / "cache", image_size, like, split)
-    elif name in NAMES:
-        if like not in (None, "", name):
-            raise ValueError(f"{name} cannot be like '{like}': that is for folders of images")
-        slug, like = name, name
-        if name == "tiny_imagenet":
-            raw = _decoded(large_sets.tiny_imagenet(root), root / "cache", image_size)
-        elif name in large_sets.LISTINGS:
-            raw = _streamed(large_sets.LISTINGS[name](root), image_size)
-        else:
-            raw = _Raw(
-                CLASSES[name], *(built_in.digits() if name == "digits" else built_in.cifar(name, root))
-            )
-            if image_size is not None:
-                x, test_x = (decode.resize(np.asarray(images), image_size) for images in (raw.x, raw.test_x))
-                raw = raw._replace(x=x, test_x=test_x)
-    else:
+        return slug, like, _folder(path, root / "cache", image_size, like, split)
+    if name not in NAMES:
         raise ValueError(f"unknown data set '{name}': choose one of {', '.join(NAMES)}")
+    if like not in (None, "", name):
+        raise ValueError(f"{name} cannot be like '{like}': that is for folders of images")
+    if name == "tiny_imagenet":
+        return name, name, _decoded(large_sets.tiny_imagenet(root), root / "cache", image_size)
+    if name in large_sets.LISTINGS:
+        return name, name, _streamed(large_sets.LISTINGS[name](root), image_size)
+    raw = _Raw(CLASSES[name], *(built_in.digits() if name == "digits" else built_in.cifar(name, root)))
+    if image_size is not None:
+        x, test_x = (decode.resize(np.asarray(images), image_size) for images in (raw.x, raw.test_x))
+        raw = raw._replace(x=x, test_x=test_x)
+    return name, name, raw
 
-    names = [str(i) for i in range(len(raw.y))] if raw.paths is None else raw.paths
-    given, true = (raw.y, None) if is_folder or name in large_sets.OWN_NOISE else (None, raw.y)
+
+def _assembled(
+    name: str,
+    slug: str,
+    like: str,
+    raw: _Raw,
+    names: list[str],
+    table: label_tables.Labels | None,
+    has_truth: bool,
+    skip_bad: bool,
+) -> Dataset:
+    """The data set without what cannot be used. Raises ValueError where it must not be left out."""
+    unknown = name.startswith("folder:") or name in large_sets.OWN_NOISE
+    given, true = (raw.y, None) if unknown else (None, raw.y)
     test_y, problems = raw.test_y, list(raw.problems)
     keep, keep_test = raw.y >= 0, raw.test_y >= 0  # all but what cannot be read or belongs to no class
-    if labels is not None:
-        table = _labels_of(raw, names, labels, label_column, true_column)
+    if table is not None:
         problems += table.problems
-        given, true = table.given, (table.true if true_column else true)
+        given, true = table.given, (table.true if has_truth else true)
         keep = keep & (given >= 0) & (True if true is None else true >= 0)
         test_y, keep_test = np.where(table.test >= 0, table.test, test_y), keep_test & ~table.bad_test
     if problems and not skip_bad:
@@ -142,28 +160,17 @@ def load(
     for part, mask in (("training", keep), ("test", keep_test)):
         if not mask.any():
             raise ValueError(f"{name}: no usable {part} image is left out of {len(mask)}")
-
-    def kept(values, mask):  # the memory map itself where nothing is left out
-        return values if values is None or mask.all() else pick(values, np.flatnonzero(mask))
-
-    x, given, true = kept(raw.x, keep), kept(given, keep), kept(true, keep)
-    test_x, test_y = kept(raw.test_x, keep_test), kept(test_y, keep_test)
-    digests = decode.image_digests(x) if raw.digests is None else kept(raw.digests, keep)
+    x, given, true = _kept(raw.x, keep), _kept(given, keep), _kept(true, keep)
+    test_x, test_y = _kept(raw.test_x, keep_test), _kept(test_y, keep_test)
+    digests = decode.image_digests(x) if raw.digests is None else _kept(raw.digests, keep)
     test_digests = (
-        decode.image_digests(test_x) if raw.test_digests is None else kept(raw.test_digests, keep_test)
+        decode.image_digests(test_x) if raw.test_digests is None else _kept(raw.test_digests, keep_test)
     )
-    second, second_parts = None, []
-    if raw.second:
-        title, *parts = raw.second
-        second_x, second_y, second_digests = (kept(part, parts[1] >= 0) for part in parts)
-        second = SecondTest(title, second_x, _tensor(second_y))
-        second_parts = [second_digests, second_y]
+    second, second_parts = _second(raw)
     if like and len(MEAN_STD[like][0]) == x.shape[1]:
         mean, std = MEAN_STD[like]
     else:
         mean, std = channel_stats(x)
-    for note in raw.notes:
-        print(f"{name}: {note}", file=sys.stderr)
     return Dataset(
         name,
         slug,
@@ -188,6 +195,20 @@ def load(
         left_out=tuple(n for n, k in zip(names, keep) if not k),
         fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts),
     )
+
+
+def _kept(values, mask):
+    """The values where mask, bool (N,), holds; the memory map itself where nothing is left out."""
+    return values if values is None or mask.all() else pick(values, np.flatnonzero(mask))
+
+
+def _second(raw: _Raw) -> tuple[SecondTest | None, list[np.ndarray]]:
+    """A second test set, and what it adds to the fingerprint: digests and labels."""
+    if not raw.second:
+        return None, []
+    title, *parts = raw.second
+    x, y, digests = (_kept(part, parts[1] >= 0) for part in parts)
+    return SecondTest(title, x, _tensor(y)), [digests, y]
 
 
 def _images(x: np.ndarray | Stream) -> Tensor | Stream:

@@ -31,6 +31,37 @@ class Labels(NamedTuple):
     problems: list[Problem]
 
 
+def _rows_of(table: Path) -> tuple[list[list[str]], list[str]]:
+    """(rows, header) of a CSV file."""
+    try:
+        rows = read_csv(table)
+    except (FileNotFoundError, IsADirectoryError):
+        raise FileNotFoundError(f"no label file {table}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{table} is not a CSV file in UTF-8: {error}") from None
+    return rows, [column.strip() for column in rows[0]] if rows else []
+
+
+def _columns(
+    table: Path, header: list[str], key_column: str, label_column: str | None, true_column: str | None
+) -> tuple[int, int, int | None]:
+    """Where the given labels, the images' names and the true labels stand; a missing column is refused."""
+    if label_column is None:
+        label_column = next((c for c in ("given", "label") if c in header), None)
+        if label_column is None:
+            raise ValueError(
+                f"{table} has no column 'given' or 'label': name the one to use with "
+                f"--label-column, out of {', '.join(header) or 'none'}"
+            )
+    for column in (key_column, label_column, true_column):
+        if column is not None and column not in header:
+            raise ValueError(
+                f"{table} has no column '{column}': its columns are {', '.join(header) or 'none'}"
+            )
+    true_at = None if true_column is None else header.index(true_column)
+    return header.index(label_column), header.index(key_column), true_at
+
+
 def read(
     table,
     classes: tuple[str, ...],
@@ -53,27 +84,8 @@ def read(
     Raises FileNotFoundError, and ValueError for a missing column; all else is in `problems`.
     """
     table = Path(table).expanduser()
-    try:
-        rows = read_csv(table)
-    except (FileNotFoundError, IsADirectoryError):
-        raise FileNotFoundError(f"no label file {table}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{table} is not a CSV file in UTF-8: {error}") from None
-    header = [column.strip() for column in rows[0]] if rows else []
-    if label_column is None:
-        label_column = next((c for c in ("given", "label") if c in header), None)
-        if label_column is None:
-            raise ValueError(
-                f"{table} has no column 'given' or 'label': name the one to use with "
-                f"--label-column, out of {', '.join(header) or 'none'}"
-            )
-    for column in (key_column, label_column, true_column):
-        if column is not None and column not in header:
-            raise ValueError(
-                f"{table} has no column '{column}': its columns are {', '.join(header) or 'none'}"
-            )
-    key_at, label_at = header.index(key_column), header.index(label_column)
-    true_at = None if true_column is None else header.index(true_column)
+    rows, header = _rows_of(table)
+    label_at, key_at, true_at = _columns(table, header, key_column, label_column, true_column)
     dropped_at = header.index("dropped") if "dropped" in header else len(header)
 
     number, n = class_numbers(classes), len(names)
@@ -105,14 +117,21 @@ def read(
             bad_test[i] = test[i] < 0
         else:
             problems.append(Problem("labels without an image", key, f"no image of this {key_column}"))
-    for n in np.flatnonzero(seen > 1).tolist():
-        problems.append(Problem("images with several labels", names[n], f"{seen[n]} rows"))
-        given[n] = -1
-    problems += [
-        Problem("images without a label", names[i], f"no row in {table.name}")
-        for i in np.flatnonzero(seen == 0)
-    ]
+    problems += _counted(seen, names, table.name)
+    given[seen > 1] = -1
     return Labels(given, true, test, bad_test, problems)
+
+
+def _counted(seen: np.ndarray, names: list[str], table: str) -> list[Problem]:
+    """The images that have several rows, and those that have none."""
+    several = [
+        Problem("images with several labels", names[n], f"{seen[n]} rows")
+        for n in np.flatnonzero(seen > 1).tolist()
+    ]
+    without = [
+        Problem("images without a label", names[i], f"no row in {table}") for i in np.flatnonzero(seen == 0)
+    ]
+    return several + without
 
 
 def class_numbers(classes) -> dict[str, int]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,13 @@ from ..data import decode
 from ..data.labelling import default_noise
 from ..data.streams import Stream
 from ..features import DEFAULT
-from ..files import read_json, runs_root, safe
+from ..files import runs_root, safe
 from ..methods import METHODS
 from ..papers.presets import resolve
 from ..run.identity import versions
 from ..train import HOW, train
 from . import faults
+from .allowed import require_images, require_own
 from .cross_validation import CrossValidation, cross_validation
 from .estimates import disagreement, estimate
 from .evidence import Evidence, of_features, of_probs
@@ -49,6 +51,7 @@ from .ranking import (
 from .report import report_bytes
 
 RECIPE = ("cross_validation",)  # of networks trained on the images: see notebook 40
+PLACES = ("labels", "label_column", "true_column", "image_size", "like", "train_size")
 OF_HEADS = {"device", *HOW}  # of the arguments of `train`, those that do not ask for networks
 
 
@@ -58,95 +61,110 @@ def find_errors(
     *,
     features: str | None = None,
     probs=None,
-    labels: str | None = None,
-    label_column: str | None = None,
-    true_column: str | None = None,
     noise: str | None = None,
     rate: float | None = None,
-    preset: str = "demo",
     seed: int = 0,
-    train_size: int | None = None,
-    image_size: int | None = None,
-    like: str | None = None,
     score: str = "recipe",
     to: str | Path | None = None,
-    out: str | Path | None = None,
-    skip_bad: bool = False,
     report: bool = True,
     **ask,
 ) -> pd.DataFrame:
     """Every training image with the suspicion that its label is wrong, most suspicious first.
 
-    dataset: `folder:PATH` (or PATH), a built-in set, or one with a synthetic `noise` at a `rate` to try it on
-        (the table then has a column `true`). A folder without `test/` is searched whole. labels,
-        label_column, true_column, like, skip_bad: see `data.load`.
-    features: the pretrained network that looks at the images, by default `efficientnet_lite0`, which needs no
-        network (see `features.KINDS`); several, separated by commas, look side by side; `npz:PATH` are
-        features of one's own; `none` trains networks on the images, as a `method` or a setting of training
-        (epochs, model, ...) does.
+    dataset: `folder:PATH` (or PATH; one without `test/` is searched whole), a built-in set, or one with a
+        synthetic `noise` at a `rate` to try it on (the table then has a column `true`).
+    features: the pretrained network that looks at the images, by default `efficientnet_lite0`, which needs
+        no connection (see `features.KINDS`); several, separated by commas, look side by side; `npz:PATH` are
+        features of one's own; `none` trains networks on the images, as a `method`, a `score` or a setting of
+        training (epochs, model, ...) does.
     probs: out-of-sample probabilities of one's own, an array (N, K) or a file .npz (`probs`), .npy, .csv or
         .parquet: nothing is trained.
     method: names of methods, one or several, whose predictions are combined (geometric mean);
-        `cross_validation`, which is not in `lnl methods`, makes the estimates honest: without it, as many
-        labels count as wrong as the methods disagree with.
+        without `cross_validation`, which is not in `lnl methods`, labels they disagree with count as wrong.
     score: recipe, or one score of the first method that ranks the images instead: probability (of the given
         label), clean_score (the method's own), trajectory (the probability's mean over the epochs kept),
         vicinal (its mean over unseen AutoAugment views).
-    train_size: at most so many images; None = all. out: root of the run folders; the same call again loads
-        what is finished and goes on with what is not. to: folder of errors.csv, summary.json,
-        labels_before.csv and report.html; None = `errors/...` under that root.
-    ask: further arguments of `train`, such as epochs, device, model.
+    to: folder of errors.csv, summary.json, labels_before.csv and report.html; None = `errors/...` in `out`.
+    ask: labels, label_column, true_column, like, image_size, skip_bad (see `data.load`), train_size (at most
+        so many images), out (root of the runs), preset, and further arguments of `train`.
 
     Columns: rank (1, 2, ...), index, path (None for built-in sets), given, suggested (the most probable other
     class), suspicion (estimated probability that the label is wrong; their sum is the estimated number of
-    errors), because (what spoke against the label), kind (what else is wrong with the image, "" = nothing), a
-    column `suspicion_<method>` for each method, digest (of the pixels). `attrs["folder"]` is the folder, and
-    `open_findings(folder).summary` the estimates. Raises ValueError or FileNotFoundError with one sentence.
+    errors), because, kind (what else is wrong with the image, "" = nothing), `suspicion_<who>`, digest (of
+    the pixels). `attrs["folder"]` is the folder. Raises ValueError or FileNotFoundError with one sentence.
     """
-    features, chosen = who_judges(features, probs, method, score, ask)
-    dataset = str(dataset)
-    if ":" not in dataset and dataset not in data.NAMES:
-        dataset = f"folder:{dataset}"
-    if dataset.startswith("folder:"):
-        dataset = f"folder:{Path(dataset[7:]).expanduser().absolute()}"
-    noise, rate = default_noise(noise or "none", rate, labels, dataset)
-    plan = resolve(
-        preset,
-        (chosen or RECIPE)[0],
-        CrossValidation,
-        dataset=like or dataset.partition(":")[0],
-        noise=noise,
-        rate=rate,
-    )
-    asked = {
-        "dataset": dataset,
-        "labels": labels and str(Path(labels).expanduser().absolute()),
-        "label_column": label_column,
-        "true_column": true_column,
-        "image_size": image_size or plan.image_size,  # as in training: every image is decoded once
-        "like": like,
-        "train_size": train_size,
-    }
-    source = load(**asked, skip_bad=skip_bad)
-    require_images(source, chosen)
-    require_own(to, dataset)
-    root = runs_root(out)
-    labelling: dict[str, Any] = {"label_column": label_column, "train_size": train_size}
-    if probs is not None:
-        evidence = of_probs(source, probs, noise, rate, seed, **labelling)
-    elif features:
-        how = {k: ask[k] for k in ("device", "progress") if k in ask}
-        evidence = of_features(source, features, noise, rate, seed, size=image_size, **labelling, **how)
-    else:
-        more = {"preset": preset, "score": score, "skip_bad": skip_bad, "out": root, **ask}
-        evidence = of_networks(chosen, asked, noise, rate, seed, more)
-    place = Path(to) if to else root / "errors" / safe(source.slug) / evidence.folder[0] / evidence.folder[1]
-    told = {"noise": noise, "rate": rate, "preset": preset, "seed": seed}
-    findings = findings_of(source, evidence, place, asked, told)
+    search = Search.of(dataset, features, probs, method, noise, rate, seed, score, ask)
+    source = load(**search.asked, skip_bad=search.skip_bad)
+    require_images(source, search.chosen)
+    require_own(to, search.asked["dataset"])
+    evidence = search.judge(source)
+    place = Path(to) if to else search.root / "errors" / safe(source.slug) / Path(*evidence.folder)
+    findings = findings_of(source, evidence, place, search)
     before = labels_before(source, dict(zip(findings.table["image"], findings.table["given"])))
     write(findings, before, report_bytes(findings, picture) if report else None)
     findings.table.attrs["folder"] = str(place)
     return findings.table
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched, and who judges."""
+
+    asked: dict  # of `load`, as summary.json keeps it
+    features: str | None
+    probs: Any
+    chosen: list[str]  # methods, where networks judge
+    told: dict  # noise, rate, preset and seed
+    size: int | None  # pixels a side, where it was asked for
+    score: str
+    skip_bad: bool
+    root: Path
+    ask: dict  # further arguments of `train`
+
+    @classmethod
+    def of(cls, dataset, features, probs, method, noise, rate, seed: int, score: str, ask: dict) -> Search:
+        """From the arguments of `find_errors`; what contradicts is refused in one sentence."""
+        places = {k: ask.pop(k, None) for k in PLACES}
+        preset, skip_bad = ask.pop("preset", "demo"), ask.pop("skip_bad", False)
+        root = runs_root(ask.pop("out", None))
+        features, chosen = who_judges(features, probs, method, score, ask)
+        dataset = complete(str(dataset))
+        labels, size = places["labels"], places["image_size"]
+        noise, rate = default_noise(noise or "none", rate, labels, dataset)
+        name = places["like"] or dataset.partition(":")[0]
+        first = (chosen or RECIPE)[0]
+        plan = resolve(preset, first, CrossValidation, dataset=name, noise=noise, rate=rate)
+        asked = places | {
+            "dataset": dataset,
+            "labels": labels and str(Path(labels).expanduser().absolute()),
+            "image_size": size or plan.image_size,  # as in training: every image is decoded once
+        }
+        told = {"noise": noise, "rate": rate, "preset": preset, "seed": seed}
+        return cls(asked, features, probs, chosen, told, size, score, skip_bad, root, ask)
+
+    def judge(self, source: data.Dataset) -> Evidence:
+        """Ask whoever judges."""
+        noise, rate, seed = (self.told[k] for k in ("noise", "rate", "seed"))
+        labelling: dict[str, Any] = {k: self.asked[k] for k in ("label_column", "train_size")}
+        if self.probs is not None:
+            return of_probs(source, self.probs, noise, rate, seed, **labelling)
+        if self.features:
+            told = {k: self.ask[k] for k in ("device", "progress") if k in self.ask}
+            return of_features(source, self.features, noise, rate, seed, size=self.size, **labelling, **told)
+        more = {
+            "preset": self.told["preset"],
+            "score": self.score,
+            "skip_bad": self.skip_bad,
+            "out": self.root,
+        }
+        return of_networks(self.chosen, self.asked, noise, rate, seed, more | self.ask)
+
+
+def complete(dataset: str) -> str:
+    """The name of a data set; a path becomes `folder:` and is made absolute."""
+    if dataset in data.NAMES or (":" in dataset and not dataset.startswith("folder:")):
+        return dataset
+    return f"folder:{Path(dataset.removeprefix('folder:')).expanduser().absolute()}"
 
 
 def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | None, list[str]]:
@@ -231,10 +249,10 @@ def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: i
     )
 
 
-def findings_of(source: data.Dataset, evidence: Evidence, place: Path, asked: dict, told: dict) -> Findings:
+def findings_of(source: data.Dataset, evidence: Evidence, place: Path, search: Search) -> Findings:
     """The table and the summary of what was found; nothing is written yet."""
     given, classes, estimates = evidence.given, evidence.classes, evidence.estimates
-    n, dataset = len(given), asked["dataset"]
+    n = len(given)
     images = np.array(source.names)[evidence.index]
     digests = np.array(digests_of(source))[evidence.index]
     groups = conflicting(
@@ -261,16 +279,7 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, asked: di
         1, "index", (evidence.index if source.paths is not None else images.astype(int))[table["at"]]
     )  # as label files count
     table.insert(2, "path", None if source.paths is None else table["image"])
-    because = np.array(reasons(evidence.probs, given, classes, groups), dtype=object)
-    for i, (_, other) in evidence.few.items():
-        because[i] = (
-            f"too few images of {classes[given[i]]} for heads; images that look like it are {classes[other]}"
-        )
-    for i, j in pairs:
-        for a, b in ((i, j), (j, i)):
-            because[a] += f"; looks like {images[b]}" + (
-                f", labelled {classes[given[b]]}" if given[a] != given[b] else ""
-            )
+    because = why(evidence, groups, pairs, images)
     table["because"] = because[table["at"]]
     table["kind"] = np.array(["; ".join(k) for k in kinds], dtype=object)[table["at"]]
     if evidence.true is not None:
@@ -280,10 +289,10 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, asked: di
     table["digest"] = digests[table.pop("at")]
     table["image"] = table.pop("image")  # last: not in errors.csv
     summary = {
-        "dataset": re.sub(r"^folder:.*[/\\]", "", dataset),
+        "dataset": re.sub(r"^folder:.*[/\\]", "", search.asked["dataset"]),
         "images": n,
-        "asked": asked,
-        **told,
+        "asked": search.asked,
+        **search.told,
         "recipe": evidence.about.get("eye") or evidence.about.get("recipe") or "probabilities",
         **numbers(estimates, given, suspicion, classes),
         "conflicting_duplicates": [[(images[i], classes[given[i]]) for i in group] for group in groups],
@@ -297,36 +306,16 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, asked: di
     return Findings(place, table, summary)
 
 
-def require_images(source: data.Dataset, methods: list[str]) -> None:
-    """Refuse in one sentence what cannot be judged: classes too small for cross-validation."""
-    labels = source.given_labels if source.given_labels is not None else source.true_labels
-    assert labels is not None  # a data set has one or the other
-    count = np.bincount(labels.numpy(), minlength=len(source.classes))
-    if "cross_validation" in methods and (
-        small := [f"{source.classes[k]} ({count[k]})" for k in np.flatnonzero(count < 3)]
-    ):
-        raise ValueError(
-            f"{len(small)} of {len(count)} classes have fewer than 3 images, too few to judge their labels: "
-            f"{', '.join(small[:10])}; add images, or move these classes out of the folder"
+def why(evidence: Evidence, groups: list, pairs: list, images: np.ndarray) -> np.ndarray:
+    """str (N,): what spoke against each label."""
+    given, classes = evidence.given, evidence.classes
+    because = np.array(reasons(evidence.probs, given, classes, groups), dtype=object)
+    for i, (_, other) in evidence.few.items():
+        because[i] = (
+            f"too few images of {classes[given[i]]} for heads; images that look like it are {classes[other]}"
         )
-
-
-def require_own(folder: str | Path | None, dataset: str) -> None:
-    """Refuse in one sentence a folder that is not new, empty or of findings (its files would be overwritten),
-    and one with the review of other images (its decisions would be taken for decisions about these).
-    """
-    if folder is None or not Path(folder).exists():
-        return
-    folder = Path(folder)
-    if folder.is_symlink() or not folder.is_dir():
-        raise ValueError(f"{folder} is no folder: choose another for the findings")
-    if not any(path.name != ".lock" for path in folder.iterdir()):
-        return
-    try:
-        other = read_json(folder / "summary.json")["asked"]["dataset"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ValueError(
-            f"{folder} holds other files and no findings: choose a new or empty folder for the findings"
-        ) from None
-    if (folder / "decisions.csv").exists() and other != dataset:
-        raise ValueError(f"{folder} holds the review of {other}: choose another folder for {dataset}")
+    for i, j in pairs:
+        for a, b in ((i, j), (j, i)):
+            label = f", labelled {classes[given[b]]}" if given[a] != given[b] else ""
+            because[a] += f"; looks like {images[b]}{label}"
+    return because

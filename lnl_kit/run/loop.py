@@ -33,6 +33,7 @@ from .fit import sgd
 from .stages import computed_once, place_of
 from .state import State, require_space, to_cpu, torch_bytes
 from .tables import arrays_bytes, history_bytes, load_state, metrics_bytes, packed_labels
+from .terms import mean_loss
 
 
 class Run:
@@ -178,7 +179,7 @@ class Run:
                 row: dict[str, Any] = {
                     "epoch": epoch + 1,
                     "learning_rate": rate,
-                    "loss": self._mean_loss(epoch),
+                    "loss": mean_loss(self._terms, epoch, self.folder),
                 }
                 row["epoch_seconds"] = time.perf_counter() - started
                 row["images_per_second"] = len(self.data) / row["epoch_seconds"]
@@ -232,23 +233,6 @@ class Run:
         )
 
     # ---- the loop's own work -----------------------------------------------------------------------------
-
-    def _mean_loss(self, epoch: int) -> float | None:
-        total = 0.0
-        for name, values in self._terms.items():
-            by_batch = torch.stack(values).float().cpu()
-            bad = (~by_batch.isfinite()).nonzero()
-            if len(bad):
-                good = (
-                    f"the last good checkpoint is epoch {epoch}" if epoch else "no epoch was finished before"
-                )
-                raise RunError(
-                    f"epoch {epoch + 1}: the loss term {name!r} is {by_batch[bad[0, 0]].item()} first in "
-                    f"batch {bad[0, 0].item() + 1} of {len(by_batch)}; this epoch was not saved, {good} "
-                    f"({self.folder}). Try a lower learning rate"
-                )
-            total += by_batch.double().mean().item()
-        return total if self._terms else None
 
     def evaluate(self, state: State, row: dict, epoch: int, total: int) -> None:
         """Measure the tested networks and what the method has logged; the columns go into `row`."""
