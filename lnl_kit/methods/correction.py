@@ -66,6 +66,9 @@ class Forward(Settings):
 class Backward(Forward):
     """Backward correction: the losses of all labels, mixed by the inverse of T."""
 
+    # The mixed loss has no lower bound: rounded to bfloat16, logits run away within two epochs of digits.
+    bears_bf16: ClassVar[bool] = False
+
     def matrix(self, T: Tensor) -> Tensor:
         """The inverse of T."""
         return inverse(T)
