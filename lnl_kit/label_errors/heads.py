@@ -70,7 +70,7 @@ def judge(z: Tensor, given: np.ndarray, classes: int, seed: int = 0, rounds: int
             seed if number == 0 else int(generator(seed, "round", number).initial_seed()),
         )
         held_out, regularization = heads.held_out(z, targets, fold.to(z.device), y.to(z.device))
-        probs = held_out.double().cpu().numpy()
+        probs = held_out.cpu().double().numpy()
         if first is None:
             first, strength = probs, regularization
         posterior = posterior_of(probs, given)
