@@ -61,7 +61,7 @@ def _about(findings) -> str:
         f"<p><strong>About {summary['estimated_errors']:.0f} of {len(findings.table)} labels are probably "
         f"wrong ({summary['estimated_share']:.1%}; {low:.0f} to {high:.0f}).</strong> "
         f"The {summary['called_errors']} images with a suspicion of 50 % or more are more likely wrong "
-        f"than right. {OFF['networks' if summary.get('runs') else 'heads']} Suspicion is a probability, not a "
+        f"than right. {OFF['networks' if summary.get('runs') else 'heads']} Suspicion is a probability, no "
         f"verdict: look before you change a label.{made_wrong}</p><p class='meta'>{text(summary['recipe'])} "
         f"&middot; {text(summary['device'])} &middot; lnl-kit {text(summary['versions']['lnl_kit'])}</p>"
     )
