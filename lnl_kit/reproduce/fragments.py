@@ -49,6 +49,7 @@ def _markdown():
 
 
 def code_cell(cell) -> str:
+    """A code cell as it stands on a page: its source, folded (HTML)."""
     number = cell.execution_count or " "
     return (
         f"<details><summary>[{number}] <code>{html.escape(first_line(cell.source))}</code></summary>"
