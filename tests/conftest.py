@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: one thread each, also in what it starts
+# One of several processes: one thread each, also in what it starts. OpenMP reads this when torch is imported;
+# later it is too late, and workers with two threads each on two cores slow one another tenfold.
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
 
 ROOT = Path(__file__).parent.parent
 

@@ -151,3 +151,10 @@ def joint_loss(logits: Tensor, other: Tensor, y: Tensor, agreement: float) -> Te
     return (1 - agreement) * (
         losses.cross_entropy(logits, y) + losses.cross_entropy(other, y)
     ) + agreement * symmetric
+
+
+METHODS = {
+    "co_teaching": (train_co_teaching, CoTeaching),
+    "co_teaching_plus": (train_co_teaching, CoTeachingPlus),
+    "jocor": (train_jocor, JoCoR),
+}

@@ -153,3 +153,9 @@ def inverse(T: Tensor) -> Tensor:
             "inverse; use forward, or a longer estimate (estimate_epochs)"
         )
     return found.float()
+
+
+METHODS = {
+    "forward": (train_correction, Forward),
+    "backward": (train_correction, Backward),
+}

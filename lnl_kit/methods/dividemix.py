@@ -193,3 +193,6 @@ def divide(clean: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
         labelled = torch.zeros_like(labelled)
         labelled[clean.argsort(descending=True, stable=True)[: len(clean) // 2]] = True
     return labelled.nonzero()[:, 0], (~labelled).nonzero()[:, 0]
+
+
+METHODS = {"dividemix": (train_dividemix, DivideMix)}

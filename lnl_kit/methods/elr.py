@@ -148,3 +148,9 @@ def updated(target: Tensor, p: Tensor, decay: float) -> Tensor:
 def regularization(p: Tensor, target: Tensor) -> Tensor:
     """log(1 - <p, t>), (B,): smaller where the prediction p (B, K) agrees with the target t (B, K)."""
     return torch.log(1 - (p * target).sum(1))
+
+
+METHODS = {
+    "elr": (train_elr, ELR),
+    "elr_plus": (train_elr_plus, ELRPlus),
+}

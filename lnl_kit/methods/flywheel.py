@@ -348,3 +348,6 @@ def predict_main(g: Classifier, images, data: NoisyData, run: Run) -> Tensor:
 def chosen(images):
     """Indices as `in_order` takes them: None for all."""
     return None if isinstance(images, slice) else images
+
+
+METHODS = {"flywheel": (train_flywheel, Flywheel)}

@@ -126,3 +126,6 @@ def averaged(recent: Tensor, seen: Tensor, labels: Tensor) -> Tensor:
 def divergence(target: Tensor, logits: Tensor) -> Tensor:
     """KL(target || prediction), (B,), from targets (B, K) and logits (B, K)."""
     return losses.cross_entropy(logits, target) - losses.entropy(target)
+
+
+METHODS = {"joint_optimization": (train_joint_optimization, JointOptimization)}

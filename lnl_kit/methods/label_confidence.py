@@ -216,3 +216,6 @@ def distance(a, b) -> Tensor:
     """Squared Euclidean distance of two networks' trainable parameters, 0-d."""
     differences = torch._foreach_sub(list(a.parameters()), list(b.parameters()))
     return torch.cat([d.flatten() for d in differences]).square().sum()  # a few launches, not six a parameter
+
+
+METHODS = {"label_confidence": (train_label_confidence, LabelConfidence)}

@@ -115,3 +115,9 @@ def votes(z: Tensor, y: Tensor, classes: int) -> tuple[Tensor, int]:
     likelihood = {k: p.gather(1, y[:, None]).log().mean().item() for k, p in found.items()}
     best = max(likelihood, key=lambda k: likelihood[k])
     return found[best], best
+
+
+METHODS = {
+    "linear_probe": (train_linear_probe, LinearProbe),
+    "knn": (train_knn, KNN),
+}

@@ -273,3 +273,20 @@ class GJS(JS):
     def loss(self, logits, y):
         """GJS divergence of the label and the two views."""
         return losses.gjs(logits.chunk(2), y, self.pi1, scale=self.scale)
+
+
+METHODS = {
+    "ce": (train_loss_only, CrossEntropy),
+    "mae": (train_loss_only, MAE),
+    "bootstrap_soft": (train_loss_only, BootstrapSoft),
+    "bootstrap_hard": (train_loss_only, BootstrapHard),
+    "label_smoothing": (train_loss_only, LabelSmoothing),
+    "sce": (train_loss_only, SCE),
+    "imae": (train_loss_only, IMAE),
+    "gce": (train_loss_only, GCE),
+    "nce_rce": (train_loss_only, NCEandRCE),
+    "js": (train_loss_only, JS),
+    "gjs": (train_loss_only, GJS),
+    "mixup": (train_loss_only, Mixup),
+    "cores": (train_loss_only, CORES),
+}

@@ -99,3 +99,6 @@ def corrected(
     network.train()
     w = mixture.wrong(losses.cross_entropy(logits, y))[:, None]
     return (1 - w) * given + w * torch.nn.functional.one_hot(logits.argmax(1), given.shape[1])
+
+
+METHODS = {"m_correction": (train_m_correction, MCorrection)}

@@ -123,3 +123,6 @@ def nrd_loss(pi, y, y_s, y_t, scale: bool = False):
     onehot = torch.nn.functional.one_hot(y, y_s.shape[1]).float()
     divergence = losses.jsd(pi, onehot, y_s, y_t)
     return divergence / -((1 - pi[0]) * math.log(1 - pi[0])) if scale else divergence
+
+
+METHODS = {"nrd": (train_nrd, NRD)}

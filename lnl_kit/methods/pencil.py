@@ -107,3 +107,6 @@ def divergence(logits: Tensor, z: Tensor) -> Tensor:
 def compatibility(z: Tensor, y: Tensor) -> Tensor:
     """-log softmax(z)_y, (B,): how far the label distribution has gone from the given label (B,)."""
     return losses.cross_entropy(z, y)
+
+
+METHODS = {"pencil": (train_pencil, Pencil)}

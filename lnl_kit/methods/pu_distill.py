@@ -312,3 +312,6 @@ def teacher_depends(t: int, data: NoisyData, settings: PUDistill, run: Run) -> d
         | {n: getattr(settings, n) for n in names}
         | {"teacher": t}
     )
+
+
+METHODS = {"pu_distill": (train_pu_distill, PUDistill)}

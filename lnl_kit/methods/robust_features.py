@@ -267,3 +267,6 @@ def with_heads(
 
 
 RobustFeatures.bound = Bound(((2, 0, False),), (("small_cnn", 16), ("resnet18", 32)), heads=WithHeads)
+
+
+METHODS = {"robust_features": (train_robust_features, RobustFeatures)}

@@ -196,3 +196,6 @@ def select(distance: Tensor, data: NoisyData, settings: Unicon) -> Tensor:
         members = (data.y == k).nonzero()[:, 0]
         chosen[members[distance[members].argsort(stable=True)[:each]]] = True
     return chosen
+
+
+METHODS = {"unicon": (train_unicon, Unicon)}

@@ -119,7 +119,12 @@ def _fields(run: dict | Any) -> dict | None:
     """A run's summary as one dictionary, with the network from its settings; None while it is unfinished."""
     if isinstance(run, dict):
         return run
-    return {**(run.settings or {}), **run.summary} if run.summary else None
+    if not run.summary:
+        return None
+    settings = {
+        k: v for k, v in (run.settings or {}).items() if k != "split"
+    }  # there: how test images were found
+    return {**settings, **run.summary}
 
 
 def _averaged(group: list[dict], pair: tuple[str | None, str | None]) -> dict:
