@@ -106,7 +106,8 @@ class Plan:
         settings = make(settings_class, **(preset.settings | self.settings))
         if self.train_size is not None and self.train_size < 2:
             raise ValueError(f"train_size {self.train_size} is not allowed: at least 2 images")
-        features = None if self.features in ("", "none") else self.features
+        features = preset.features if self.features is None else self.features
+        features = None if features in ("", "none") else features
         model = self.model or ("mlp_head" if features else preset.model)
         check_features(features, self.feature_views, model, name, settings_class)
         for key in ("view", "teacher_view"):

@@ -16,6 +16,7 @@ from lnl_kit.run.settings import make
 
 ROOT = Path(__file__).parent.parent
 QUICK = "a/,d/,f/,f2/worst/ce,f2/worst/nrd"
+QUICK_ENDED = {"a/device", "d/augmentation", "f/processes", "f2/worst/ce/seed0", "f2/worst/nrd/seed0"}
 
 
 def command(folder, *more):
@@ -40,6 +41,17 @@ def ended(folder):
     return [r["job"] for r in rows(folder) if r.get("ended")]
 
 
+def test_some_steps_rehearsed_leave_their_rows_and_a_second_call_has_nothing_left_to_do(tmp_path):
+    asked = command(tmp_path, "--minutes", "9", "--only", QUICK)
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [r["error"] for r in rows(tmp_path) if "error" in r] == []
+    assert set(ended(tmp_path)) == QUICK_ENDED
+    again = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0 and " 0 jobs" in again.stderr and len(ended(tmp_path)) == len(QUICK_ENDED)
+
+
+@pytest.mark.slow
 def test_rehearsed_every_step_leaves_its_row_and_a_second_call_has_nothing_left_to_do(tmp_path):
     done = subprocess.run(
         command(tmp_path, "--minutes", "4"), cwd=ROOT, capture_output=True, text=True, timeout=260
@@ -67,6 +79,7 @@ def test_rehearsed_every_step_leaves_its_row_and_a_second_call_has_nothing_left_
     assert len(rows(tmp_path)) == len(found)  # it adds nothing
 
 
+@pytest.mark.slow
 def test_a_short_budget_ends_in_time_with_what_it_has(tmp_path):
     started = time.monotonic()
     done = subprocess.run(
@@ -77,6 +90,7 @@ def test_a_short_budget_ends_in_time_with_what_it_has(tmp_path):
     assert children_of(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_kill_keeps_what_ended_ends_the_children_and_the_same_command_goes_on(tmp_path):
     running = subprocess.Popen(
         command(tmp_path, "--minutes", "3", "--only", QUICK), cwd=ROOT, stderr=subprocess.DEVNULL
@@ -104,13 +118,7 @@ def test_a_kill_keeps_what_ended_ends_the_children_and_the_same_command_goes_on(
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "a/device: " not in done.stderr and ended(tmp_path)[: len(before)] == before
-    assert set(ended(tmp_path)) == {
-        "a/device",
-        "d/augmentation",
-        "f/processes",
-        "f2/worst/ce/seed0",
-        "f2/worst/nrd/seed0",
-    }
+    assert set(ended(tmp_path)) == QUICK_ENDED
 
 
 def children_of(folder) -> list[int]:

@@ -1,10 +1,11 @@
-"""What `quick`, `demo`, `photographs` and `paper` mean: data size, network and settings for a method."""
+"""What `quick`, `demo`, `photographs`, `memorise` and `paper` mean: data size, network, settings of a method."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ..features import backbones
 from ..run.settings import Settings
 from .cells import paper_settings
 
@@ -23,6 +24,9 @@ IMAGE_SIZE = {"tiny_imagenet": 64, "clothing1m": 224, "webvision": 224}  # pixel
 # `photographs`: all images at 32x32 and 20 epochs, the same recipe for every method but for the step size of
 # its own paper (the settings' default) and what it needs on real images (its `demo` and `photographs`).
 RECIPE = {"epochs": 20, "batch_size": 256, "weight_decay": 5e-4, "schedule": "cosine", "view": "crop"}
+# `memorise`: a hidden layer on what a pretrained network sees of all images, so long that cross-entropy
+# repeats nearly every wrong label, as the papers' networks do after 200 epochs; a minute or two on a CPU.
+MEMORISE = {"epochs": 40, "batch_size": 256, "weight_decay": 0.0, "schedule": "cosine"}
 
 
 @dataclass
@@ -34,6 +38,7 @@ class Preset:
     train_size: int | None = None
     test_size: int | None = None
     image_size: int | None = None
+    features: str | None = None  # the pretrained network whose features stand in the place of images
     settings: dict = field(default_factory=dict)
     not_given: list[str] = field(default_factory=list)  # what the paper leaves open: our reading is used
 
@@ -62,11 +67,14 @@ def resolve(
             )
         settings = {**RECIPE, **settings_class.demo, **on_photographs}
         return Preset("photographs", model="airbench", image_size=32, settings=settings)
+    if preset == "memorise":
+        settings = {**MEMORISE, **settings_class.demo, **on_photographs}
+        return Preset(preset, model="mlp_head", image_size=32, features=backbones.DEFAULT, settings=settings)
     kind, _, paper = preset.partition(":")
     if kind != "paper":
         raise ValueError(
-            f"preset {preset!r} does not exist: quick, demo, photographs, paper, or paper:NAME for that "
-            "paper's cell"
+            f"preset {preset!r} does not exist: quick, demo, photographs, memorise, paper, or paper:NAME for "
+            "that paper's cell"
         )
     return of_paper(preset, paper or settings_class.paper, method, settings_class, dataset, noise, rate)
 

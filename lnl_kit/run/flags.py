@@ -19,7 +19,10 @@ FLAGS: dict[str, dict] = {
         "type": float,
         "help": "share of the labels that the noise acts on, in [0, 1]; default 0.5",
     },
-    "--preset": {"default": "quick", "help": "quick, demo, paper, or paper:NAME for that paper's cell"},
+    "--preset": {
+        "default": "quick",
+        "help": "quick, demo, photographs, memorise, paper, or paper:NAME for its cell",
+    },
     "--seed": {"type": int, "default": 0, "help": "decides noise, weights and order"},
     "--model": {"help": "network; default the preset's, with --features mlp_head"},
     "--features": {
