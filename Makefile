@@ -33,10 +33,10 @@ lock: $(STAMP)
 	"$(BIN)/uv" pip compile -q --no-config --universal --python-version 3.11 --extra test --upgrade \
 	--generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
-# WORKERS test files at a time, one thread each
+# WORKERS tests at a time, one thread each
 WORKERS ?= 2
 test: $(STAMP)
-	"$(BIN)/python" -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	"$(BIN)/python" -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-slow: $(STAMP)
 	"$(BIN)/python" -m pytest -m slow $(ARGS)

@@ -62,7 +62,7 @@ def execute(source, root, tmp_path, **environment):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     with _kernel_of_this_python(root):
         client = Recorder(
-            notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+            notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
         )
         client.opened = []
         client.execute(env=os.environ | environment)
@@ -105,7 +105,7 @@ def test_the_cells_with_widgets_run_twenty_times_without_a_hang(path, tmp_path):
             kernel_name="python3",
             cwd=path.parent,
             progress_bar=False,
-            execution_timeout=300,
+            execution_timeout=1200,
         )
     assert (
         sum(

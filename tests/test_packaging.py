@@ -151,3 +151,11 @@ def test_functions_named_in_contributing_exist():
             defined = rf"^ *(?:def|class) {name}\b"
             assert any(re.search(defined, s, re.M) for s in places), f"{owner}.{name}"
     assert len(names) > 20
+
+
+def test_workers_have_one_thread_each():
+    import torch
+
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("one process: it may have all cores")
+    assert torch.get_num_threads() == 1

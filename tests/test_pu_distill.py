@@ -312,7 +312,7 @@ def test_killed_in_every_stage_it_ends_with_the_same_student(tmp_path):
         child.communicate()
         assert not list((tmp_path / "killed").glob("pu_distill/*/*/*/summary.json"))
     child = start()
-    out, _ = child.communicate(timeout=300)
+    out, _ = child.communicate(timeout=1200)
     assert child.returncode == 0
     alone, resumed = (
         lnl_kit.train("pu_distill", out=tmp_path / "alone", **SHORT),

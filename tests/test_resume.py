@@ -64,7 +64,7 @@ def start(method, out, *extra):
 
 def whole(method, out, *extra):
     child = start(method, out, *extra)
-    folder, _ = child.communicate(timeout=300)
+    folder, _ = child.communicate(timeout=1200)
     assert child.returncode == 0
     return type(out)(folder.splitlines()[-1])
 
@@ -131,7 +131,7 @@ setattr(owner, name, struck)
 out = {str(tmp_path / "killed")!r}
 lnl_kit.train('nrd', epochs=4, train_size=512, keep=['weights'], out=out, progress=False)
 """
-    child = subprocess.run([sys.executable, "-c", code], timeout=300)
+    child = subprocess.run([sys.executable, "-c", code], timeout=1200)
     assert child.returncode == -signal.SIGKILL
     folder = next((tmp_path / "killed").glob("*/*/*/*"))
     assert not (folder / "summary.json").exists()
@@ -175,7 +175,7 @@ def test_command_line_ctrl_c_exits_130_and_prints_the_folder(tmp_path):
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
     try:
-        out, _ = child.communicate(timeout=60)
+        out, _ = child.communicate(timeout=600)
     finally:
         child.kill()
     folder = next(tmp_path.glob("*/*/*/*"))

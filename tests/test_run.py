@@ -402,7 +402,7 @@ def test_another_process_waits(tmp_path):
         while "another process" not in (line := child.stderr.readline()):
             assert line or child.poll() is None
         assert child.poll() is None
-    assert child.communicate(timeout=60)[0] == "in\n"
+    assert child.communicate(timeout=600)[0] == "in\n"
 
 
 def test_command_line_prints_the_folder_last(tmp_path, capfd):

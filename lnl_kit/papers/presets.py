@@ -1,4 +1,4 @@
-"""What `quick`, `demo`, `photographs`, `memorise` and `paper` mean: size, network and settings of a method."""
+"""What `quick`, `demo`, `photographs`, `memorise` and `paper` mean: size, network and a method's settings."""
 
 from __future__ import annotations
 
