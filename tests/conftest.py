@@ -22,8 +22,8 @@ def pytest_addoption(parser):
         "--precision",
         choices=("auto", "bf16", "fp32"),
         default="fp32",
-        help="what `--precision auto` of the kit means in the tests: fp32, so that they are the same on every "
-        "CPU; bf16 runs on every CPU too, only slowly where the hardware lacks it; auto: as users have it",
+        help="what `--precision auto` of the kit means in the tests: fp32, so that they are the same on "
+        "every CPU; bf16 runs everywhere too, slowly where the hardware lacks it; auto: as users have it",
     )
 
 

@@ -1,4 +1,4 @@
-"""What `quick`, `demo`, `photographs`, `memorise` and `paper` mean: size, network and a method's settings."""
+"""What the presets mean: data size, network and settings for a method."""
 
 from __future__ import annotations
 
