@@ -13,7 +13,7 @@ from findings_by_hand import photos, search
 from hostile import strings
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from lnl_kit.figures.page import without_places
+from lnl_kit.figures.page import document, without_places
 from lnl_kit.figures.web import PLOTLY
 from lnl_kit.label_errors.pictures import picture
 from lnl_kit.label_errors.report import report_bytes
@@ -133,6 +133,36 @@ def test_pages_of_hostile_notebooks_and_records(tmp_path, browser, server):
     index = pages.write_index(tmp_path, entries, hostile)
     drawn = "document.querySelectorAll('.main-svg').length > 0"
     open_all(browser, asked, [index, *(p for p in tmp_path.glob("*.html") if p != index)], drawn)
+
+
+def what_runs(browser, asked, folder, bodies, change=lambda text: text) -> tuple[int, int]:
+    """(pages whose script ran, requests at the server) of pages with these bodies, as they stand."""
+    page, ran, before = browser.new_page(), 0, len(asked)
+    for n, body in enumerate(bodies):
+        path = folder / f"{n}.html"
+        path.write_text(change(document("", body)), "utf-8")
+        page.goto(path.as_uri())
+        page.wait_for_timeout(30)
+        ran += page.evaluate("window.hurt !== undefined")
+    page.wait_for_timeout(300)
+    page.close()
+    fetched = len(asked) - before
+    asked.clear()
+    return ran, fetched
+
+
+@pytest.mark.browser
+def test_the_policy_alone_stops_scripts_and_requests(tmp_path, browser, server):
+    """Were every other guard to fail: the strings stand in the body as HTML, and the policy alone holds."""
+    address, asked = server
+    leads_away = ("<meta", "http-equiv", "javascript:")  # no policy stops a page from leaving itself
+    bodies = [b for b in strings(address) if not any(word in b.lower() for word in leads_away)][::3]
+    assert len(bodies) > 25
+    assert what_runs(browser, asked, tmp_path, bodies) == (0, 0)
+    ran, fetched = what_runs(
+        browser, asked, tmp_path, bodies, lambda page: page.replace("Content-Security-Policy", "x-none")
+    )
+    assert ran >= 5 and fetched >= 5, "without the policy they run: these strings are a test"
 
 
 @pytest.mark.parametrize(
