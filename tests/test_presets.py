@@ -6,6 +6,7 @@ from lnl_kit.methods import METHODS
 from lnl_kit.papers.presets import resolve
 from lnl_kit.settings import Settings, make
 from lnl_kit.toolbox import models
+from lnl_kit.train import Plan
 
 
 def cell(method, dataset="cifar10", noise="symmetric", rate=0.4, preset="paper"):
@@ -331,3 +332,24 @@ def test_photographs_is_the_same_recipe_for_every_method(method):
     assert s.learning_rate == make(METHODS[method][1]).learning_rate
     with pytest.raises(ValueError, match="not for digits"):
         cell(method, dataset="digits", preset="photographs")
+
+
+def asked(method, **more):
+    plan = Plan(method=method, dataset="cifar10", noise="symmetric", rate=0.4, preset="memorise", **more)
+    return plan.resolve()
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if not METHODS[m][1].needs_pixels])
+def test_memorise_is_a_head_on_features_for_every_method_that_takes_them(method):
+    plan = asked(method)
+    s = plan.settings
+    assert (plan.model, plan.features, plan.train_size) == ("mlp_head", "efficientnet_lite0", None)
+    assert (s.epochs, s.batch_size, s.weight_decay, s.schedule) == (40, 256, 0.0, "cosine")
+    assert asked(method, features="npz:mine.npz").features == "npz:mine.npz"
+
+
+def test_memorise_needs_features():
+    with pytest.raises(ValueError, match="needs features"):
+        asked("ce", features="none")
+    with pytest.raises(ValueError, match="which features do not hold"):
+        asked("robust_features")

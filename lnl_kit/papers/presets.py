@@ -69,7 +69,10 @@ def resolve(
         return Preset("photographs", model="airbench", image_size=32, settings=settings)
     if preset == "memorise":
         settings = {**MEMORISE, **settings_class.demo, **on_photographs}
-        return Preset(preset, model="mlp_head", image_size=32, features=backbones.DEFAULT, settings=settings)
+        image_size = None if dataset == "digits" else 32
+        return Preset(
+            preset, model="mlp_head", image_size=image_size, features=backbones.DEFAULT, settings=settings
+        )
     kind, _, paper = preset.partition(":")
     if kind != "paper":
         raise ValueError(
