@@ -12,7 +12,6 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
-import rounded_bf16
 import torch
 
 ROOT = Path(__file__).parent.parent
@@ -31,8 +30,6 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if (precision := config.getoption("--precision")) != "auto":
         os.environ["LNL_PRECISION"] = precision  # also in the processes that tests start
-    if precision == "bf16":
-        rounded_bf16.use()
 
 
 # Settings that keep a method's stages short, where a test trains every method for a few epochs.

@@ -445,3 +445,22 @@ def test_a_network_is_compiled_once_however_often_it_is_asked_for(tmp_path, monk
     monkeypatch.setattr(torch, "compile", lambda net, mode: made.append(mode) or net)
     lnl_kit.train("forward", out=tmp_path, compile="default", transition="known", **TINY)
     assert made == ["default"]  # one network, two epochs
+
+
+def test_bfloat16_by_rounding_is_what_bfloat16_computes():
+    from lnl_kit.run.autocast import Rounded
+
+    torch.manual_seed(0)
+    x, weight = torch.randn(4, 8, 6, 6), torch.randn(5, 8, 3, 3)
+    bias = torch.randn(5, requires_grad=True)
+    exact = torch.nn.functional.conv2d(x, weight, bias)
+    with torch.autocast("cpu", torch.bfloat16):
+        own = torch.nn.functional.conv2d(x, weight, bias)
+        with Rounded():
+            rounded = torch.nn.functional.conv2d(x, weight, bias=bias)
+            linear = torch.nn.functional.linear(x.flatten(1), torch.ones(3, 288))
+    assert own.dtype == rounded.dtype == linear.dtype == torch.bfloat16
+    assert (own.float() - rounded.float()).abs().max() <= 2**-7 * own.float().abs().max()  # the last bit
+    assert (rounded.float() - exact).abs().max() > 1e-3  # and not float32
+    rounded.float().sum().backward()
+    assert torch.allclose(bias.grad, torch.full((5,), 64.0))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..methods import BASELINE, METHODS
+from ..run.autocast import autocast
 from ..run.device import supports_bf16
 from ..run.loop import Run
 from ..run.settings import Bound, make
@@ -80,7 +81,7 @@ def worker(
     labelled = torch.cat([x] * without) if without else None
 
     def cast():
-        return torch.autocast(run.device.type, torch.bfloat16, enabled=precision == "bf16")
+        return autocast(run.device, precision == "bf16")
 
     def step() -> None:
         if without:

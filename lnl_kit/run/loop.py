@@ -27,6 +27,7 @@ from ..data.batches import NoisyData
 from ..files import RunError, make_folder, remove_leftovers, save_atomically
 from ..toolbox import losses, models
 from ..toolbox.rng import seed_of
+from .autocast import autocast
 from .device import choose_precision, keep_freed_memory
 from .evaluate import HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
 from .fit import sgd
@@ -100,7 +101,7 @@ class Run:
 
     def autocast(self):
         """Context of the run's precision. Losses are computed outside it, in float32."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        return autocast(self.device, self.precision == "bf16")
 
     def compiled(self, network: nn.Module):
         """The network, compiled where the run asks for it. Keep the raw one in the state."""

@@ -18,6 +18,7 @@ from ..features.training import FeatureData, features_for
 from ..files import RunError, read_json, read_npz, read_table, remove
 from ..toolbox import augment, models
 from ..toolbox.rng import generator
+from .autocast import autocast
 from .device import choose_precision
 from .evaluate import predict
 from .tables import load_state, rebuilt
@@ -206,13 +207,9 @@ class OpenedRun:
             std=s["std"],
             device=device,
         )
-        fast = choose_precision(s["precision"], device, s["model"], images.shape[-1]) == "bf16"
-
-        def autocast():
-            return torch.autocast(device.type, torch.bfloat16, enabled=fast)
-
+        bf16 = choose_precision(s["precision"], device, s["model"], images.shape[-1]) == "bf16"
         nets = [net.to(device) for net in self.networks(epoch)]
-        return predict(nets, images, empty, autocast).numpy()
+        return predict(nets, images, empty, functools.partial(autocast, device, bf16)).numpy()
 
     @torch.no_grad()
     def features(self, images: torch.Tensor) -> np.ndarray:
