@@ -133,11 +133,8 @@ def _part(folder: Path, classes: tuple[str, ...], rows: Iterable[tuple[str, int]
     rows = list(rows)
     files = []
     for path, k in rows:
-        try:
-            status = os.stat(f"{folder}/{path}")
-            files.append(folders.File(path, classes[k], test, status.st_size, status.st_mtime_ns))
-        except FileNotFoundError:  # reported with the unreadable images
-            files.append(folders.File(path, classes[k], test, 0, 0))
+        size, mtime, inode, ctime = folders.status(f"{folder}/{path}")
+        files.append(folders.File(path, classes[k], test, size, mtime, inode, ctime))
     return files, np.array([k for _, k in rows], np.int64)
 
 
