@@ -204,7 +204,7 @@ def _assemble(
         mean, std = MEAN_STD[like]
     else:
         mean, std = channel_stats(x)
-    said = _say(name, raw, keep, notes, problems)
+    said = _say(name, raw, true if given is None else given, test_y, notes, problems)
     return Dataset(
         name,
         slug,
@@ -249,13 +249,17 @@ def _why(names, keep, raw: _Raw, found, problems: list[Problem]) -> tuple[tuple[
     )
 
 
-def _say(name: str, raw: _Raw, keep: np.ndarray, notes: list[str], problems: list[Problem]) -> str:
-    """Print the one line about a folder, or of a built-in set what there is to say; returns it."""
-    if raw.counts is not None:
-        tested = (
-            0 if raw.lent or any(note.startswith("no test folder: ") for note in notes) else len(raw.test_y)
-        )
-        text = taken.line(raw.classes, raw.counts, tested, notes, problems)
+def _say(name: str, raw: _Raw, labels: np.ndarray, test_y, notes: list[str], problems: list[Problem]) -> str:
+    """Print the one line about a folder, or of a built-in set what there is to say; returns it.
+
+    labels (n,), test_y (m,): of the images that are left.
+    """
+    if raw.parts is not None:
+        counts = np.bincount(labels, minlength=len(raw.classes))
+        if raw.split_off and not raw.lent:
+            counts += np.bincount(test_y, minlength=len(raw.classes))
+        tested = 0 if raw.split_off or raw.lent else len(test_y)
+        text = taken.line(raw.classes, counts, tested, notes, problems)
     else:
         skipped = ", ".join(f"{kind} {n}" for kind, n in counted(problems).items())
         text = "; ".join([*notes, *[f"left out by --skip-bad: {skipped}"] * bool(problems)])

@@ -117,8 +117,8 @@ def _fill(labels: Labels, table: LabelTable, at: Columns, found, ambiguous, numb
     """Write each row's label to its image; returns how many different rows each image has, int64 (N + M,)."""
     n, seen, before = len(labels.given), np.zeros(len(images), np.int64), {}
 
-    def class_of(row: list[str], column: int, name: str) -> int:
-        k = _class_of(row[column], number)
+    def said(row: list[str], column: int, name: str) -> int:
+        k = class_of(row[column], number)
         if k is None:
             text = row[column].strip()
             kind = "labels of unknown class" if text else "images without a label"
@@ -146,12 +146,12 @@ def _fill(labels: Labels, table: LabelTable, at: Columns, found, ambiguous, numb
         dropped = at.dropped is not None and is_yes(row[at.dropped], table, line)
         if i < n:
             labels.dropped[i] = dropped
-            labels.given[i] = -1 if dropped else class_of(row, at.label, images[i])
+            labels.given[i] = -1 if dropped else said(row, at.label, images[i])
             if labels.true is not None:
-                labels.true[i] = -1 if dropped else class_of(row, at.true, images[i])
+                labels.true[i] = -1 if dropped else said(row, at.true, images[i])
         else:
             column = at.label if at.true is None else at.true
-            labels.test[i - n] = -1 if dropped else class_of(row, column, images[i])
+            labels.test[i - n] = -1 if dropped else said(row, column, images[i])
             labels.bad_test[i - n] = labels.test[i - n] < 0
     return seen
 
@@ -167,7 +167,8 @@ def is_yes(text: str, table: LabelTable, line: int, column: str = "dropped") -> 
     return word in YES
 
 
-def _class_of(text: str, number: dict[str, int]) -> int | None:
+def class_of(text: str, number: dict[str, int]) -> int | None:
+    """The class number that a cell says, None where it says none."""
     for form in (text, text.strip(), whole(text.strip())):
         if form in number:
             return number[form]
@@ -175,7 +176,7 @@ def _class_of(text: str, number: dict[str, int]) -> int | None:
 
 
 def _spelled(text: str, number: dict[str, int]):
-    k = _class_of(text, number)
+    k = class_of(text, number)
     return text.strip() if k is None else k
 
 

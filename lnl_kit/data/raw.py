@@ -33,7 +33,7 @@ class _Raw(NamedTuple):
     parts: tuple[str, ...] | None = None  # (N,) of a folder: train, val or test
     own: np.ndarray | None = None  # int64 (N,): classes by the folders, also of what cannot be read
     lent: bool = False  # whether the test images are among the training images
-    counts: np.ndarray | None = None  # int64 (K,): images of each class in the folder's parts that are used
+    split_off: bool = False  # whether the test images were taken from the training images
 
 
 def _scan(path: Path, table: LabelTable | None, columns: tuple, recursive: bool) -> folders.Scan:
@@ -107,7 +107,6 @@ def _folder(
     gone = [n for k, n in enumerate(names) if (own[train] == k).any() and not (y[train] == k).any()]
     notes += [f"no image of class '{name}' can be read" for name in gone]
     paths = [f.path for f in files]
-    counted_in = sorted(used) if lent or scan.split_off else train
     return _Raw(
         tuple(names),
         _rows(pixels.x, train),
@@ -123,7 +122,7 @@ def _folder(
         parts=tuple(files[i].part for i in train),
         own=own[train],
         lent=lent,
-        counts=np.bincount(own[counted_in][own[counted_in] >= 0], minlength=len(names)),
+        split_off=scan.split_off,
     )
 
 
