@@ -283,7 +283,7 @@ def _labels_of(raw: _Raw, table: LabelTable, columns: tuple) -> label_tables.Lab
         table,
         raw.classes,
         names=[str(i) for i in range(len(raw.y))] if by_index else raw.paths,
-        test_names=[""] * len(raw.test_y) if by_index else raw.test_paths,
+        test_names=[""] * len(raw.test_y) if by_index or raw.lent else raw.test_paths,
         by_index=by_index,
         own=raw.y if raw.own is None else raw.own,
         path_column=path_column,
