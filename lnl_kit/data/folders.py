@@ -53,6 +53,7 @@ class Scan(NamedTuple):
     notes: list[str]
     problems: list[Problem]
     split_off: bool = False  # whether the test images were taken from the training images
+    classes: tuple[str, ...] = ()  # in their order, where a label file alone tells them
 
 
 # ---------------------------------------------------------------- everything that lies there

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .folders import composed
 from .label_formats import LabelTable, read_table
 from .label_paths import likely_cause, match, path_keys
 from .problems import Problem, report, some
@@ -169,7 +170,7 @@ def is_yes(text: str, table: LabelTable, line: int, column: str = "dropped") -> 
 
 def class_of(text: str, number: dict[str, int]) -> int | None:
     """The class number that a cell says, None where it says none."""
-    for form in (text, text.strip(), whole(text.strip())):
+    for form in (text, text.strip(), whole(text.strip()), composed(text.strip())):
         if form in number:
             return number[form]
     return None
@@ -192,15 +193,15 @@ def _position(key: str, n: int) -> int | None:
 
 
 def class_numbers(classes) -> dict[str, int]:
-    """{what a label may read: class number}: the names and, where no class is called by a number, the
-    numbers.
+    """{what a label may read: class number}: the names, their accents in either form, and the numbers where no
+    class is called by a number.
     """
-    number = {name: k for k, name in enumerate(classes)}
-    return (
-        number
-        if any(name.isdecimal() for name in classes)
-        else number | {str(k): k for k in range(len(classes))}
-    )
+    number = {composed(name): k for k, name in enumerate(classes)} | {
+        name: k for k, name in enumerate(classes)
+    }
+    if any(name.isdecimal() for name in classes):
+        return number
+    return number | {str(k): k for k in range(len(classes))}
 
 
 def _refuse_counting_from_one(table: LabelTable, at: Columns, found, number, classes, own) -> None:
@@ -300,8 +301,8 @@ def classes_of(table: LabelTable, images: Sequence[str], path_column, label_colu
         dropped = at.dropped is not None and is_yes(row[at.dropped], table, line)
         texts = [whole(row[c].strip()) for c in (at.label, at.true) if c is not None]
         if not dropped:
-            names |= set(texts) - {""}
+            names |= {composed(text) for text in texts} - {""}
         if (i := found.get(row[at.key])) is not None:
-            labels[images[i]] = "" if dropped else texts[0] or texts[-1]
+            labels[images[i]] = "" if dropped else composed(texts[0] or texts[-1])
     by_number = all(name.lstrip("-").isdecimal() for name in names)
     return labels, tuple(sorted(names, key=int if by_number else str))

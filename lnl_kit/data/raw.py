@@ -57,7 +57,8 @@ def _scan(path: Path, table: LabelTable | None, columns: tuple, recursive: bool)
         )
     if not any(labels.values()):
         raise ValueError(f"no row of {table.name} gives an image in {path} a class")
-    return folders.with_labels(tree, labels, (f"classes taken from {table.name}",))
+    scan = folders.with_labels(tree, labels, (f"classes taken from {table.name}",))
+    return scan._replace(classes=names)
 
 
 def _folder(
@@ -88,7 +89,7 @@ def _folder(
     notes = [note for note in notes if not (lent and note.startswith("no test folder"))]  # nothing is taken
     if unused := [f for f in files if f.part not in wanted and not f.test]:
         notes.append(f"{len(unused)} images of {unused[0].path.split('/')[0]}/ not used in training")
-    names = _class_names({files[i].label for i in train} - {""}, path, like)
+    names = _class_names({files[i].label for i in train} - {""}, scan.classes, path, like)
     number = {name: k for k, name in enumerate(names)}
     pixels = decode.pixels(path, files, image_size, cache, max_pixels)
     own = np.array([number.get(f.label, -1) for f in files])
@@ -126,10 +127,10 @@ def _folder(
     )
 
 
-def _class_names(found: set[str], path: Path, like: str | None) -> tuple[str, ...]:
-    """Class names in their order: sorted, or those of `like`."""
+def _class_names(found: set[str], told: Sequence[str], path: Path, like: str | None) -> tuple[str, ...]:
+    """Class names in their order: that of the table that told them, else sorted; or those of `like`."""
     if not like:
-        return tuple(sorted(found))
+        return tuple(name for name in told or sorted(found) if name in found)
     lacking, strange = sorted(set(CLASSES[like]) - found), sorted(found - set(CLASSES[like]))
     if lacking or strange:
         raise ValueError(
