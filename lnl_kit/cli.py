@@ -9,7 +9,7 @@ import sys
 from . import __version__
 from .files import RunError
 from .methods import METHODS
-from .run.flags import LABELS, share
+from .run.flags import FOLDERS, LABELS, share
 from .run.settings import field_help, parse
 
 
@@ -64,7 +64,7 @@ def add_train(commands, method: str | None) -> None:
     add.add_argument("method", choices=METHODS, metavar="METHOD", help=f"one of: {', '.join(METHODS)}")
     share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size")
     share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
-    share(add, "--skip-bad", "--device", "--precision", "--compile", "--out", "--fresh")
+    share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh")
     if method:
         add_settings(add, method)
     add.set_defaults(command=train_command)
@@ -153,8 +153,11 @@ def add_find_errors(commands) -> None:
         help="recipe, or a single score of the first method: probability, clean_score, trajectory, vicinal",
     )
     share(add, *LABELS, "--noise", "--rate", "--preset", "--epochs", "--model", "--seed", "--train-size")
-    share(add, "--image-size", "--like", "--device", "--skip-bad")
+    share(add, "--image-size", "--like", "--device", *FOLDERS)
     add.set_defaults(preset="demo", command=find_errors_command)
+    add.add_argument(
+        "--splits", help="parts of a folder that are searched, of train,val,test; default all of them"
+    )
     add.add_argument(
         "--out",
         metavar="DIR",
@@ -295,6 +298,10 @@ def find_errors_command(options) -> int:
         f"{high:.0f} by sampling alone); {s['called_errors']} are more likely wrong than right",
         file=sys.stderr,
     )
+    if "splits" in s:
+        parts = (f"{part} {n['estimated_errors']:.0f} of {n['images']}" for part, n in s["splits"].items())
+        both = f"; {len(s['leaks'])} pictures outside train/ are in train/ too" if s["leaks"] else ""
+        print(f"they sit in {', '.join(parts)}{both}", file=sys.stderr)
     print(folder)
     return 0
 

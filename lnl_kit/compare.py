@@ -9,11 +9,14 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from .data import noise as noise_models
+from .data import resolve, taken
+from .files import make_folder
 from .methods import METHODS
 from .results import measured
 from .results.measured import add, asked, read
@@ -47,6 +50,7 @@ def same(row: dict, cell: dict) -> bool:
     return row.get("asked") == asked(cell)
 
 
+@taken.once()
 def compare(
     methods: Sequence[str],
     noises: Sequence[tuple[str, float | None]],
@@ -74,6 +78,10 @@ def compare(
         )
     if csv and not csv.endswith(".csv"):
         raise ValueError(f"--csv {csv} is not allowed: a file name that ends in .csv")
+    if "dataset" in ask:
+        ask["dataset"] = resolve(ask["dataset"])
+    if csv:
+        make_folder(Path(csv).absolute().parent)  # not after hours of training
     for kind, rate in noises:
         noise_models.check(
             kind,

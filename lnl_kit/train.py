@@ -6,7 +6,7 @@ Plan (what is asked) -> Resolved (checked, preset and device chosen) -> Prepared
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from .data.labelling import default_noise
 from .files import RunError, clear, csv_bytes, json_bytes, lock, make_folder, runs_root, save_atomically
 from .methods import find_method
 from .papers.presets import resolve as resolve_preset
+from .run.asked import plain
 from .run.device import find_device
 from .run.identity import decides, recorded, run_folder
 from .run.loop import Run
@@ -41,12 +42,13 @@ class Plan:
     """
 
     method: str | Callable
-    dataset: str = "digits"
+    dataset: str | Path = "digits"
     noise: str | None = None
     rate: float | None = None
     preset: str = "quick"
     seed: int = 0
-    labels: str | None = None
+    labels: Any = None  # the path of a file, or a DataFrame
+    path_column: str | None = None
     label_column: str | None = None
     true_column: str | None = None
     like: str | None = None
@@ -61,7 +63,9 @@ class Plan:
     precision: str = "auto"
     compile: str = "auto"
     skip_bad: bool = False
-    split: bool = True
+    split: bool | Sequence[str] = True
+    recursive: bool = True
+    max_pixels: int | None = None
     settings_class: type[Settings] = Settings
     settings: dict = field(default_factory=dict)
 
@@ -77,6 +81,7 @@ class Plan:
 
         Raises ValueError with one sentence for what is not allowed.
         """
+        self = plain(self)
         name, function, settings_class = find_method(self.method, self.settings_class)
         seed, keep = check_choices(self.seed, self.precision, self.compile, self.keep)
         noise, rate = default_noise(self.noise, self.rate, self.labels, self.dataset)
@@ -113,6 +118,7 @@ class Plan:
             not_given=preset.not_given,
             seed=seed,
             labels=self.labels,
+            path_column=self.path_column,
             label_column=self.label_column,
             true_column=self.true_column,
             like=self.like,
@@ -129,18 +135,21 @@ class Plan:
             compile={"auto": "off", "on": "default"}.get(self.compile, self.compile),
             skip_bad=self.skip_bad,
             split=self.split,
+            recursive=self.recursive,
+            max_pixels=self.max_pixels,
         )
 
 
 def train(
     method,
-    dataset: str = "digits",
+    dataset: str | Path = "digits",
     noise: str | None = None,
     rate: float | None = None,
     preset: str = "quick",
     seed: int = 0,
     *,
-    labels: str | None = None,
+    labels=None,
+    path_column: str | None = None,
     label_column: str | None = None,
     true_column: str | None = None,
     like: str | None = None,
@@ -157,7 +166,9 @@ def train(
     out: str | Path | None = None,
     fresh: bool = False,
     skip_bad: bool = False,
-    split: bool = True,
+    split: bool | Sequence[str] = True,
+    recursive: bool = True,
+    max_pixels: int | None = None,
     progress: bool = True,
     on_interrupt: str = "return",
     on_folder=None,
@@ -169,6 +180,8 @@ def train(
 
     method: a name of `lnl methods`, or a function `(data, settings, run)` of one's own (its settings are
         `settings_class`, by default the plain recipe).
+    dataset: a built-in name, or the path of a folder of images (`folder:PATH` too). labels, path_column,
+        label_column, true_column, like, skip_bad, recursive, max_pixels: see `data.load`.
     noise, rate: see `lnl_kit.data.noise`; by default symmetric 0.5, or the labels as they come with `labels`
         and for clothing1m and webvision.
     preset: quick | demo | paper | paper:NAME; keyword arguments in `settings` override its values.
@@ -194,6 +207,7 @@ def train(
         preset=preset,
         seed=seed,
         labels=labels,
+        path_column=path_column,
         label_column=label_column,
         true_column=true_column,
         like=like,
@@ -209,6 +223,8 @@ def train(
         compile=compile,
         skip_bad=skip_bad,
         split=split,
+        recursive=recursive,
+        max_pixels=max_pixels,
         settings_class=settings_class,
         settings=settings,
     )
@@ -348,6 +364,8 @@ def finish(prepared: Prepared, run: Run) -> None:
         "model": plan.model,
         "train_images": len(prepared.index),
         "epochs": plan.settings.epochs,
+        "taken": prepared.source.taken,
+        "skipped": prepared.source.skipped_kinds,
     }
     summary = identity | summarise(run, prepared.told)
     save_atomically(run.folder / "summary.json", json_bytes(summary), durable=True)

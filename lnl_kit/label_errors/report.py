@@ -63,6 +63,15 @@ def write_report(findings, picture) -> Path:
             config={"displaylogo": False, "responsive": True, "plotlyServerURL": ""},
         )
         parts.append(f"<figure><div class='plot'>{plot}</div></figure>")
+    parts.append(f"<p class='meta'>{text(summary.get('taken', ''))}</p>")
+    if "splits" in summary:
+        rows = [(p, n["images"], f"{n['estimated_errors']:.1f}") for p, n in summary["splits"].items()]
+        parts.append("<h2>Where they sit</h2>" + _table(("part", "images", "probably wrong"), rows))
+    if summary.get("leaks"):
+        parts.append(
+            "<h2>Pictures outside the training images that are among them too</h2>"
+            + _table(("image", "also in training as"), summary["leaks"][:200])
+        )
     pairs = [(p["true"], p["given"], f"{p['images']:.1f}") for p in summary["confused_pairs"]]
     parts.append("<h2>Most often confused</h2>" + _table(("probably", "labelled", "images"), pairs))
     if summary["conflicting_duplicates"]:
