@@ -1,9 +1,10 @@
-"""The command line: lnl train | compare | reproduce | find-errors | apply | bench | methods."""
+"""The command line: lnl train | compare | reproduce | check | find-errors | apply | bench | methods."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 
 from . import __version__
@@ -48,7 +49,7 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     add.set_defaults(command=list_methods)
     method = next((a for a in argv[1:] if a in METHODS), None) if argv[:1] == ["train"] else None
     add_train(commands, method)
-    for add_command in (add_compare, add_reproduce, add_find_errors, add_apply, add_bench):
+    for add_command in (add_compare, add_reproduce, add_check, add_find_errors, add_apply, add_bench):
         add_command(commands)
     return parser
 
@@ -164,6 +165,17 @@ def add_find_errors(commands) -> None:
         dest="to",
         help="folder of the findings; default errors/... under the root of the runs",
     )
+
+
+def add_check(commands) -> None:
+    """`lnl check`."""
+    add = commands.add_parser(
+        "check", help="what train and find-errors would read of a folder, and what is odd; writes nothing"
+    )
+    add.add_argument("name", metavar="PATH", help="a folder of images, or a built-in data set")
+    share(add, *LABELS, "--like", "--image-size", "--no-recursive", "--max-pixels")
+    add.add_argument("--json", action="store_true", help="print the result as JSON")
+    add.set_defaults(command=check_command)
 
 
 def add_apply(commands) -> None:
@@ -304,6 +316,16 @@ def find_errors_command(options) -> int:
         print(f"they sit in {', '.join(parts)}{both}", file=sys.stderr)
     print(folder)
     return 0
+
+
+def check_command(options) -> int:
+    """`lnl check`: 0, or 1 where train and find-errors would refuse something."""
+    from .data.check import check, text
+
+    values = {k: v for k, v in vars(options).items() if k not in ("command", "json")}
+    found = check(**values)
+    print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else text(found))
+    return int(bool(found["problems"]))
 
 
 def apply_command(options) -> int:

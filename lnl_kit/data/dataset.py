@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
@@ -67,7 +68,12 @@ class Dataset:
     test_names: tuple[str, ...] = ()  # (M,) what label files call the test images; () for built-in sets
     parts: tuple[str, ...] = ()  # (N,) of a folder: the part that each training image lies in
     taken: str = ""  # one line: what was read, and what was left out
-    skipped_kinds: dict[str, int] = field(default_factory=dict)  # {kind of problem: how many were left out}
+    skipped_as: tuple[str, ...] = ()  # the kind of each problem in `skipped`
+
+    @property
+    def skipped_kinds(self) -> dict[str, int]:
+        """{kind of problem: how many images or rows were left out for it}."""
+        return dict(Counter(self.skipped_as))
 
 
 def load(
@@ -84,6 +90,7 @@ def load(
     split: bool | Sequence[str] = True,
     recursive: bool = True,
     max_pixels: int | None = None,
+    keep: bool = True,
 ) -> Dataset:
     """The data set `name`: one of `NAMES`, or a folder's path; data/README.md says what to put where.
 
@@ -105,6 +112,7 @@ def load(
     split: False leaves all images of a folder without `test/` in the training set; the test set then repeats
         some of them. A sequence of train, val and test puts all images of these parts in the training set.
     recursive: False leaves out images in folders below a class folder. max_pixels: of an image file.
+    keep: False writes nothing: decoded images are not kept for the next time, and the line is not printed.
 
     Raises ValueError or FileNotFoundError with one sentence that says what to do. What was read of a folder,
     and what was left out, is one line on standard error.
@@ -118,12 +126,16 @@ def load(
         path = Path(name.removeprefix("folder:")).expanduser()
         slug = "folder-" + files.safe(Path(os.path.abspath(path)).name)
         more = {"table": table, "columns": columns, "recursive": recursive, "max_pixels": max_pixels}
+        more["keep"] = keep
         raw = _folder(path, root / "cache", image_size, like, split, **more)
     else:
         slug, like = name, name
         raw = _built_in(name, root, image_size, max_pixels)
     found = None if table is None else _labels_of(raw, table, columns)
-    return _assemble(name, slug, like or "", raw, found, bool(true_column), skip_bad)
+    source = _assemble(name, slug, like or "", raw, found, bool(true_column), skip_bad)
+    if keep and source.taken:
+        taken.say(f"{name}: {source.taken}")
+    return source
 
 
 def _check(name: str, image_size, labels, true_column, like, max_pixels) -> None:
@@ -204,7 +216,7 @@ def _assemble(
         mean, std = MEAN_STD[like]
     else:
         mean, std = channel_stats(x)
-    said = _say(name, raw, true if given is None else given, test_y, notes, problems)
+    said = _line(raw, true if given is None else given, test_y, notes, problems)
     return Dataset(
         name,
         slug,
@@ -227,7 +239,7 @@ def _assemble(
         test_names=tuple(p for p, k in zip(raw.test_paths or (), keep_test) if k),
         parts=tuple(p for p, k in zip(raw.parts or (), keep) if k),
         taken=said,
-        skipped_kinds=counted(problems),
+        skipped_as=tuple(p.kind for p in problems),
         fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts),
     )
 
@@ -249,8 +261,8 @@ def _why(names, keep, raw: _Raw, found, problems: list[Problem]) -> tuple[tuple[
     )
 
 
-def _say(name: str, raw: _Raw, labels: np.ndarray, test_y, notes: list[str], problems: list[Problem]) -> str:
-    """Print the one line about a folder, or of a built-in set what there is to say; returns it.
+def _line(raw: _Raw, labels: np.ndarray, test_y, notes: list[str], problems: list[Problem]) -> str:
+    """The one line about a folder, or of a built-in set what there is to say.
 
     labels (n,), test_y (m,): of the images that are left.
     """
@@ -263,8 +275,6 @@ def _say(name: str, raw: _Raw, labels: np.ndarray, test_y, notes: list[str], pro
     else:
         skipped = ", ".join(f"{kind} {n}" for kind, n in counted(problems).items())
         text = "; ".join([*notes, *[f"left out by --skip-bad: {skipped}"] * bool(problems)])
-    if text:
-        taken.say(f"{name}: {text}")
     return text
 
 

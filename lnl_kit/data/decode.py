@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +45,12 @@ class Pixels(NamedTuple):
 
 
 def pixels(
-    folder: Path, files: list[File], image_size: int | None, cache: Path, max_pixels: int | None = None
+    folder: Path,
+    files: list[File],
+    image_size: int | None,
+    cache: Path,
+    max_pixels: int | None = None,
+    keep: bool = True,
 ) -> Pixels:
     """The decoded images of `files`; from the cache if every file is the same: path, size, times and inode, on
     network drives, where these say little, a sample of its bytes.
@@ -53,7 +59,7 @@ def pixels(
     camera's rotation mark is obeyed; of an animation the first picture is taken; images with more than 8 bits
     a pixel are scaled by the values that the whole set uses. `image_size` scales the shorter side and cuts the
     centre; None keeps the images' size if they share a square one of at most 256 pixels, else 32. Files of
-    more than `max_pixels` count as unreadable.
+    more than `max_pixels` count as unreadable. With keep=False nothing stays in the cache.
     Safe with two processes: one decodes, the other waits. Raises OSError where the cache cannot be written.
     """
     folder, max_pixels = Path(os.path.realpath(folder)), max_pixels or MAX_PIXELS
@@ -65,6 +71,10 @@ def pixels(
     place = cache / f"{safe(folder.name)}-{owner}"  # one folder of images at one size
     if found := _read(place / key):
         return found
+    if not keep:
+        with tempfile.TemporaryDirectory() as out:
+            _decode_all(folder, files, image_size, Path(out), max_pixels)
+            return _read(Path(out))._replace(x=np.load(Path(out) / "images.npy"))
     try:
         place.mkdir(parents=True, exist_ok=True)
         with locked(place / "lock"):
@@ -192,6 +202,23 @@ def _in_parallel(fn, chunks: list) -> Iterator:
     finally:
         pool.shutdown(cancel_futures=True)  # on Ctrl-C, do not decode the rest first
         bar.close()
+
+
+def headers(paths: list[Path]) -> list[tuple[tuple[int, int], str] | None]:
+    """((width, height), mode) of each image file, None where it cannot be read."""
+    found: list[tuple[tuple[int, int], str] | None] = []
+    for path in paths:
+        try:
+            with open_image(path) as image:
+                found.append((image.size, image.mode))
+        except Exception:  # reported when it is decoded
+            found.append(None)
+    return found
+
+
+def in_parallel(fn, paths: list[Path]) -> Iterator:
+    """`fn` of parts of the paths, in order, on all cores."""
+    return _in_parallel(fn, [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)])
 
 
 def _header(path: Path) -> tuple[int, int, bool] | None:

@@ -72,6 +72,7 @@ def _folder(
     columns: tuple = (None, None, None),
     recursive: bool = True,
     max_pixels: int | None = None,
+    keep: bool = True,
 ) -> _Raw:
     """Every image of the folder; the class of one that cannot be used is -1."""
     scan = _scan(path, table, columns, recursive)
@@ -91,7 +92,7 @@ def _folder(
         notes.append(f"{len(unused)} images of {unused[0].path.split('/')[0]}/ not used in training")
     names = _class_names({files[i].label for i in train} - {""}, scan.classes, path, like)
     number = {name: k for k, name in enumerate(names)}
-    pixels = decode.pixels(path, files, image_size, cache, max_pixels)
+    pixels = decode.pixels(path, files, image_size, cache, max_pixels, keep)
     own = np.array([number.get(f.label, -1) for f in files])
     used = {*train.tolist(), *test.tolist()}
     problems = [
