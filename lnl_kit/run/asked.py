@@ -30,6 +30,7 @@ def plain(plan: T) -> T:
         changes[name] = whole(name, getattr(plan, name))
     for name in SHARES:
         changes[name] = share(name, getattr(plan, name))
+    changes["noisy_val"] = changes["noisy_val"] or 0.0
     if (clean := getattr(plan, "clean_list", None)) is not None:
         changes["clean_list"] = path("clean_list", clean)
     return replace(plan, **changes)  # type: ignore[type-var]
