@@ -59,7 +59,8 @@ def test_check_says_all_and_writes_nothing(photos, tmp_path, capsys):
         "sizes: 12x12 52",
         "look at: unreadable images: 1, such as train/dog/bad.png",
         "look at: the same picture under several labels: 1, such as train/cat/0.png (cat) and",
-        "look at: pictures of val/ or test/ that are in train/ too, equal or nearly: 1, such as test/cat/nearly.png",
+        "look at: pictures of val/ or test/ that are in train/ too, equal or nearly: 1, such as "
+        "test/cat/nearly.png",
         "look at: classes of fewer than 10 images: dog",
     ):
         assert part in said.out, part

@@ -1,4 +1,4 @@
-"""Folders of images as people have them: layouts, names, links, formats, depths; nothing left out in silence."""
+"""Folders of images as people have them: layouts, names, links, formats, depths; all of it said."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Label files as people and tools write them: headings, paths, kinds of files; what does not match is said."""
+"""Label files as people and tools write them: headings, paths, kinds; what does not match is said."""
 
 import json
 
@@ -153,7 +153,7 @@ def test_columns_may_be_named(photos, load, tmp_path):
         ValueError, match="no column 'given' or 'label': name the one to use with --label-column"
     ):
         load(photos, labels=file)
-    with pytest.raises(ValueError, match="no column of paths .*--path-column, out of a, b, c"):
+    with pytest.raises(ValueError, match=r"no column of paths .*--path-column, out of a, b, c"):
         load(photos, labels=file, label_column="c")
     assert labels(load(photos, labels=file, label_column="c", path_column="b")) == SWAPPED
 

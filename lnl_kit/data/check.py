@@ -98,7 +98,8 @@ def _warnings(found: dict) -> list[str]:
     said = []
     for kind, some in found["problems"].items():
         said.append(
-            f"{kind}: {len(some)}, such as {some[0][0]} ({some[0][1]}); train and find-errors refuse this unless "
+            f"{kind}: {len(some)}, such as {some[0][0]} ({some[0][1]}); train and find-errors refuse "
+            "this unless "
             "--skip-bad"
         )
     if found["too_small"]:
@@ -109,12 +110,14 @@ def _warnings(found: dict) -> list[str]:
         group = found["equal_under_several_labels"][0]
         example = " and ".join(f"{path} ({label})" for path, label in group[:2])
         said.append(
-            f"the same picture under several labels: {len(found['equal_under_several_labels'])}, such as {example}"
+            f"the same picture under several labels: {len(found['equal_under_several_labels'])}, such "
+            f"as {example}"
         )
     if found["across_parts"]:
         held, train = found["across_parts"][0]
         said.append(
-            f"pictures of val/ or test/ that are in train/ too, equal or nearly: {len(found['across_parts'])}, such "
+            "pictures of val/ or test/ that are in train/ too, equal or nearly: "
+            f"{len(found['across_parts'])}, such "
             f"as {held} and {train}"
         )
     if found["imbalance"] >= IMBALANCE:

@@ -56,13 +56,15 @@ def read(
         found = match(keys, [*names, *elsewhere]).at
     if unknown := [key for key in keys if key not in found]:
         raise ValueError(
-            f"{table.name} names {len(unknown)} image(s) that are not among the {len(names)} training images, "
+            f"{table.name} names {len(unknown)} image(s) that are not among the {len(names)} training "
+            "images, "
             f"first {unknown[0]!r}: column '{column}' must read like {names[0]!r}"
         )
     beside = {key for key in keys if found[key] >= len(names)}
     if beside:
         print(
-            f"{len(beside)} of the {len(set(keys))} images of {table.name} are no training images (test images, "
+            f"{len(beside)} of the {len(set(keys))} images of {table.name} are no training images "
+            "(test images, "
             "or left out): the others are the clean subset",
             file=sys.stderr,
         )

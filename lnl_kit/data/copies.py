@@ -1,4 +1,4 @@
-"""Pictures that occur more than once: the same pixels, and nearly the same ones in training and test images."""
+"""Pictures that occur more than once: the same pixels, or nearly the same in training and test images."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def small(x: torch.Tensor) -> torch.Tensor:
 def near(x, test_x) -> list[tuple[int, int]]:
     """(test position, training position) of test images that a training image nearly equals, the nearest one.
 
-    x (N, C, H, W), test_x (M, C, H, W) uint8. Equal pictures are among them. Nothing for images that are decoded
+    x (N, C, H, W), test_x (M, C, H, W) uint8. Equal pictures are among them. None for images that are decoded
     only when they are used, and above MOST pairs.
     """
     if isinstance(x, Stream) or isinstance(test_x, Stream) or len(x) * len(test_x) > MOST or not len(x):

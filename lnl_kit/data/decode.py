@@ -52,15 +52,15 @@ def pixels(
     max_pixels: int | None = None,
     keep: bool = True,
 ) -> Pixels:
-    """The decoded images of `files`; from the cache if every file is the same: path, size, times and inode, on
-    network drives, where these say little, a sample of its bytes.
+    """The decoded images of `files`; from the cache if every file is the same: path, size, times and inode,
+    on network drives, where these say little, a sample of its bytes.
 
     Grey images give one channel if all are grey, else everything is RGB; transparency is laid on white; a
     camera's rotation mark is obeyed; of an animation the first picture is taken; images with more than 8 bits
-    a pixel are scaled by the values that the whole set uses. `image_size` scales the shorter side and cuts the
-    centre; None keeps the images' size if they share a square one of at most 256 pixels, else 32. Files of
-    more than `max_pixels` count as unreadable. With keep=False nothing stays in the cache.
-    Safe with two processes: one decodes, the other waits. Raises OSError where the cache cannot be written.
+    a pixel are scaled by the values that the whole set uses. `image_size` scales the shorter side and cuts
+    the centre; None keeps the images' size if they share a square one of at most 256 pixels, else 32. Files
+    of more than `max_pixels` count as unreadable. With keep=False nothing stays in the cache. Safe with two
+    processes: one decodes, the other waits. Raises OSError where the cache cannot be written.
     """
     folder, max_pixels = Path(os.path.realpath(folder)), max_pixels or MAX_PIXELS
     state = sample_of if on_network_drive(folder) else lambda folder, f: f"{f.inode} {f.ctime}"
@@ -161,7 +161,7 @@ def _write_images(paths: list[Path], shape, own: bool, grey: bool, levels, max_p
 
 
 def _levels(paths: list[Path], max_pixels: int) -> tuple[float, float]:
-    """The lowest and highest value of all images with more than 8 bits a pixel; FULL where they use 16 bits."""
+    """The lowest and highest value of all images of more than 8 bits; FULL where they use 16."""
 
     def extremes(part: list[Path]) -> list[tuple[float, float]]:
         found = []

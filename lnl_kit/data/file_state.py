@@ -21,7 +21,7 @@ def on_network_drive(folder: Path) -> bool:
 
 
 def sample_of(folder: Path, file: File) -> str:
-    """A digest of 256 bytes from the beginning, the middle and the end of a file, "" where it is not there."""
+    """A digest of 256 bytes from the beginning, middle and end of a file, "" where there is none."""
     try:
         with open(folder / file.path, "rb", buffering=0) as opened:
             h = hashlib.blake2b(digest_size=8)

@@ -71,13 +71,14 @@ def status(path: str | Path, entry=None) -> tuple[int, int, int, int]:
 def walk(folder: Path) -> Tree:
     """Everything below `folder`, links followed; names that begin with a dot are hidden.
 
-    Raises FileNotFoundError where there is no such folder, PermissionError where it cannot be read, ValueError
-    for file names that are not UTF-8.
+    Raises FileNotFoundError where there is no such folder, PermissionError where it cannot be read,
+    ValueError for file names that are not UTF-8.
     """
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise FileNotFoundError(
-            f"no folder {folder}: it {what}; give folder:PATH where PATH holds train/<class>/*.jpg or <class>/*.jpg"
+            f"no folder {folder}: it {what}; give folder:PATH where PATH holds train/<class>/*.jpg or "
+            "<class>/*.jpg"
         )
     tree = Tree([], [], [], [], [])
     _walk(str(folder), "", frozenset(), tree)
@@ -216,7 +217,8 @@ def _checked(folder: Path, parts: dict[str, str], own: Counter, others: list[str
     for part in ("train", "val", "test"):
         if len(same := [name for name, p in parts.items() if p == part]) > 1:
             raise ValueError(
-                f"{folder} holds {' and '.join(same)}, which both read as the {part} part: merge or rename one"
+                f"{folder} holds {' and '.join(same)}, which both read as the {part} part: merge or "
+                "rename one"
             )
     if parts and "train" not in parts.values() and not others:
         name = next(iter(parts))
@@ -297,7 +299,8 @@ def _with_test(taken: list[File], notes: list[str], problems: list[Problem]) -> 
     chosen = {labelled[i].path for i in rows}
     if not chosen:
         raise ValueError(
-            f"no test set can be split off from {len(labelled)} images, one a class: add images, or a test folder"
+            f"no test set can be split off from {len(labelled)} images, one a class: add images, or a "
+            "test folder"
         )
     notes.append(
         f"no test folder: {len(chosen)} of {len(labelled)} images (20 %, stratified, seed 0) are the test set"

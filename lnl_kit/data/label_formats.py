@@ -1,4 +1,4 @@
-"""Label files of every usual kind as one table: CSV, Parquet, JSON lines, COCO, Label Studio, Hugging Face."""
+"""Label files of every kind as one table: CSV, Parquet, JSON lines, COCO, Label Studio, Hugging Face."""
 
 from __future__ import annotations
 
@@ -208,7 +208,8 @@ def _class_names(metadata: dict) -> dict[str, list[str]]:
 
 
 def as_file(labels, folder: Path):
-    """`labels` as the path of a file: that itself, or a data frame (or a list of dictionaries) kept in `folder`.
+    """`labels` as the path of a file: that itself, or a data frame (or a list of dictionaries) kept in
+    `folder`.
 
     The file is named after its content, so the same table is the same file again. Raises ValueError with one
     sentence for anything else.

@@ -25,10 +25,11 @@ class Matched(NamedTuple):
 def match(keys: list[str], paths: list[str]) -> Matched:
     """Match what the rows of a label file call their images to `paths`, relative to the folder.
 
-    In this order, each for what is left: as written (`train/` may be left out); with \\ as /, `./`, quotes and
-    accents in either form; the whole path of an image at the end of a longer one (absolute, or with the folder's
-    name before it); a part of one image's path alone (base names); the last parts of both, as many as fit; the
-    same without endings; the same in small letters. Two different rows never share an image by guessing.
+    In this order, each for what is left: as written (`train/` may be left out); with \\ as /, `./`, quotes
+    and accents in either form; the whole path of an image at the end of a longer one (absolute, or with the
+    folder's name before it); a part of one image's path alone (base names); the last parts of both, as many
+    as fit; the same without endings; the same in small letters. Two different rows never share an image by
+    guessing.
     """
     exact = path_keys(paths)
     found: dict[str, int] = {}

@@ -20,7 +20,8 @@ PATH_COLUMNS = (
     "image_id id name url"
 ).split()
 LABEL_COLUMNS = (
-    "given label labels class category target choice class_name label_name category_name classname tag species "
+    "given label labels class category target choice class_name label_name category_name classname "
+    "tag species "
     "breed y"
 ).split()
 YES, NO = ("1", "1.0", "true", "t", "yes", "y", "x"), ("", "0", "0.0", "false", "f", "no", "n")
@@ -63,11 +64,11 @@ def read(
     """Given and true labels of N training images, and of those M test images that the table names.
 
     names (N,), test_names (M,): the images' paths, or with by_index the positions that stand for them; how a
-    row may write them: `label_paths.match`. own (N,): class numbers by the folders, by which labels that count
-    from 1 are told. A label is a class name, or a class number where no class is called by a number. Columns
-    without a name given: see PATH_COLUMNS and LABEL_COLUMNS. The label of a test image is in the true column if
-    one is named, else in the label column. Images with a yes (YES) in a column `dropped` are left out, and that
-    is no problem. Rows that say the same twice are one.
+    row may write them: `label_paths.match`. own (N,): class numbers by the folders, by which labels that
+    count from 1 are told. A label is a class name, or a class number where no class is called by a number.
+    Columns without a name given: see PATH_COLUMNS and LABEL_COLUMNS. The label of a test image is in the true
+    column if one is named, else in the label column. Images with a yes (YES) in a column `dropped` are left
+    out, and that is no problem. Rows that say the same twice are one.
     Raises FileNotFoundError, and ValueError for a missing column, a `dropped` that is neither yes nor no, and
     class numbers from 1; all else is in `problems`.
     """
@@ -162,7 +163,8 @@ def is_yes(text: str, table: LabelTable, line: int, column: str = "dropped") -> 
     word = text.strip().lower()
     if word not in YES and word not in NO:
         raise ValueError(
-            f"line {line} of {table.name} has {text.strip()!r} in column {column}: write 1, true, yes or x for "
+            f"line {line} of {table.name} has {text.strip()!r} in column {column}: write 1, true, yes "
+            "or x for "
             f"yes, and 0, false, no or nothing for no"
         )
     return word in YES
@@ -193,8 +195,8 @@ def _position(key: str, n: int) -> int | None:
 
 
 def class_numbers(classes) -> dict[str, int]:
-    """{what a label may read: class number}: the names, their accents in either form, and the numbers where no
-    class is called by a number.
+    """{what a label may read: class number}: the names, their accents in either form, and the numbers where
+    no class is called by a number.
     """
     number = {composed(name): k for k, name in enumerate(classes)} | {
         name: k for k, name in enumerate(classes)
@@ -222,7 +224,8 @@ def _refuse_counting_from_one(table: LabelTable, at: Columns, found, number, cla
         examples = ", ".join(f"{k} = {name}" for k, name in list(enumerate(classes))[:3])
         raise ValueError(
             f"{table.name} numbers its classes from 1, numbers count from 0 here ({examples}"
-            f"{', ...' if len(classes) > 3 else ''}): subtract 1 in column {table.header[at.label]}, or write names"
+            f"{', ...' if len(classes) > 3 else ''}): subtract 1 in column {table.header[at.label]}, "
+            "or write names"
         )
 
 
@@ -265,7 +268,8 @@ def find_columns(
             notes += (f"labels taken from column {label_column}",)
     if label_column is None:
         raise ValueError(
-            f"{table.name} has no column 'given' or 'label': name the one to use with --label-column, out of {there}"
+            f"{table.name} has no column 'given' or 'label': name the one to use with --label-column, "
+            f"out of {there}"
         )
     if key is None:
         raise ValueError(
@@ -289,7 +293,8 @@ def _names_image(cells: list[str], images: Sequence[str]) -> int | None:
 
 
 def classes_of(table: LabelTable, images: Sequence[str], path_column, label_column, true_column):
-    """({image's path: label as text, "" = none}, class names) of a table that alone says what the classes are.
+    """({image's path: label as text, "" = none}, class names) of a table that alone says what the classes
+    are.
 
     Class names are sorted, numbers as numbers.
     """

@@ -17,13 +17,15 @@ def resolve(dataset, *, folder_first: bool = False) -> str:
 
     dataset: a name, `folder:PATH`, a path as text (of a folder that is there, or with a `/` in it), or a
         `pathlib.Path`. A built-in name beside a folder of that name is the built-in set, and a line says so;
-        with folder_first, where a path is what people give, it is refused. Raises ValueError with one sentence.
+        with folder_first, where a path is what people give, it is refused. Raises ValueError with one
+        sentence.
     """
     if isinstance(dataset, os.PathLike):
         return f"folder:{os.fspath(dataset)}"
     if not isinstance(dataset, str):
         raise ValueError(
-            f"a data set of type {type(dataset).__name__} is not allowed: give a name ({', '.join(NAMES)}) or a "
+            f"a data set of type {type(dataset).__name__} is not allowed: give a name "
+            f"({', '.join(NAMES)}) or a "
             "path, as text or pathlib.Path"
         )
     if dataset.startswith("folder:"):
@@ -31,7 +33,8 @@ def resolve(dataset, *, folder_first: bool = False) -> str:
     if dataset in NAMES:
         if os.path.isdir(dataset) and any(os.scandir(dataset)):
             told = (
-                f"{dataset} is a built-in data set, and a folder here has the same name: folder:{dataset} (or "
+                f"{dataset} is a built-in data set, and a folder here has the same name: "
+                f"folder:{dataset} (or "
                 f"./{dataset}) means the folder"
             )
             if folder_first:

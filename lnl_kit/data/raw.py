@@ -52,7 +52,8 @@ def _scan(path: Path, table: LabelTable | None, columns: tuple, recursive: bool)
         return scan
     if len(names) < 2 or not labels:
         raise why or ValueError(
-            f"{table.name} speaks of the classes {', '.join(names) or 'none'}, and no row of it names an image "
+            f"{table.name} speaks of the classes {', '.join(names) or 'none'}, and no row of it names "
+            "an image "
             f"in {path}"
         )
     if not any(labels.values()):

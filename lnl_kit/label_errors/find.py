@@ -98,10 +98,10 @@ def find_errors(
     ask: further arguments of `train`, such as epochs, device, model.
 
     Columns: rank (1, 2, ...), index, path (None for built-in sets), given, suggested (the most probable other
-    class), split (of a folder: the part it lies in), suspicion (estimated probability that the label is wrong; their sum is the estimated number of
-    errors), because (what spoke against the label), a column `suspicion_<method>` for each method, digest (of
-    the pixels). `attrs["folder"]` is the folder, and `open_findings(folder).summary` the estimates. Raises
-    ValueError or FileNotFoundError with one sentence.
+    class), split (of a folder: the part it lies in), suspicion (estimated probability that the label is
+    wrong; their sum is the estimated number of errors), because (what spoke against the label), a column
+    `suspicion_<method>` for each method, digest (of the pixels). `attrs["folder"]` is the folder, and
+    `open_findings(folder).summary` the estimates. Raises ValueError or FileNotFoundError with one sentence.
     """
     chosen = check_methods(method, score)
     search = Search(
@@ -305,8 +305,8 @@ def judge(runs: dict[str, OpenedRun], source: data.Dataset, search: Search) -> V
 
 
 def require_images(source: data.Dataset, methods: list[str], plan: Plan) -> None:
-    """Refuse in one sentence what cannot be judged: classes too small for cross-validation, in the images that
-    are searched.
+    """Refuse in one sentence what cannot be judged: classes too small for cross-validation, in the images
+    that are searched.
     """
     labels = np.asarray(source.given_labels if source.given_labels is not None else source.true_labels)
     count = np.bincount(labels, minlength=len(source.classes))
@@ -314,7 +314,8 @@ def require_images(source: data.Dataset, methods: list[str], plan: Plan) -> None
     if OWN in methods and least.min() < 3 <= count.min():
         raise ValueError(
             f"train_size {plan.train_size} leaves {least.min()} images of class "
-            f"{source.classes[least.argmin()]}, too few to judge their labels: at least {3 * len(count)} images "
+            f"{source.classes[least.argmin()]}, too few to judge their labels: at least "
+            f"{3 * len(count)} images "
             "(--train-size), or all"
         )
     if OWN in methods and (small := [f"{source.classes[k]} ({count[k]})" for k in np.flatnonzero(count < 3)]):

@@ -90,8 +90,8 @@ def load(
 ) -> data.Dataset:
     """The data set with every image that is searched in its training part.
 
-    splits: parts of a folder (train, val, test); None = as earlier versions searched: train/, or everything of
-    a folder without test/. They did not look below class folders either.
+    splits: parts of a folder (train, val, test); None = as earlier versions searched: train/, or everything
+    of a folder without test/. They did not look below class folders either.
     """
     return data.load(
         dataset,
@@ -110,8 +110,8 @@ def load(
 
 def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
     """Rows of labels_before.csv: every training image with its label, also those that were not searched or
-    are left out: dropped ones with dropped 1; those that could not be used with their label, where it is known,
-    and why in the column `unreadable`, so that they are back once they can be read.
+    are left out: dropped ones with dropped 1; those that could not be used with their label, where it is
+    known, and why in the column `unreadable`, so that they are back once they can be read.
 
     searched: {image: label} of those that were, which may have been made wrong on purpose.
     """

@@ -1,4 +1,6 @@
-"""What a search for label errors is asked to look at, made plain, and refused in one sentence where it cannot."""
+"""What a search for label errors is asked to look at, made plain, and refused in one sentence where it
+cannot.
+"""
 
 from __future__ import annotations
 

@@ -56,10 +56,8 @@ def reproduce(
     """
 
     notebooks = find_notebooks(names)
-    values = {
-        name: values_of(value, name in text_parameters(notebooks))
-        for name, value in (parameters or {}).items()
-    }
+    texts = text_parameters(notebooks) if parameters else set()
+    values = {name: values_of(value, name in texts) for name, value in (parameters or {}).items()}
     if preset is not None:
         if values.get("preset", [preset]) != [preset]:
             raise ValueError(f"two presets were given, {preset} and {values['preset'][0]}: give one")

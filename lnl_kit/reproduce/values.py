@@ -24,10 +24,11 @@ def text_parameters(notebooks: list[Path]) -> set[str]:
 
 
 def values_of(value, is_text: bool = False) -> list:
-    """The values that a text names: commas outside brackets and quotes separate them. Anything else is one value.
+    """The values that a text names: commas outside brackets and quotes separate them. Anything else is one
+    value.
 
-    is_text: whether the parameter is a text: then `none` is the word, and paths are made absolute. A comma in a
-    path of a folder or file is a comma.
+    is_text: whether the parameter is a text: then `none` is the word, and paths are made absolute. A comma in
+    a path of a folder or file is a comma.
     """
     if not isinstance(value, str):
         return [str(value) if isinstance(value, os.PathLike) else value]
@@ -49,6 +50,8 @@ def values_of(value, is_text: bool = False) -> list:
 
 def literal(value: str):
     """`0.5`, `3`, `true`, `none`, `[1, 2]`, `'x'` as what they say; every other text stays text."""
+    if not isinstance(value, str):
+        return value
     if value.lower() in ("true", "false", "none", "null"):
         return {"true": True, "false": False}.get(value.lower())
     try:

@@ -130,7 +130,9 @@ class OpenedRun:
         return pick(self.dataset().x, torch.from_numpy(self.labels["index"]))
 
     def networks(self, epoch: int | None = None) -> list[models.Classifier]:
-        """The tested networks with the weights of the last epoch, or of `epoch` where kept (keep=("weights",))."""
+        """The tested networks with the weights of the last epoch, or of `epoch` where kept
+        (keep=("weights",)).
+        """
         if epoch not in self._networks:
             self._networks[epoch] = self._load_networks(epoch)
         return self._networks[epoch]

@@ -138,7 +138,8 @@ def require_two_classes(given: np.ndarray, held_out: int, plan: Resolved) -> Non
     left = f"{len(given)} training images of {len(np.unique(given))} classes"
     if held_out:
         raise ValueError(
-            f"noisy_val {plan.noisy_val:g} holds out {held_out} of {held_out + len(given)} images, which leaves "
+            f"noisy_val {plan.noisy_val:g} holds out {held_out} of {held_out + len(given)} images, "
+            "which leaves "
             f"{left}: at least two classes are needed, so a smaller share (--noisy-val)"
         )
     raise ValueError(f"{left} are left, at least two classes are needed: a larger train_size, or more images")
