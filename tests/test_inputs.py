@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, features
 
 from lnl_kit import data
-from lnl_kit.data import decode, file_state, folders, taken
+from lnl_kit.data import decode, file_state, folders, taken, tree
 
 
 def picture(path, seed=0, size=(8, 8), mode="RGB", **options):
@@ -333,7 +333,7 @@ def test_on_network_drives_a_sample_of_the_bytes_tells(tmp_path, load, monkeypat
     photos = tmp_path / "photos"
     for i, c in enumerate("aabb"):
         picture(photos / c / f"{i}.bmp", i)
-    monkeypatch.setattr(folders, "status", lambda path, entry=None: (246, 1, 1, 1))  # says nothing
+    monkeypatch.setattr(tree, "status", lambda path, entry=None: (246, 1, 1, 1))  # says nothing
     stale = by_path(load(photos, split=False))
     shutil.copyfile(photos / "b/3.bmp", photos / "a/0.bmp")
     assert by_path(load(photos, split=False)) == stale

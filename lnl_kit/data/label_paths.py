@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from .folders import EXTENSIONS, composed
 from .problems import some
+from .tree import EXTENSIONS
 
 UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of a file
 
@@ -76,6 +77,11 @@ def path_keys(paths) -> dict[str, int]:
 
 
 # ---------------------------------------------------------------- ways to write a path
+
+
+def composed(path: str) -> str:
+    """A path in one of the two ways of writing accented letters (NFC), so that equal names are equal."""
+    return unicodedata.normalize("NFC", path)
 
 
 def plain(path: str) -> tuple[str, ...]:

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .folders import composed
 from .label_formats import LabelTable, read_table
-from .label_paths import likely_cause, match, path_keys
+from .label_paths import composed, likely_cause, match, path_keys
 from .problems import Problem, report, some
 
 __all__ = ["Labels", "Problem", "class_numbers", "path_keys", "read", "report"]
@@ -96,23 +95,23 @@ def read(
         "",
     )
     seen = _fill(labels, table, at, found, ambiguous, number, [*names, *test_names])
-    n = len(names)
-    several = [i for i in np.flatnonzero(seen > 1) if i < n]
-    for i in several:
-        labels.problems.append(Problem("images with several labels", names[i], f"{seen[i]} rows"))
-        labels.given[i] = -1
-    labels.problems.extend(
-        Problem("images without a label", names[i], f"no row in {table.name}")
-        for i in np.flatnonzero(seen[:n] == 0)
-    )
+    _say_counts(labels, table, names, seen[: len(names)])
     repeated = len(table.rows) - len({tuple(row) for row in table.rows})
     if repeated:
         notes += (f"{some(repeated, 'repeated row')} of {table.name} counted once",)
     lost = [p.path for p in labels.problems if p.kind == "labels without an image"]
-    cause = (
-        "" if by_index else likely_cause(lost, [name for i, name in enumerate(names) if not seen[i]] or lost)
-    )
+    unnamed = [name for name, n in zip(names, seen) if not n]
+    cause = "" if by_index else likely_cause(lost, unnamed or lost)
     return labels._replace(notes=(*table.notes, *notes), cause=cause)
+
+
+def _say_counts(labels: Labels, table: LabelTable, names: Sequence[str], seen: np.ndarray) -> None:
+    """A problem for each image with several labels or none; seen (N,): how many each has."""
+    for i in np.flatnonzero(seen > 1):
+        labels.problems.append(Problem("images with several labels", names[i], f"{seen[i]} rows"))
+        labels.given[i] = -1
+    for i in np.flatnonzero(seen == 0):
+        labels.problems.append(Problem("images without a label", names[i], f"no row in {table.name}"))
 
 
 def _fill(labels: Labels, table: LabelTable, at: Columns, found, ambiguous, number, images) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..files import locked
-from . import folders
+from . import folders, tree
 
 IMAGE_SIZE = 224  # pixels a side at which Clothing1M and WebVision are shown
 WEBVISION_CLASSES = 50  # the first of 1,000: what the papers call mini-WebVision
@@ -133,7 +133,7 @@ def _part(folder: Path, classes: tuple[str, ...], rows: Iterable[tuple[str, int]
     rows = list(rows)
     files = []
     for path, k in rows:
-        size, mtime, inode, ctime = folders.status(f"{folder}/{path}")
+        size, mtime, inode, ctime = tree.status(f"{folder}/{path}")
         files.append(folders.File(path, classes[k], test, size, mtime, inode, ctime))
     return files, np.array([k for _, k in rows], np.int64)
 

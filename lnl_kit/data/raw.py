@@ -95,16 +95,8 @@ def _folder(
     number = {name: k for k, name in enumerate(names)}
     pixels = decode.pixels(path, files, image_size, cache, max_pixels, keep)
     own = np.array([number.get(f.label, -1) for f in files])
-    used = {*train.tolist(), *test.tolist()}
-    problems = [
-        Problem("images of unknown class", files[i].path, f"no training image of class '{files[i].label}'")
-        for i in sorted(used)
-        if files[i].label and files[i].label not in number
-    ]
-    problems += scan.problems
-    problems += [
-        Problem("unreadable images", files[i].path, why) for i, why in pixels.unreadable.items() if i in used
-    ]
+    used = sorted({*train.tolist(), *test.tolist()})
+    problems = _problems(scan, used, number, pixels.unreadable)
     y = own.copy()
     y[list(pixels.unreadable)] = -1
     gone = [n for k, n in enumerate(names) if (own[train] == k).any() and not (y[train] == k).any()]
@@ -127,6 +119,20 @@ def _folder(
         lent=lent,
         split_off=scan.split_off,
     )
+
+
+def _problems(scan: folders.Scan, used: Sequence[int], number, unreadable: dict[int, str]) -> list[Problem]:
+    """What is wrong with those images of a folder that are used, and with the folder."""
+    files = [(i, scan.files[i]) for i in used]
+    strange = [f for _, f in files if f.label and f.label not in number]
+    return [
+        *(
+            Problem("images of unknown class", f.path, f"no training image of class '{f.label}'")
+            for f in strange
+        ),
+        *scan.problems,
+        *(Problem("unreadable images", f.path, unreadable[i]) for i, f in files if i in unreadable),
+    ]
 
 
 def _class_names(found: set[str], told: Sequence[str], path: Path, like: str | None) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ def maximise(
 ) -> np.ndarray:
     """`estimates.maximise` in O(N * KEPT + K^2) a step instead of O(N * K^2).
 
-    p (N, K), given (N,), T (K, K), weight (N,). An image keeps its KEPT most probable classes and its given one;
+    p (N, K), given (N,), T (K, K), weight (N,). An image keeps its KEPT most probable classes and its given;
     the rest of its probability is spread evenly over all classes.
     """
     n, k = p.shape
