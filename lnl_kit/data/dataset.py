@@ -206,16 +206,8 @@ def _assemble(
     test_digests = (
         decode.image_digests(test_x) if raw.test_digests is None else kept(raw.test_digests, keep_test)
     )
-    second, second_parts = None, []
-    if raw.second:
-        title, *parts = raw.second
-        second_x, second_y, second_digests = (kept(part, parts[1] >= 0) for part in parts)
-        second = SecondTest(title, second_x, _tensor(second_y))
-        second_parts = [second_digests, second_y]
-    if like and len(MEAN_STD[like][0]) == x.shape[1]:
-        mean, std = MEAN_STD[like]
-    else:
-        mean, std = channel_stats(x)
+    second, second_parts = _second(raw)
+    mean, std = MEAN_STD[like] if like and len(MEAN_STD[like][0]) == x.shape[1] else channel_stats(x)
     said = _line(raw, true if given is None else given, test_y, notes, problems)
     return Dataset(
         name,
@@ -242,6 +234,16 @@ def _assemble(
         skipped_as=tuple(p.kind for p in problems),
         fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts),
     )
+
+
+def _second(raw: _Raw) -> tuple[SecondTest | None, tuple]:
+    """(the second test set, its digests and labels for the fingerprint), without what cannot be read."""
+    if not raw.second:
+        return None, ()
+    title, *parts = raw.second
+    there = np.flatnonzero(parts[1] >= 0)
+    x, y, digests = (part if len(there) == len(part) else pick(part, there) for part in parts)
+    return SecondTest(title, x, _tensor(y)), (digests, y)
 
 
 def _why(names, keep, raw: _Raw, found, problems: list[Problem]) -> tuple[tuple[str, str], ...]:
