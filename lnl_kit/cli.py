@@ -8,6 +8,7 @@ import json
 import sys
 
 from . import __version__
+from .data import resolve
 from .files import RunError
 from .methods import METHODS
 from .run.flags import FOLDERS, LABELS, share
@@ -247,6 +248,7 @@ def compare_command(options) -> int:
 
     values = vars(options).copy()
     values.pop("command")
+    values["dataset"] = resolve(values["dataset"])
     methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
     try:
         asked = values.pop("noise") or (
