@@ -1,16 +1,18 @@
-"""The command line: lnl train | compare | reproduce | find-errors | apply | bench | methods."""
+"""The command line: lnl train | compare | reproduce | check | find-errors | apply | bench | methods."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
 from . import __version__
+from .data import resolve
 from .files import RunError
 from .methods import METHODS
-from .run.flags import LABELS, share
+from .run.flags import FOLDERS, LABELS, share
 from .run.settings import field_help, parse
 
 
@@ -49,7 +51,7 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     add.set_defaults(command=list_methods)
     method = next((a for a in argv[1:] if a in METHODS), None) if argv[:1] == ["train"] else None
     add_train(commands, method)
-    for add_command in (add_compare, add_reproduce, add_find_errors, add_apply, add_bench):
+    for add_command in (add_compare, add_reproduce, add_check, add_find_errors, add_apply, add_bench):
         add_command(commands)
     return parser
 
@@ -65,7 +67,7 @@ def add_train(commands, method: str | None) -> None:
     add.add_argument("method", choices=METHODS, metavar="METHOD", help=f"one of: {', '.join(METHODS)}")
     share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size")
     share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
-    share(add, "--skip-bad", "--device", "--precision", "--compile", "--out", "--fresh")
+    share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh")
     if method:
         add_settings(add, method)
     add.set_defaults(command=train_command)
@@ -154,14 +156,28 @@ def add_find_errors(commands) -> None:
         help="recipe, or a single score of the first method: probability, clean_score, trajectory, vicinal",
     )
     share(add, *LABELS, "--noise", "--rate", "--preset", "--epochs", "--model", "--seed", "--train-size")
-    share(add, "--image-size", "--like", "--device", "--skip-bad")
+    share(add, "--image-size", "--like", "--device", *FOLDERS)
     add.set_defaults(preset="demo", command=find_errors_command)
+    add.add_argument(
+        "--splits", help="parts of a folder that are searched, of train,val,test; default all of them"
+    )
     add.add_argument(
         "--out",
         metavar="DIR",
         dest="to",
         help="folder of the findings; default errors/... under the root of the runs",
     )
+
+
+def add_check(commands) -> None:
+    """`lnl check`."""
+    add = commands.add_parser(
+        "check", help="what train and find-errors would read of a folder, and what is odd; writes nothing"
+    )
+    add.add_argument("name", metavar="PATH", help="a folder of images, or a built-in data set")
+    share(add, *LABELS, "--like", "--image-size", "--no-recursive", "--max-pixels")
+    add.add_argument("--json", action="store_true", help="print the result as JSON")
+    add.set_defaults(command=check_command)
 
 
 def add_apply(commands) -> None:
@@ -233,6 +249,7 @@ def compare_command(options) -> int:
 
     values = vars(options).copy()
     values.pop("command")
+    values["dataset"] = resolve(values["dataset"])
     methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
     try:
         asked = values.pop("noise") or (
@@ -278,6 +295,7 @@ def find_errors_command(options) -> int:
     """`lnl find-errors`: the folder of the findings is the last line on standard output; 130 after Ctrl-C."""
     from .label_errors.find import find_errors
     from .label_errors.findings import open_findings
+    from .label_errors.searched import in_sentences
 
     values = {
         k: v
@@ -289,15 +307,19 @@ def find_errors_command(options) -> int:
     except KeyboardInterrupt:
         print("\nstopped: the same command goes on from the last finished epoch", file=sys.stderr)
         return 130
-    s = open_findings(folder).summary
-    low, high = s["estimated_errors_interval"]
-    print(
-        f"about {s['estimated_errors']:.0f} of {s['images']} labels are probably wrong ({low:.0f} to "
-        f"{high:.0f} by sampling alone); {s['called_errors']} are more likely wrong than right",
-        file=sys.stderr,
-    )
+    print(in_sentences(open_findings(folder).summary), file=sys.stderr)
     print(folder)
     return 0
+
+
+def check_command(options) -> int:
+    """`lnl check`: 0, or 1 where train and find-errors would refuse something."""
+    from .data.check import check, text
+
+    values = {k: v for k, v in vars(options).items() if k not in ("command", "json")}
+    found = check(**values)
+    print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else text(found))
+    return int(bool(found["problems"]))
 
 
 def apply_command(options) -> int:

@@ -43,7 +43,11 @@ def test_every_module_imported_by_the_package_is_a_dependency_or_comes_with_one(
     assert set(optional["large"]) < set(optional["test"])
     named = {
         re.split(r"[<>=\[]", d)[0]
-        for d in PROJECT["project"]["dependencies"] + optional["large"] + optional["bench"]
+        for extra in (
+            PROJECT["project"]["dependencies"],
+            *map(optional.get, ("large", "bench", "heic", "parquet")),
+        )
+        for d in extra
     }
     comes_with = {
         "nbformat": "papermill",
@@ -54,7 +58,7 @@ def test_every_module_imported_by_the_package_is_a_dependency_or_comes_with_one(
         "ipykernel": "jupyterlab",
         "traitlets": "ipywidgets",
     }
-    called = {"sklearn": "scikit-learn", "PIL": "Pillow"} | comes_with
+    called = {"sklearn": "scikit-learn", "PIL": "Pillow", "pillow_heif": "pillow-heif"} | comes_with
     for file in (ROOT / "lnl_kit").rglob("*.py"):
         modules = imported(file) - sys.stdlib_module_names - {"lnl_kit"}
         missing = {m for m in modules if called.get(m, m) not in named}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..files import locked
-from . import folders
+from . import folders, tree
 
 IMAGE_SIZE = 224  # pixels a side at which Clothing1M and WebVision are shown
 WEBVISION_CLASSES = 50  # the first of 1,000: what the papers call mini-WebVision
@@ -130,11 +130,8 @@ def _part(folder: Path, classes: tuple[str, ...], rows: Iterable[tuple[str, int]
     rows = list(rows)
     files = []
     for path, k in rows:
-        try:
-            status = os.stat(f"{folder}/{path}")
-            files.append(folders.File(path, classes[k], test, status.st_size, status.st_mtime_ns))
-        except FileNotFoundError:  # reported with the unreadable images
-            files.append(folders.File(path, classes[k], test, 0, 0))
+        size, mtime, inode, ctime = tree.status(f"{folder}/{path}")
+        files.append(folders.File(path, classes[k], test, size, mtime, inode, ctime))
     return files, np.array([k for _, k in rows], np.int64)
 
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from ..files import csv_bytes, csv_line, save_atomically
+from .spreadsheet import plain
 
 ACTIONS = ("keep", "accept", "class", "drop", "unsure")  # and "undo", which takes back the last one
 COLUMNS = ("image", "action", "label", "when")
@@ -88,6 +89,10 @@ class Decisions:
         text = self.path.read_bytes().decode("utf-8", "surrogateescape") if self.path.exists() else ""
         if not text:
             return []
+        written = plain(text, COLUMNS)
+        if written != text:  # what follows is appended in this form
+            text = written
+            save_atomically(self.path, text.encode("utf-8", "surrogateescape"), durable=True)
         try:
             rows = list(csv.reader(io.StringIO(text, newline="")))
         except csv.Error as problem:

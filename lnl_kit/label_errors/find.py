@@ -13,16 +13,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from .. import data
-from ..data import decode
-from ..files import runs_root, safe
+from ..data import copies, decode, taken
+from ..data.labelling import choose
+from ..data.streams import pick
+from ..files import make_folder, runs_root, safe
 from ..methods import METHODS
 from ..run.identity import versions
 from ..run.opened import OpenedRun
@@ -44,16 +48,19 @@ from .ranking import (
     single_score,
 )
 from .report import write_report
+from .searched import PARTS, absolute_labels, complete, parts_of
 
 OWN = "cross_validation"  # not in `lnl methods`: trains networks that leave images out
 RECIPE = (OWN,)  # chosen by measurement: see notebook 40
 
 
+@taken.once()
 def find_errors(
-    dataset: str = "digits",
+    dataset: str | Path = "digits",
     method: str | list[str] | tuple[str, ...] = RECIPE,
     *,
-    labels: str | None = None,
+    labels=None,
+    path_column: str | None = None,
     label_column: str | None = None,
     true_column: str | None = None,
     noise: str | None = None,
@@ -67,14 +74,18 @@ def find_errors(
     to: str | Path | None = None,
     out: str | Path | None = None,
     skip_bad: bool = False,
+    splits: str | Sequence[str] | None = None,
+    recursive: bool = True,
+    max_pixels: int | None = None,
     report: bool = True,
     **ask,
 ) -> pd.DataFrame:
     """Every training image with the suspicion that its label is wrong, most suspicious first.
 
     dataset: `folder:PATH` (or PATH), a built-in set, or one with a synthetic `noise` at a `rate` to try it on
-        (the table then has a column `true`). A folder without `test/` is searched whole. labels,
-        label_column, true_column, like, skip_bad: see `data.load`.
+        (the table then has a column `true`). labels, path_column, label_column, true_column, like, skip_bad,
+        recursive, max_pixels: see `data.load`.
+    splits: the parts of a folder that are searched, of train, val and test; None = all of them.
     method: names of methods, one or several, whose predictions are combined (geometric mean);
         `cross_validation`, which is not in `lnl methods`, makes the estimates honest: without it, as many
         labels count as wrong as the methods disagree with.
@@ -87,10 +98,10 @@ def find_errors(
     ask: further arguments of `train`, such as epochs, device, model.
 
     Columns: rank (1, 2, ...), index, path (None for built-in sets), given, suggested (the most probable other
-    class), suspicion (estimated probability that the label is wrong; their sum is the estimated number of
-    errors), because (what spoke against the label), a column `suspicion_<method>` for each method, digest (of
-    the pixels). `attrs["folder"]` is the folder, and `open_findings(folder).summary` the estimates. Raises
-    ValueError or FileNotFoundError with one sentence.
+    class), split (of a folder: the part it lies in), suspicion (estimated probability that the label is
+    wrong; their sum is the estimated number of errors), because (what spoke against the label), a column
+    `suspicion_<method>` for each method, digest (of the pixels). `attrs["folder"]` is the folder, and
+    `open_findings(folder).summary` the estimates. Raises ValueError or FileNotFoundError with one sentence.
     """
     chosen = check_methods(method, score)
     search = Search(
@@ -105,18 +116,24 @@ def find_errors(
             rate=rate,
             preset=preset,
             seed=seed,
-            labels=labels and str(Path(labels).expanduser().absolute()),
+            labels=absolute_labels(labels),
+            path_column=path_column,
             label_column=label_column,
             true_column=true_column,
             like=like,
             train_size=train_size,
             image_size=image_size,
             skip_bad=skip_bad,
+            split=parts_of(splits, complete(dataset)),
+            recursive=recursive,
+            max_pixels=max_pixels,
         ),
     )
     source = load(**search.asked, skip_bad=skip_bad)
-    require_images(source, chosen)
-    require_own(to, search.dataset)
+    require_images(source, chosen, search.plan)
+    require_own(to, search.dataset, source.fingerprint)
+    if to:
+        make_folder(Path(to))  # not after hours of training
     root = runs_root(out)
     runs = search.train(root, ask)
     verdict = judge(runs, source, search)
@@ -140,15 +157,6 @@ def check_methods(method: str | list[str] | tuple[str, ...], score: str) -> list
     return chosen
 
 
-def complete(dataset: str) -> str:
-    """The name of a data set; a path becomes `folder:` and is made absolute."""
-    if ":" not in dataset and dataset not in data.NAMES:
-        dataset = f"folder:{dataset}"
-    if dataset.startswith("folder:"):
-        dataset = f"folder:{Path(dataset[7:]).expanduser().absolute()}"
-    return dataset
-
-
 @dataclass(frozen=True)
 class Search:
     """What is searched, and how: the plan of its trainings, the methods, the score that ranks."""
@@ -161,10 +169,11 @@ class Search:
     @property
     def asked(self) -> dict:
         """What `data.load` is asked for, as summary.json keeps it."""
-        keys = ("labels", "label_column", "true_column", "like", "train_size")
+        keys = ["labels", "path_column", "label_column", "true_column", "like", "train_size"]
+        keys += ["recursive", "max_pixels"]
         size = self.plan.resolve().image_size  # as in training: every image is decoded once
         asked: dict[str, Any] = {"dataset": self.dataset} | {k: getattr(self.plan, k) for k in keys}
-        return asked | {"image_size": size}
+        return asked | {"image_size": size, "splits": list(self.plan.split) if self.plan.split else None}
 
     def train(self, root: Path, ask: dict) -> dict[str, OpenedRun]:
         """{method: its run over all images}, loaded where finished. Raises KeyboardInterrupt if stopped."""
@@ -172,7 +181,6 @@ class Search:
             self.plan,
             image_size=self.plan.resolve().image_size,
             train_size=self.plan.train_size or EVERY,
-            split=False,
         )
         runs = {}
         for name in self.methods:
@@ -212,6 +220,8 @@ class Verdict:
         number = labels["index"] if source.paths is not None else self.images.astype(int)
         table.insert(1, "index", number[at])  # as label files count
         table.insert(2, "path", None if source.paths is None else table["image"])
+        if source.parts:
+            table.insert(3, "split", np.array(source.parts)[labels["index"]][at])
         table["because"] = np.array(reasons(self.probs, given, classes, self.groups), dtype=object)[at]
         if labels["true"] is not None:
             table["true"] = np.array(classes, dtype=object)[labels["true"][at]]
@@ -230,6 +240,10 @@ class Verdict:
             "dataset": re.sub(r"^folder:.*[/\\]", "", search.dataset),
             "images": len(given),
             "asked": search.asked,
+            "fingerprint": source.fingerprint,
+            "taken": source.taken,
+            "skipped": source.skipped_kinds,
+            **self.by_split(first, source),
             "noise": plan.noise,
             "rate": plan.rate,
             "preset": plan.preset,
@@ -244,6 +258,24 @@ class Verdict:
             "device": first.summary and first.summary["device"],
             "versions": versions(),
         }
+
+    def by_split(self, first: OpenedRun, source: data.Dataset) -> dict:
+        """Where errors sit, and which pictures of val/ and test/ are in train/ too; empty for one part."""
+        index = first.labels["index"]
+        parts = np.array(source.parts)[index] if source.parts else np.array([])
+        names = [part for part in PARTS if (parts == part).any()]
+        if len(names) < 2:
+            return {}
+        counts = {
+            part: {
+                "images": int((parts == part).sum()),
+                "estimated_errors": float(self.suspicion[parts == part].sum()),
+            }
+            for part in names
+        }
+        x = source.x if len(index) == len(source.x) else pick(source.x, torch.from_numpy(index))
+        pairs = copies.leaks(parts, self.digests.tolist(), x)
+        return {"splits": counts, "leaks": [(self.images[i], self.images[j]) for i, j in pairs]}
 
 
 def judge(runs: dict[str, OpenedRun], source: data.Dataset, search: Search) -> Verdict:
@@ -272,10 +304,20 @@ def judge(runs: dict[str, OpenedRun], source: data.Dataset, search: Search) -> V
     return Verdict(probs, estimates, suspicion, images, digests, groups)
 
 
-def require_images(source: data.Dataset, methods: list[str]) -> None:
-    """Refuse in one sentence what cannot be judged: classes too small for cross-validation."""
-    labels = source.given_labels if source.given_labels is not None else source.true_labels
-    count = np.bincount(np.asarray(labels), minlength=len(source.classes))
+def require_images(source: data.Dataset, methods: list[str], plan: Plan) -> None:
+    """Refuse in one sentence what cannot be judged: classes too small for cross-validation, in the images
+    that are searched.
+    """
+    labels = np.asarray(source.given_labels if source.given_labels is not None else source.true_labels)
+    count = np.bincount(labels, minlength=len(source.classes))
+    least = np.bincount(labels[choose(labels, plan.train_size, plan.seed)], minlength=len(count))
+    if OWN in methods and least.min() < 3 <= count.min():
+        raise ValueError(
+            f"train_size {plan.train_size} leaves {least.min()} images of class "
+            f"{source.classes[least.argmin()]}, too few to judge their labels: at least "
+            f"{3 * len(count)} images "
+            "(--train-size), or all"
+        )
     if OWN in methods and (small := [f"{source.classes[k]} ({count[k]})" for k in np.flatnonzero(count < 3)]):
         raise ValueError(
             f"{len(small)} of {len(count)} classes have fewer than 3 images, too few to judge their labels: "
@@ -283,13 +325,16 @@ def require_images(source: data.Dataset, methods: list[str]) -> None:
         )
 
 
-def require_own(folder: str | Path | None, dataset: str) -> None:
-    """Refuse a folder with the review of other images: its decisions would count for these."""
+def require_own(folder: str | Path | None, dataset: str, fingerprint: str) -> None:
+    """Refuse in one sentence a folder with the review of other images: its decisions would be taken for
+    decisions about these. A folder of the same content that was moved is the same.
+    """
     if (
         folder is None
         or not (Path(folder) / "decisions.csv").exists()
         or not (Path(folder) / "summary.json").is_file()
     ):
         return
-    if (other := json.loads((Path(folder) / "summary.json").read_text())["asked"]["dataset"]) != dataset:
+    summary = json.loads((Path(folder) / "summary.json").read_text())
+    if (other := summary["asked"]["dataset"]) != dataset and summary.get("fingerprint") != fingerprint:
         raise ValueError(f"{folder} holds the review of {other}: choose another folder for {dataset}")
