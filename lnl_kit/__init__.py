@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .files import RunError, runs_root
+    from .label_errors.by_probs import rank_labels
     from .label_errors.find import find_errors
     from .run.opened import OpenedRun, finished_runs, open_run
     from .run.settings import Settings
@@ -22,6 +23,7 @@ __all__ = [
     "find_errors",
     "finished_runs",
     "open_run",
+    "rank_labels",
     "runs_root",
     "train",
 ]
@@ -33,6 +35,7 @@ _HOME = {
     "find_errors": "label_errors.find",
     "finished_runs": "run.opened",
     "open_run": "run.opened",
+    "rank_labels": "label_errors.by_probs",
     "runs_root": "files",
     "train": "train",
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import __version__
 from .data import resolve
+from .features import backbones
 from .files import RunError
 from .methods import METHODS
 from .run.flags import FOLDERS, LABELS, share
@@ -66,6 +67,7 @@ def add_train(commands, method: str | None) -> None:
     )
     add.add_argument("method", choices=METHODS, metavar="METHOD", help=f"one of: {', '.join(METHODS)}")
     share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size")
+    share(add, "--features", "--feature-views")
     share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
     share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh")
     if method:
@@ -103,6 +105,7 @@ def add_compare(commands) -> None:
     share(
         add, "--dataset", "--preset", *LABELS, "--clean-share", "--epochs", "--train-size", "--jobs", "--out"
     )
+    share(add, "--model", "--features")
     add.add_argument(
         "--csv", metavar="FILE", help="add a row as each cell ends, and skip the cells that FILE has"
     )
@@ -146,9 +149,20 @@ def add_find_errors(commands) -> None:
         help="a folder of images (train/<class>/* or <class>/*), or a built-in data set",
     )
     add.add_argument(
+        "--features",
+        help=f"the pretrained network that looks at the images: {backbones.HELP}; default "
+        f"{backbones.DEFAULT}; none = networks are trained on the images",
+    )
+    add.add_argument(
+        "--probs",
+        metavar="FILE",
+        help="out-of-sample probabilities of one's own, a row an image: .npz (probs), .npy, .csv or .parquet "
+        "(columns: classes); nothing is trained",
+    )
+    add.add_argument(
         "--method",
-        default="cross_validation",
-        help="cross_validation and names of lnl methods, separated by commas, whose predictions are combined",
+        help="train networks on the images instead: cross_validation and names of lnl methods, separated by "
+        "commas, whose predictions are combined",
     )
     add.add_argument(
         "--score",
@@ -251,6 +265,13 @@ def compare_command(options) -> int:
     values.pop("command")
     values["dataset"] = resolve(values["dataset"])
     methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
+    if values["methods"] == "all":
+        on_features = values["features"] not in (None, "none")
+        needs = "needs_pixels" if on_features else "needs_features"
+        left_out = [m for m in methods if getattr(METHODS[m][1], needs)]
+        methods = [m for m in methods if m not in left_out]
+        what = "features" if on_features else "images (--features)"
+        print(f"left out: {', '.join(left_out)}, which cannot train on {what}", file=sys.stderr)
     try:
         asked = values.pop("noise") or (
             "none"

@@ -16,6 +16,7 @@ import torch
 from . import __version__
 from .data import noise as noise_models
 from .data.labelling import default_noise
+from .features import backbones
 from .files import RunError, clear, csv_bytes, json_bytes, lock, make_folder, runs_root, save_atomically
 from .methods import find_method
 from .papers.presets import resolve as resolve_preset
@@ -55,6 +56,8 @@ class Plan:
     model: str | None = None
     train_size: int | None = None
     image_size: int | None = None
+    features: str | None = None
+    feature_views: int = 0
     noisy_val: float = 0.0
     clean_share: float | None = None
     clean_list: str | None = None
@@ -96,11 +99,11 @@ class Plan:
         device = find_device(self.device)
         if self.train_size is not None and self.train_size < 2:
             raise ValueError(f"train_size {self.train_size} is not allowed: at least 2 images")
-        model = self.model or preset.model
+        features = self.features if self.features not in ("", "none") else None
+        model = self.model or ("mlp_head" if features else preset.model)
         models.check(model)
-        for key in ("view", "teacher_view"):
-            if hasattr(settings, key):
-                augment.view(getattr(settings, key))
+        check_features(features, self.feature_views, model, name, settings_class)
+        check_views(settings)
         asked_share = 0.0 if self.clean_list else settings_class.clean_share
         return Resolved(
             name=name,
@@ -123,6 +126,8 @@ class Plan:
             train_size=self.train_size or preset.train_size,
             test_size=preset.test_size,
             image_size=self.image_size or preset.image_size,
+            features=features,
+            feature_views=self.feature_views,
             noisy_val=self.noisy_val,
             clean_share=asked_share if self.clean_share is None else self.clean_share,
             clean_list=self.clean_list,
@@ -137,6 +142,13 @@ class Plan:
         )
 
 
+def check_views(settings: Settings) -> None:
+    """Raise ValueError for augmentations that do not exist."""
+    for key in ("view", "teacher_view"):
+        if hasattr(settings, key):
+            augment.view(getattr(settings, key))
+
+
 def require_labels(label_column: str | None, labels: Any, noise: str) -> None:
     """Raise ValueError where a column is named and no table that it could be of."""
     if label_column and not labels and noise != "human":
@@ -144,6 +156,36 @@ def require_labels(label_column: str | None, labels: Any, noise: str) -> None:
             f"label column {label_column!r} of which file? Give labels=FILE.csv (--labels) too, or "
             "noise human"
         )
+
+
+def check_features(
+    features: str | None, views: int, model: str, name: str, settings_class: type[Settings]
+) -> None:
+    """Refuse in one sentence what cannot be trained on features, and heads without them."""
+    if features:
+        for backbone in features.split(","):
+            backbones.check(backbone.strip())
+        if model not in models.HEADS:
+            raise ValueError(
+                f"the network {model} sees images, not features: choose one of {', '.join(models.HEADS)}"
+            )
+        if settings_class.needs_pixels:
+            raise ValueError(
+                f"{name} {settings_class.needs_pixels}, which features do not hold: train it on the images "
+                "themselves"
+            )
+    elif settings_class.needs_features:
+        raise ValueError(
+            f"{name} is fitted to features of a pretrained network: name one, such as "
+            f"features={backbones.DEFAULT} (--features)"
+        )
+    elif model in models.HEADS:
+        raise ValueError(
+            f"the network {model} needs features: name a pretrained network, such as "
+            f"features={backbones.DEFAULT}"
+        )
+    if views < 0:
+        raise ValueError(f"feature_views {views} is not allowed: 0 or more stored draws of each view")
 
 
 def train(
@@ -172,6 +214,9 @@ def train(
         and for clothing1m and webvision.
     preset: quick | demo | paper | paper:NAME; settings given as keyword arguments override its values.
     ask: the other fields of `Plan` (labels, model, train_size, device, precision, ...), and settings.
+    features: train on what a pretrained network sees in the images, computed once and kept (see
+        `lnl_kit.features.KINDS`); model is then `head` or `mlp_head` (default). feature_views: so many draws
+        of each view that the method asks for are stored too; 0 = every view is the image itself.
     noisy_val: share of the training images held out with their given labels, the honest stopping rule.
     clean_share, clean_list: labels known to be right (`NoisyData.clean`), that synthetic noise leaves alone:
         a share of each class, by default what the method needs, or a CSV file of images (see
@@ -182,9 +227,8 @@ def train(
     on_folder: called with the run's folder before training starts. on_epoch: called with the rows of metrics
         so far after each epoch that is saved; a KeyboardInterrupt that it raises ends the training as Ctrl-C
         does. Ctrl-C returns the run as of the last finished epoch (`on_interrupt="raise"`: raises
-        KeyboardInterrupt).
-    Raises ValueError or FileNotFoundError with one sentence for bad input, RunError when training cannot go
-    on.
+        KeyboardInterrupt). Raises ValueError or FileNotFoundError with one sentence for bad input, RunError
+        when training cannot go on.
     """
     plan = Plan.of(method, dataset=dataset, noise=noise, rate=rate, preset=preset, seed=seed, **ask)
     return carry_out(

@@ -4,15 +4,30 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # one of several test processes: one thread each, also in what it starts
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: one thread each, also in what it starts
     os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--precision",
+        choices=("auto", "bf16", "fp32"),
+        default="auto",
+        help="what `--precision auto` of the kit means in the tests; bf16 runs on every CPU, only slowly",
+    )
+
+
+def pytest_configure(config):
+    if (precision := config.getoption("--precision")) != "auto":
+        os.environ["LNL_PRECISION"] = precision  # also in the processes that tests start
+
+
 # Settings that keep a method's stages short, where a test trains every method for a few epochs.
 SHORT_STAGES = {
     "pu_distill": {
@@ -75,3 +90,16 @@ def browser(chromium):
         )
         yield running
         running.close()
+
+
+def feature_file(folder, width=6):
+    """The name of an .npz of features of digits that tell the classes, with test features."""
+    from lnl_kit import data
+
+    source, rng = data.load("digits"), np.random.RandomState(0)
+    axes = rng.randn(10, width)
+    labels = {"features": source.true_labels, "test_features": source.test_y}
+    np.savez(
+        folder / "digits.npz", **{k: axes[y] + 0.3 * rng.randn(len(y), width) for k, y in labels.items()}
+    )
+    return f"npz:{folder / 'digits.npz'}"

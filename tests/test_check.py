@@ -196,7 +196,7 @@ def test_a_subset_is_judged_not_the_whole(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match=r"train_size 4 leaves 2 images of class cat, too few .* at least 6 images"
     ):
-        lnl_kit.find_errors(photos, train_size=4, out=tmp_path)
+        lnl_kit.find_errors(photos, train_size=4, features="none", out=tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(lnl_kit.RunError, match="cannot write in"):
         lnl_kit.find_errors(photos, to=tmp_path / "file" / "found", out=tmp_path)

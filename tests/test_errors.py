@@ -74,7 +74,8 @@ def test_the_number_of_errors_and_the_matrix_are_found_where_they_are_known(wron
     probs, given, true = predictions(4000, k, T)
     found = estimate(probs, given)
     share = (given != true).mean()
-    assert abs(found.suspicion.mean() - share) < 0.03 and np.abs(found.transition - T).max() < 0.07
+    matrix = np.array(ranking.numbers(found, given, found.suspicion, list("abcde"))["transition_matrix"])
+    assert abs(found.suspicion.mean() - share) < 0.03 and np.abs(matrix - T).max() < 0.07
     assert found.interval[0] <= share * 4000 * 1.02 + 5 and share * 4000 * 0.98 - 5 <= found.interval[1]
     assert (
         np.allclose(found.posterior.sum(1), 1)

@@ -18,6 +18,7 @@ LONG_FILES = {
 NAMES_METHODS = {
     "toolbox/losses.py": "losses bear the names that their methods have",
     "bench/gpu_plan.py": "a plan of measurements, which names what it measures as a notebook does",
+    "results/gpu.py": "what was measured by that plan, each method beside its controls",
     "bench/gpu_timings.py": "carries that plan out; the CPU's `cores` are no method",
 }
 

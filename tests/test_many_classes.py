@@ -26,7 +26,7 @@ def test_keeping_the_most_probable_classes_changes_little(monkeypatch):
     all_of_them = estimates.estimate(p, given)
     assert few.suspicion.mean() == pytest.approx(all_of_them.suspicion.mean(), abs=0.01)
     assert np.corrcoef(few.suspicion, all_of_them.suspicion)[0, 1] > 0.995
-    assert np.allclose(few.transition.sum(1), 1)
+    assert np.allclose(few.posterior.sum(1), 1)
 
 
 def test_a_step_is_exact_where_every_class_is_kept(monkeypatch):

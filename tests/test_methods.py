@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import SHORT_STAGES
+from conftest import SHORT_STAGES, feature_file
 
 import lnl_kit
 from lnl_kit import data
@@ -23,6 +23,8 @@ TINY = {"epochs": 2, "train_size": 256, "progress": False}
 @pytest.mark.parametrize("method", METHODS)
 def test_two_runs_are_equal_and_true_labels_change_no_weight(tmp_path, method, monkeypatch):
     tiny = TINY | SHORT_STAGES.get(method, {})
+    if METHODS[method][1].needs_features:
+        tiny["features"] = feature_file(tmp_path)
     first = lnl_kit.train(method, out=tmp_path / "a", **tiny)
     second = lnl_kit.train(method, out=tmp_path / "b", **tiny)
     # the same given labels, the true ones shuffled: only what is measured may change
@@ -169,7 +171,8 @@ def test_every_variant_of_nrd_trains_and_differs(tmp_path, variant):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_learns_at_quick(tmp_path, method):
     """More than a digit's worth: test accuracy above .5 at 20 % noise (chance is .1)."""
-    run = lnl_kit.train(method, out=tmp_path, rate=0.2, epochs=30, progress=False)
+    features = feature_file(tmp_path) if METHODS[method][1].needs_features else None
+    run = lnl_kit.train(method, out=tmp_path, rate=0.2, epochs=30, progress=False, features=features)
     assert run.summary["test_accuracy_best"] > 0.5
 
 

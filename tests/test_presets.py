@@ -98,7 +98,9 @@ def test_tiny_imagenet_keeps_its_size():
 @pytest.mark.parametrize("preset", ["quick", "demo"])
 def test_quick_and_demo_share_the_recipe(preset):
     recipes = set()
-    for method in METHODS:
+    for method, (_, settings_class) in METHODS.items():
+        if settings_class.needs_features:  # a closed form or neighbours: no recipe of steps
+            continue
         plan, s = cell(method, preset=preset)
         recipes.add((plan.model, s.epochs, s.batch_size, s.schedule, s.milestones, s.view))
     assert len(recipes) == 1

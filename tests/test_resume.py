@@ -10,7 +10,7 @@ import time
 
 import pytest
 import torch
-from conftest import SHORT_STAGES
+from conftest import SHORT_STAGES, feature_file
 
 import lnl_kit
 from lnl_kit.methods import METHODS
@@ -150,6 +150,8 @@ def test_every_method_resumes_exactly(tmp_path, method, monkeypatch):
     from lnl_kit.run.loop import Run
 
     ask = {"epochs": 3, "train_size": 256, "progress": False} | SHORT_STAGES.get(method, {})
+    if METHODS[method][1].needs_features:
+        ask["features"] = feature_file(tmp_path)
     alone = lnl_kit.train(method, out=tmp_path / "alone", **ask)
     commit = Run.commit
 

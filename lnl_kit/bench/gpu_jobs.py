@@ -19,8 +19,8 @@ import threading
 import time
 import traceback
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -192,7 +192,7 @@ def toy_images(folder: str) -> dict:
     from PIL import Image
 
     rng, root = np.random.RandomState(0), Path(folder)
-    rows: list = []
+    rows: list[list] = []
     for part, each in (("train", 13), ("test", 3)):
         for k, name in enumerate(CIFAR10_CLASSES):
             (root / part / name).mkdir(parents=True, exist_ok=True)
@@ -209,7 +209,7 @@ def toy_images(folder: str) -> dict:
     return {"folder": folder}
 
 
-JOBS: dict[str, Any] = {
+JOBS: dict[str, Callable[..., dict]] = {
     "prepare": prepare,
     "toy_images": toy_images,
     "warm": gpu_timings.warm,

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 from . import gpu_jobs
 
@@ -82,7 +82,10 @@ def read_lines(text: bytes) -> list[dict]:
 class Worker:
     """A child process in a group of its own, that does one job at a time (see `gpu_jobs`)."""
 
-    process: Any  # subprocess.Popen, its pipes open
+    process: subprocess.Popen[bytes]
+    asking: IO[bytes]
+    answering: IO[bytes]
+    buffer: bytes
 
     def __init__(self, log, environment: dict):
         self.log, self.environment = log, environment

@@ -8,7 +8,6 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -66,11 +65,10 @@ class Session:
         self.device, self.name = ("cpu", "CPU") if rehearse else ("cuda", "CUDA GPU")
         self.size, self.only = REHEARSAL if rehearse else Size(), tuple(o for o in only.split(",") if o)
         self.processes = processes
-        self.ledger, self.pace = Ledger(out / "gpu.jsonl"), Pace()
-        self.workers: list[Worker] = []
+        self.ledger, self.pace, self.workers = Ledger(out / "gpu.jsonl"), Pace(), list[Worker]()
         self.lock, self.at_work, self.stopped = threading.Condition(), 0.0, False
         self.place: dict = {}  # where the images are, once they are decoded
-        self.decoder: Any = None  # a Worker, once started
+        self.decoder: Worker | None = None
         self.traces: dict = {}  # how many loops of a network were profiled
         self.log = open(out / "log.txt", "ab")  # noqa: SIM115 - as long as the session
         self.environment = os.environ | {

@@ -53,7 +53,7 @@ def check(name, **reading) -> dict:
         "problems": _problems(source),
         "equal_under_several_labels": [
             [(source.names[i], source.classes[labels[i]]) for i in group]
-            for group in copies.under_several(_equal(digests, folder, source), labels)
+            for group in copies.under_several(_equal(digests, folder, source), labels.tolist())
         ],
         "across_parts": [
             (source.names[i], source.names[j])

@@ -69,6 +69,8 @@ class Dataset:
     parts: tuple[str, ...] = ()  # (N,) of a folder: the part that each training image lies in
     taken: str = ""  # one line: what was read, and what was left out
     skipped_as: tuple[str, ...] = ()  # the kind of each problem in `skipped`
+    folder: Path | None = None  # where `paths` and `test_paths` lie; None where pixels are all there is
+    test_paths: tuple[str, ...] | None = None  # (M,)
 
     @property
     def skipped_kinds(self) -> dict[str, int]:
@@ -162,7 +164,7 @@ def _built_in(name: str, root: Path, image_size: int | None, max_pixels: int | N
     raw = _Raw(CLASSES[name], *(built_in.digits() if name == "digits" else built_in.cifar(name, root)))
     if image_size is None:
         return raw
-    x, test_x = (decode.resize(images, image_size) for images in (raw.x, raw.test_x))
+    x, test_x = (decode.resize(np.asarray(images), image_size) for images in (raw.x, raw.test_x))
     return raw._replace(x=x, test_x=test_x)
 
 
@@ -187,8 +189,6 @@ def _assemble(
         given, true = found.given, (found.true if has_truth else true)
         keep = keep & (given >= 0) & (True if true is None else true >= 0)
         test_y, keep_test = np.where(found.test >= 0, found.test, test_y), keep_test & ~found.bad_test
-        if found.dropped.any():
-            notes.append(f"{found.dropped.sum()} dropped by the label file")
     if problems and not skip_bad:
         lost = [note for note in raw.notes if note.startswith("no image of")]
         raise report(problems, name, "; ".join(filter(None, [found.cause if found else "", *lost])))
@@ -198,9 +198,9 @@ def _assemble(
     known, test_known = _kept(raw.digests, keep), _kept(raw.test_digests, keep_test)
     digests = decode.image_digests(x) if known is None else known
     test_digests = decode.image_digests(test_x) if test_known is None else test_known
+    test_names = tuple(p for p, k in zip(raw.test_paths or (), keep_test) if k)
     second, second_parts = _second(raw)
     mean, std = MEAN_STD[like] if like and len(MEAN_STD[like][0]) == x.shape[1] else channel_stats(x)
-    line = _line(raw, true if given is None else given, test_y, notes, problems)
     return Dataset(
         name,
         slug,
@@ -217,12 +217,14 @@ def _assemble(
         skipped=tuple((p.path, p.detail) for p in problems),
         notes=tuple(notes),
         second_test=second,
+        folder=raw.folder,
+        test_paths=None if raw.test_paths is None else test_names,
         names=tuple(n for n, k in zip(names, keep) if k),
         left_out=tuple(n for n, k in zip(names, keep) if not k),
         left_out_why=_why(names, keep, raw, found, problems),
-        test_names=tuple(p for p, k in zip(raw.test_paths or (), keep_test) if k),
+        test_names=test_names,
         parts=tuple(p for p, k in zip(raw.parts or (), keep) if k),
-        taken=line,
+        taken=_line(raw, true if given is None else given, test_y, notes, problems),
         skipped_as=tuple(p.kind for p in problems),
         fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts),
     )
@@ -297,8 +299,8 @@ def _labels_of(raw: _Raw, table: LabelTable, columns: tuple) -> label_tables.Lab
     return label_tables.read(
         table,
         raw.classes,
-        names=[str(i) for i in range(len(raw.y))] if by_index else raw.paths,
-        test_names=[""] * len(raw.test_y) if by_index or raw.lent else raw.test_paths,
+        names=[str(i) for i in range(len(raw.y))] if raw.paths is None else raw.paths,
+        test_names=[""] * len(raw.test_y) if raw.test_paths is None or raw.lent else raw.test_paths,
         by_index=by_index,
         own=raw.y if raw.own is None else raw.own,
         path_column=path_column,

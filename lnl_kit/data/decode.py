@@ -72,7 +72,9 @@ def pixels(
     if not keep:
         with tempfile.TemporaryDirectory() as out:
             _decode_all(folder, files, image_size, Path(out), max_pixels)
-            return _read(Path(out))._replace(x=np.load(Path(out) / "images.npy"))
+            decoded = _read(Path(out))
+            assert decoded is not None  # just written
+            return decoded._replace(x=np.load(Path(out) / "images.npy"))
     try:
         place.mkdir(parents=True, exist_ok=True)
         with locked(place / "lock"):

@@ -100,6 +100,8 @@ def read(
     repeated = len(table.rows) - len({tuple(row) for row in table.rows})
     if repeated:
         notes += (f"{some(repeated, 'repeated row')} of {table.name} counted once",)
+    if labels.dropped.any():
+        notes += (f"{labels.dropped.sum()} dropped by the label file",)
     lost = [p.path for p in labels.problems if p.kind == "labels without an image"]
     unnamed = [name for name, n in zip(names, seen) if not n]
     cause = "" if by_index else likely_cause(lost, unnamed or lost)

@@ -34,6 +34,7 @@ class _Raw(NamedTuple):
     own: np.ndarray | None = None  # int64 (N,): classes by the folders, also of what cannot be read
     lent: bool = False  # whether the test images are among the training images
     split_off: bool = False  # whether the test images were taken from the training images
+    folder: Path | None = None  # where `paths` and `test_paths` lie
 
 
 def _scan(path: Path, table: LabelTable | None, columns: tuple, recursive: bool) -> folders.Scan:
@@ -118,6 +119,7 @@ def _folder(
         own=own[train],
         lent=lent,
         split_off=scan.split_off,
+        folder=path,
     )
 
 
@@ -174,6 +176,7 @@ def _decoded(listing: large_sets.Listing, cache: Path, image_size: int | None) -
         paths[:n],
         paths[n:],
         tuple(problems),
+        folder=listing.folder,
     )
 
 
@@ -206,4 +209,5 @@ def _streamed(listing: large_sets.Listing, image_size: int | None) -> _Raw:
         test_paths,
         tuple(problems),
         second=second,
+        folder=listing.folder,
     )

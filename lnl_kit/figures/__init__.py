@@ -9,6 +9,7 @@ drawn as percent.
 from .boards import NAMES, by_rate, cost, last_against_best, ranking
 from .charts import bars, curves, reliability
 from .decagons import decagon, decagon_slider, equiradial
+from .epochs import by_epoch
 from .errors import suspicion_histogram
 from .histograms import memorization_histogram, score_slider
 from .lab import (
@@ -35,6 +36,7 @@ __all__ = [
     "NAMES",
     "bars",
     "beside_table",
+    "by_epoch",
     "by_rate",
     "class_counts",
     "cost",

@@ -208,7 +208,7 @@ def decagon_slider(
         )
     n = len(given)
     index = np.arange(n) if index is None else np.asarray(index)
-    texts = hover(index, given, true, classes)
+    texts = hover(list(index), list(given), list(true), classes)
     fig = make_subplots(n, 2, column_widths=[0.58, 0.42], horizontal_spacing=0.06, vertical_spacing=0.22 / n)
     moving: list[int] = []  # traces that a step of the slider redraws
 

@@ -13,6 +13,7 @@ from ..run.fit import fit_epoch
 from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
+from ..toolbox.folds import folds_of
 from ..toolbox.rng import generator
 
 STEPS = 8  # at least so many an epoch: small sets get small batches
@@ -77,17 +78,6 @@ def cross_validation(data: NoisyData, settings: CrossValidation, run: Run) -> No
                 clean_score=held_out.gather(1, data.y.cpu()[:, None]).squeeze(1),
                 fitted_probs=fitted,
             )
-
-
-def folds_of(y: Tensor, folds: int, seed: int) -> Tensor:
-    """int64 (N,): the fold of each image, every class spread evenly over the folds."""
-    order = torch.randperm(len(y), generator=generator(seed, "folds"))
-    fold, start = torch.zeros_like(y), 0
-    for k in y.unique():
-        members = order[y[order] == k]
-        fold[members] = (torch.arange(len(members)) + start) % folds
-        start += len(members)  # the next class goes on where this one ended, so that folds are of one size
-    return fold
 
 
 @torch.no_grad()

@@ -114,6 +114,7 @@ def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
     searched: {image: label} of those that were, which may have been made wrong on purpose.
     """
     labels = source.given_labels if source.given_labels is not None else source.true_labels
+    assert labels is not None  # a data set has one or the other
     rows = [(name, source.classes[k], 0, "") for name, k in zip(source.names, labels.tolist())]
     for name, (why, label) in zip(source.left_out, source.left_out_why):
         rows.append((name, label, int(why == "dropped"), "" if why == "dropped" else why))

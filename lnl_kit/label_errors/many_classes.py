@@ -34,7 +34,7 @@ def maximise(
         joint = top * T.reshape(-1)[cells].reshape(n, -1)
         tail = rest * T.mean(0)[given]
         scale = weight / np.maximum(joint.sum(1) + tail, 1e-12)
-        counts = np.bincount(cells, (joint * scale[:, None]).reshape(-1), k * k).reshape(k, k)
+        counts: np.ndarray = np.bincount(cells, (joint * scale[:, None]).reshape(-1), k * k).reshape(k, k)
         counts += np.bincount(given, tail * scale, k) / k
         counts += 1e-3
         counts[np.arange(k), np.arange(k)] += prior

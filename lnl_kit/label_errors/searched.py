@@ -4,11 +4,19 @@ cannot.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
 
 from .. import data
+from ..data import copies
 from ..data.label_formats import as_file
+from ..data.labelling import choose
+from ..data.streams import pick
 from ..files import data_root
 
 PARTS = ("train", "val", "test")  # of a folder
@@ -28,7 +36,7 @@ def absolute_labels(labels) -> str | None:
     return file and str(Path(file).expanduser().absolute())
 
 
-def parts_of(splits: str | Sequence[str] | None, dataset: str) -> bool | tuple[str, ...]:
+def parts_of(splits: str | Sequence[str] | None, dataset: str) -> Literal[False] | tuple[str, ...]:
     """The parts of a folder that are searched, as `data.load` takes them; False for a built-in set.
 
     Raises ValueError for parts that do not exist.
@@ -50,10 +58,70 @@ def in_sentences(summary: dict) -> str:
     low, high = s["estimated_errors_interval"]
     text = (
         f"about {s['estimated_errors']:.0f} of {s['images']} labels are probably wrong ({low:.0f} to "
-        f"{high:.0f} by sampling alone); {s['called_errors']} are more likely wrong than right"
+        f"{high:.0f}); {s['called_errors']} are more likely wrong than right"
     )
     if "splits" in s:
         parts = (f"{part} {n['estimated_errors']:.0f} of {n['images']}" for part, n in s["splits"].items())
         both = f"; {len(s['leaks'])} pictures outside train/ are in train/ too" if s["leaks"] else ""
         text += f"\nthey sit in {', '.join(parts)}{both}"
     return text
+
+
+def by_split(
+    source: data.Dataset, index: np.ndarray, suspicion: np.ndarray, images: np.ndarray, digests: np.ndarray
+) -> dict:
+    """Where errors sit, and which pictures of val/ and test/ are in train/ too; empty for one part.
+
+    index (n,): positions of the images that were searched; suspicion, images (their names), digests (n,).
+    """
+    parts = np.array(source.parts)[index] if source.parts else np.array([])
+    names = [part for part in PARTS if (parts == part).any()]
+    if len(names) < 2:
+        return {}
+    counts = {
+        part: {
+            "images": int((parts == part).sum()),
+            "estimated_errors": float(suspicion[parts == part].sum()),
+        }
+        for part in names
+    }
+    x = source.x if len(index) == len(source.x) else pick(source.x, torch.from_numpy(index))
+    pairs = copies.leaks(parts, digests.tolist(), x)
+    return {"splits": counts, "leaks": [(images[i], images[j]) for i, j in pairs]}
+
+
+def require_images(source: data.Dataset, methods: list[str], train_size: int | None, seed: int) -> None:
+    """Refuse in one sentence what cross-validation cannot judge: classes too small in what is searched."""
+    if "cross_validation" not in methods:
+        return
+    known = source.given_labels if source.given_labels is not None else source.true_labels
+    assert known is not None  # a data set has one or the other
+    labels = known.numpy()
+    count = np.bincount(labels, minlength=len(source.classes))
+    least = np.bincount(labels[choose(labels, train_size, seed)], minlength=len(count))
+    if least.min() < 3 <= count.min():
+        raise ValueError(
+            f"train_size {train_size} leaves {least.min()} images of class "
+            f"{source.classes[least.argmin()]}, too few to judge their labels: at least {3 * len(count)} "
+            "images (--train-size), or all"
+        )
+    if small := [f"{source.classes[k]} ({count[k]})" for k in np.flatnonzero(count < 3)]:
+        raise ValueError(
+            f"{len(small)} of {len(count)} classes have fewer than 3 images, too few to judge their labels: "
+            f"{', '.join(small[:10])}; add images, or move these classes out of the folder"
+        )
+
+
+def require_own(folder: str | Path | None, dataset: str, fingerprint: str) -> None:
+    """Refuse a folder with the review of other images: its decisions would count for these. A folder of the
+    same content that was moved is the same.
+    """
+    if (
+        folder is None
+        or not (Path(folder) / "decisions.csv").exists()
+        or not (Path(folder) / "summary.json").is_file()
+    ):
+        return
+    summary = json.loads((Path(folder) / "summary.json").read_text())
+    if (other := summary["asked"]["dataset"]) != dataset and summary.get("fingerprint") != fingerprint:
+        raise ValueError(f"{folder} holds the review of {other}: choose another folder for {dataset}")

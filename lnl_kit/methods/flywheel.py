@@ -33,7 +33,7 @@ Where this differs from the paper, or chooses where it is silent:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -167,8 +167,10 @@ def train_flywheel(data: NoisyData, settings: Flywheel, run: Run) -> None:
             q[now] = cleanness(predict_main(g, now, data, run), data.y[now], gamma, epsilon[now])
         g_schedule.step()
         f_schedule.step()
-        known = {"transition": T_c, "transition_of": "corrupted", "transition_all": T} if turn >= 0 else {}
-        run.log(clean_score=q, new_labels=f_probs, gamma=gamma, **known)
+        told: dict[str, Any] = {}
+        if turn >= 0:
+            told = {"transition": T_c, "transition_of": "corrupted", "transition_all": T}
+        run.log(clean_score=q, new_labels=f_probs, gamma=gamma, **told)
 
 
 def train_main_alone(data: NoisyData, settings: Flywheel, run: Run) -> None:

@@ -59,6 +59,8 @@ class RobustFeatures(Settings):
     classify: str = "both"  # what the classifier is trained on: "augmented" (T(x)) or "both" (x as well)
     target_gradient: bool = False  # let the assignment of x in (9) carry gradient
 
+    needs_pixels = "restores images from their distorted copies"
+
     family: ClassVar[str] = "the five papers"
     paper: ClassVar[str | None] = "robust_features"
 

@@ -109,6 +109,6 @@ def epoch_cost(rows: pd.DataFrame, dataset: str = "digits", preset: str = "quick
 
 
 def unmeasured(rows: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick") -> list[str]:
-    """The methods of the kit without a row at this setting."""
+    """The methods of the kit, but for those on features alone, without a row at this setting."""
     measured_methods = set(board(rows, setting, dataset, preset).index)
-    return [m for m in METHODS if m not in measured_methods]
+    return [m for m, (_, s) in METHODS.items() if m not in measured_methods and not s.needs_features]

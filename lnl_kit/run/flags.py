@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..data import noise
+from ..features import backbones
 from .settings import COMPILES, KEEPS, PRECISIONS
 
 # name -> arguments of `add_argument`
@@ -20,7 +21,17 @@ FLAGS: dict[str, dict] = {
     },
     "--preset": {"default": "quick", "help": "quick, demo, paper, or paper:NAME for that paper's cell"},
     "--seed": {"type": int, "default": 0, "help": "decides noise, weights and order"},
-    "--model": {"help": "network; default the preset's"},
+    "--model": {"help": "network; default the preset's, with --features mlp_head"},
+    "--features": {
+        "help": f"train on what a pretrained network sees, computed once and kept: {backbones.HELP}"
+    },
+    "--feature-views": {
+        "type": int,
+        "default": 0,
+        "metavar": "N",
+        "help": "also keep N random draws of each view that the method asks for; 0 = each view is the image "
+        "itself",
+    },
     "--train-size": {"type": int, "help": "at most so many training images; default the preset's"},
     "--image-size": {"type": int, "help": "pixels a side; default the data set's"},
     "--labels": {

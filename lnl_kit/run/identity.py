@@ -37,26 +37,31 @@ def decides(prepared: Prepared) -> dict:
     """What decides a run's result: its hash is made of these, so another value is another run."""
     plan, source = prepared.plan, prepared.source
     second = prepared.second_index
-    return {
-        "method": plan.name,
-        "settings": dataclasses.asdict(plan.settings),
-        "model": plan.model,
-        "dataset": source.slug if source.name.startswith("folder:") else source.name,
-        "like": source.like,
-        "noise": plan.noise.partition(":")[0],
-        "rate": plan.rate,
-        "seed": plan.seed,
-        "precision": prepared.precision,
-        "noisy_val": plan.noisy_val,
-        "keep": sorted(plan.keep),
-        "train_images": len(prepared.index),
-        "fingerprint": source.fingerprint,
-        "labels_digest": digest(prepared.given, prepared.index, prepared.test_index, second),
-        "method_digest": method_digest(plan.function, plan.settings_class),
-    } | (
-        {}
-        if prepared.known is None
-        else {"clean_share": plan.clean_share or None, "clean_digest": digest(prepared.known)}
+    features = {"features": plan.features, "feature_views": plan.feature_views} if plan.features else {}
+    return (
+        features
+        | {
+            "method": plan.name,
+            "settings": dataclasses.asdict(plan.settings),
+            "model": plan.model,
+            "dataset": source.slug if source.name.startswith("folder:") else source.name,
+            "like": source.like,
+            "noise": plan.noise.partition(":")[0],
+            "rate": plan.rate,
+            "seed": plan.seed,
+            "precision": prepared.precision,
+            "noisy_val": plan.noisy_val,
+            "keep": sorted(plan.keep),
+            "train_images": len(prepared.index),
+            "fingerprint": source.fingerprint,
+            "labels_digest": digest(prepared.given, prepared.index, prepared.test_index, second),
+            "method_digest": method_digest(plan.function, plan.settings_class),
+        }
+        | (
+            {}
+            if prepared.known is None
+            else {"clean_share": plan.clean_share or None, "clean_digest": digest(prepared.known)}
+        )
     )
 
 

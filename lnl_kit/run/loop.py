@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from .device import choose_precision, keep_freed_memory
 from .evaluate import COLUMNS, HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
 from .fit import sgd
 from .stages import computed_once, place_of
-from .state import State, to_cpu, torch_bytes
+from .state import State, require_space, to_cpu, torch_bytes
 
 
 class Run:
@@ -152,7 +151,9 @@ class Run:
     def epochs(self, state: State, total: int):
         """Yield the epochs still to do, evaluate and commit after each. Restores the last finished one."""
         self._restore(state)
-        self._require_space(state)
+        kept = min(len(self.data) * self.data.num_classes, HISTORY_NUMBERS)
+        # arrays; 20 snapshots in two files
+        require_space(self.folder, state, 24 * len(self.data) * self.data.num_classes + 80 * kept)
         bar = tqdm(
             total=total,
             initial=state.done,
@@ -356,16 +357,3 @@ class Run:
             if self.history[name]:
                 arrays[name] = torch.stack(self.history[name]).numpy()
         save_atomically(self.folder / "history.npz", npz_bytes(arrays))
-
-    def _require_space(self, state: State) -> None:
-        kept = min(len(self.data) * self.data.num_classes, HISTORY_NUMBERS)
-        # the old and the new state.pt, each with momentum still to come; arrays; 20 snapshots in two files
-        need = (
-            4 * len(torch_bytes(state.snapshot())) + 24 * len(self.data) * self.data.num_classes + 80 * kept
-        )
-        free = shutil.disk_usage(self.folder).free
-        if free < need:
-            raise RunError(
-                f"{self.folder} has {free / 1e6:.0f} MB free and this run needs about {need / 1e6:.0f} MB: "
-                "make room or choose another root with --out"
-            )

@@ -14,6 +14,7 @@ import torch
 from .. import data
 from ..data.batches import NoisyData
 from ..data.streams import Stream, pick
+from ..features.training import FeatureData, features_for
 from ..toolbox import augment, models
 from ..toolbox.rng import generator
 from .device import choose_precision
@@ -126,7 +127,12 @@ class OpenedRun:
         return source
 
     def train_images(self) -> torch.Tensor | Stream:
-        """uint8 (N, C, H, W): the training images in the order of every (N, ...) array."""
+        """uint8 (N, C, H, W): the training images in the order of every (N, ...) array; of a run on features,
+        these, float32 (N, d, 1, 1).
+        """
+        if self.settings.get("features"):
+            told = self.settings["features"], self.labels["index"]
+            return features_for(self.dataset(), *told, progress=False)[0]
         return pick(self.dataset().x, torch.from_numpy(self.labels["index"]))
 
     def networks(self, epoch: int | None = None) -> list[models.Classifier]:
@@ -162,11 +168,14 @@ class OpenedRun:
             nets.append(net.eval().to(memory_format=torch.channels_last))
         return nets
 
+    def _kind(self) -> type[NoisyData]:
+        return FeatureData if self.settings.get("features") else NoisyData
+
     def predict(self, images: torch.Tensor | Stream, epoch: int | None = None) -> np.ndarray:
         """(n, K) probabilities for uint8 images (n, C, H, W): the mean softmax of the tested networks."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         s = self.settings
-        empty = NoisyData(
+        empty = self._kind()(
             images[:1],
             torch.zeros(1, dtype=torch.int64),
             self.classes,
@@ -186,7 +195,7 @@ class OpenedRun:
     def features(self, images: torch.Tensor) -> np.ndarray:
         """(n, D) float32: input of the (first) tested network's last layer for uint8 images (n, C, H, W)."""
         s, net = self.settings, self.networks()[0]
-        data = NoisyData(
+        data = self._kind()(
             images, torch.zeros(len(images), dtype=torch.int64), self.classes, mean=s["mean"], std=s["std"]
         )
         return torch.cat([net.cpu().features(x).float() for x, _ in data.in_order()]).numpy()

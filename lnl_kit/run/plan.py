@@ -35,6 +35,8 @@ class Resolved:
     train_size: int | None  # at most so many images, None = all
     test_size: int | None
     image_size: int | None  # pixels a side, None = the data set's own
+    features: str | None  # backbones whose features stand in the place of images; None = the images
+    feature_views: int  # stored draws of each view
     noisy_val: float
     clean_share: float
     clean_list: str | None

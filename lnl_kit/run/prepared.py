@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +22,9 @@ from ..data.labelling import (
     rows,
 )
 from ..data.noise import actual_rate
+from ..data.streams import Stream
+from ..features.heads import Axes
+from ..features.training import FeatureData, features_for
 from .device import choose_precision
 from .evaluate import Evaluator
 from .identity import digest
@@ -73,13 +78,31 @@ class Prepared:
     @property
     def images(self) -> str:
         """Identifies the training and test images, whatever their labels."""
-        return f"{self.source.fingerprint} {digest(self.index, self.test_index)}"
+        seen = f" {self.plan.features} {self.plan.feature_views}" if self.plan.features else ""
+        return f"{self.source.fingerprint} {digest(self.index, self.test_index)}{seen}"
+
+    @functools.cached_property
+    def _features(self) -> tuple[torch.Tensor, Axes, dict[str, tuple[int, int]]]:
+        """Of the training images: features with their stored views, axes, and which rows the views are."""
+        plan, settings = self.plan, self.plan.settings
+        views = [getattr(settings, key) for key in ("view", "teacher_view") if hasattr(settings, key)]
+        return features_for(
+            self.source, plan.features or "", self.index, views, plan.feature_views, device=plan.device
+        )
+
+    def seen(self, index: np.ndarray, test: bool = False) -> torch.Tensor | Stream:
+        """What networks see of images: these, or their features on the axes of the training images'."""
+        if not self.plan.features:
+            return rows(self.source.test_x if test else self.source.x, index)
+        axes, device = self._features[1], self.plan.device
+        return features_for(self.source, self.plan.features, index, axes=axes, test=test, device=device)[0]
 
     def noisy_data(self) -> NoisyData:
         """What the method sees: no true labels."""
         plan, source, known = self.plan, self.source, self.known
-        return NoisyData(
-            rows(source.x, self.index),
+        kind = FeatureData if plan.features else NoisyData
+        noisy = kind(
+            self._features[0] if plan.features else rows(source.x, self.index),
             torch.from_numpy(self.given[self.index]),
             source.classes,
             mean=source.mean,
@@ -93,16 +116,23 @@ class Prepared:
             if "true T" in plan.settings.told
             else None,
         )
+        if isinstance(noisy, FeatureData):
+            noisy.stored = self._features[2]
+        return noisy
 
     def evaluator(self, noisy: NoisyData) -> Evaluator:
         """What measures the run; only it holds the true labels."""
         source, second = self.source, None
-        val = (rows(source.x, self.val_index), self.given[self.val_index]) if len(self.val_index) else None
-        if source.second_test is not None and self.second_index is not None:
+        val = (self.seen(self.val_index), self.given[self.val_index]) if len(self.val_index) else None
+        if source.second_test is not None and self.plan.features:
+            print(
+                f"{source.second_test.name}, a second test set, is not measured on features", file=sys.stderr
+            )
+        elif source.second_test is not None and self.second_index is not None:
             name, x, y = source.second_test
             second = (name, rows(x, self.second_index), y.numpy()[self.second_index])
         test_y = source.test_y.numpy()[self.test_index]
-        test_x = rows(source.test_x, self.test_index)
+        test_x = self.seen(self.test_index, test=True)
         return Evaluator(noisy, self.given[self.index], self.truth, test_x, test_y, val, second)
 
 

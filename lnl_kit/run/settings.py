@@ -60,6 +60,8 @@ class Settings:
     # What the kit asks about a method, each answered in the method's own file:
     told: ClassVar[tuple[str, ...]] = ()  # what the method is told beyond images and given labels
     clean_share: ClassVar[float] = 0.0  # share of labels known to be right that it asks for
+    needs_features: ClassVar[bool] = False  # whether it trains on features only
+    needs_pixels: ClassVar[str] = ""  # what it does with them, where it cannot train on features
     family: ClassVar[str] = "your own"  # what it works by, a heading of the leaderboard
     networks: ClassVar[int] = 1  # trained side by side
     color: ClassVar[str | None] = None  # of its curves, a name of figures.style; None = the next free one

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import shutil
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from ..files import RunError
 
 
 def torch_bytes(value) -> memoryview:
@@ -49,3 +53,15 @@ class State(dict):
                     part.copy_(saved[name])
             else:
                 part.load_state_dict(saved[name])
+
+
+def require_space(folder: Path, state: State, beside: int) -> None:
+    """Refuse to start where the disk cannot hold the run: twice its state (the old and the new
+    file, each with momentum still to come) and so many bytes beside.
+    """
+    need, free = 4 * len(torch_bytes(state.snapshot())) + beside, shutil.disk_usage(folder).free
+    if free < need:
+        raise RunError(
+            f"{folder} has {free / 1e6:.0f} MB free and this run needs about {need / 1e6:.0f} MB: "
+            "make room or choose another root with --out"
+        )

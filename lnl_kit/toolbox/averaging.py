@@ -19,10 +19,8 @@ def update_teacher(
     """
     torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - decay)
     buffers = list(zip(teacher.buffers(), student.buffers()))
-    for floating in (
-        True,
-        False,
-    ):  # one launch a kind: a copy a buffer costs a GPU's step a tenth of its time
+    # one launch a kind: a copy of each buffer alone is a seventh of the launches of a small network's step
+    for floating in (True, False):
         pairs = [pair for pair in buffers if pair[0].is_floating_point() == floating]
         if not pairs:
             continue
@@ -30,7 +28,7 @@ def update_teacher(
         if average_buffers and floating:
             torch._foreach_lerp_(old, new, 1 - decay)
         else:
-            old.copy_(new)
+            torch._foreach_copy_(old, new)
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True
     1 for ImageNet's weights), and FileNotFoundError where these cannot be downloaded.
     """
     check(name)
-    if channels not in (1, 3):
+    if name not in HEADS and channels not in (1, 3):
         raise ValueError(f"networks take images of 1 or 3 channels, not {channels}")
     if num_classes < 2:
         raise ValueError(f"a classifier needs at least 2 classes, not {num_classes}")
@@ -247,6 +247,30 @@ class InceptionResNetV2(Classifier):
         return self.body.forward_features(x)
 
 
+class Head(Classifier):
+    """A linear layer on features (B, D, 1, 1) of a pretrained network."""
+
+    def __init__(self, num_classes: int, channels: int):
+        super().__init__()
+        self.head = nn.Linear(channels, num_classes)
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        return x
+
+
+class MLPHead(Classifier):
+    """One hidden layer of 512 units on features (B, D, 1, 1); as a 1x1 convolution, which can be stacked."""
+
+    def __init__(self, num_classes: int, channels: int):
+        super().__init__()
+        self.hidden = nn.Conv2d(channels, 512, 1)
+        self.head = nn.Linear(512, num_classes)
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        return F.relu(self.hidden(x))
+
+
+HEADS = ("head", "mlp_head")  # networks on features: their channels are the features
 _WIDE = (64, 128, 256, 512)
 _MAKERS = {
     "small_cnn": SmallCNN,
@@ -260,6 +284,8 @@ _MAKERS = {
     "resnet18_imagenet": lambda k, c: TorchvisionResNet(BasicBlock, [2, 2, 2, 2], False, k, c),
     "resnet50_imagenet": lambda k, c: TorchvisionResNet(Bottleneck, [3, 4, 6, 3], False, k, c),
     "inception_resnet_v2": InceptionResNetV2,
+    "head": Head,
+    "mlp_head": MLPHead,
 }
 NAMES = tuple(_MAKERS)
 
