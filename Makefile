@@ -1,17 +1,19 @@
 # Every target first makes .venv from pyproject.toml. Any Python 3.11 or newer will do:
 #   make test PYTHON=python3.12
+# LOCKED=1 installs exactly what requirements.lock says, each file by its hash (CI does).
 # ARGS goes to the command:  make reproduce ARGS="20 -p seed=1"    make test ARGS="-k noise"
 PYTHON ?= python3
 ARGS ?=
 BIN := $(CURDIR)/.venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help reproduce lint test test-slow lab clean
+.PHONY: help reproduce lint lock test test-slow lab clean
 
 help:
 	@echo "make reproduce   run every notebook on the embedded data; figures in runs/reproduce/index.html"
 	@echo "make lab         open JupyterLab on the notebooks"
 	@echo "make lint        style, layers and types: ruff, import-linter, mypy (half a minute)"
+	@echo "make lock        renew requirements.lock (versions and hashes of what LOCKED=1 installs)"
 	@echo "make test        the test suite (about a quarter of an hour on two cores)"
 	@echo "make test-slow   the tests that take longer: learning at full length, repeats, timings"
 	@echo "make clean       remove .venv and caches; data/ and runs/ stay"
@@ -24,6 +26,12 @@ lint: $(STAMP)
 	"$(BIN)/ruff" format --check
 	"$(BIN)/lint-imports"
 	"$(BIN)/python" -m mypy
+
+# What LOCKED=1 installs, with versions and hashes, for every platform. A workflow renews it every month.
+lock: $(STAMP)
+	"$(BIN)/python" -m pip install -q --disable-pip-version-check "uv>=0.8"
+	"$(BIN)/uv" pip compile -q --no-config --universal --python-version 3.11 --extra test --upgrade \
+	--generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 # WORKERS test files at a time, one thread each
 WORKERS ?= 2
@@ -46,7 +54,10 @@ $(STAMP): pyproject.toml
 	|| { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian, Ubuntu: \
 	apt-get install python3-venv) and run make again"; exit 1; }
 	@echo "installing lnl-kit into .venv (the first time this downloads PyTorch: some minutes)"
-	@"$(BIN)/python" -m pip install -q --disable-pip-version-check -e ".[test]"
+	@if [ -n "$(LOCKED)" ]; then \
+	"$(BIN)/python" -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock && \
+	"$(BIN)/python" -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; else \
+	"$(BIN)/python" -m pip install -q --disable-pip-version-check -e ".[test]"; fi
 	@touch $@
 
 clean:

@@ -16,20 +16,30 @@ import torch
 from . import __version__
 from .data import noise as noise_models
 from .data.labelling import default_noise
-from .features import backbones
-from .files import RunError, clear, csv_bytes, json_bytes, lock, make_folder, runs_root, save_atomically
+from .files import (
+    RunError,
+    clear,
+    csv_bytes,
+    json_bytes,
+    lock,
+    make_folder,
+    remove_leftovers,
+    runs_root,
+    save_atomically,
+    sync,
+)
 from .methods import find_method
 from .papers.presets import resolve as resolve_preset
 from .run.asked import plain
 from .run.device import find_device
 from .run.identity import decides, recorded, run_folder
 from .run.loop import Run
-from .run.opened import OpenedRun, open_run
-from .run.plan import Resolved
+from .run.opened import OpenedRun, is_finished, open_run
+from .run.plan import Resolved, check_features, require_labels
 from .run.prepared import Prepared, prepare
 from .run.settings import Settings, check_choices, make
 from .run.summary import summarise, write_labels
-from .toolbox import augment, models
+from .toolbox import augment
 
 # arguments of `train` that say how a plan is carried out, not what is trained
 HOW = {"out", "fresh", "progress", "on_interrupt", "on_folder", "on_epoch"}
@@ -96,12 +106,10 @@ class Plan:
             raise ValueError(f"noisy_val {self.noisy_val} is outside [0, 1)")
         preset = resolve_preset(self.preset, name, settings_class, dataset=like_name, noise=noise, rate=rate)
         settings = make(settings_class, **(preset.settings | self.settings))
-        device = find_device(self.device)
         if self.train_size is not None and self.train_size < 2:
             raise ValueError(f"train_size {self.train_size} is not allowed: at least 2 images")
-        features = self.features if self.features not in ("", "none") else None
+        features = None if self.features in ("", "none") else self.features
         model = self.model or ("mlp_head" if features else preset.model)
-        models.check(model)
         check_features(features, self.feature_views, model, name, settings_class)
         check_views(settings)
         asked_share = 0.0 if self.clean_list else settings_class.clean_share
@@ -132,7 +140,7 @@ class Plan:
             clean_share=asked_share if self.clean_share is None else self.clean_share,
             clean_list=self.clean_list,
             keep=keep,
-            device=device,
+            device=find_device(self.device),
             precision=self.precision,
             compile={"auto": "off", "on": "default"}.get(self.compile, self.compile),
             skip_bad=self.skip_bad,
@@ -147,45 +155,6 @@ def check_views(settings: Settings) -> None:
     for key in ("view", "teacher_view"):
         if hasattr(settings, key):
             augment.view(getattr(settings, key))
-
-
-def require_labels(label_column: str | None, labels: Any, noise: str) -> None:
-    """Raise ValueError where a column is named and no table that it could be of."""
-    if label_column and not labels and noise != "human":
-        raise ValueError(
-            f"label column {label_column!r} of which file? Give labels=FILE.csv (--labels) too, or "
-            "noise human"
-        )
-
-
-def check_features(
-    features: str | None, views: int, model: str, name: str, settings_class: type[Settings]
-) -> None:
-    """Refuse in one sentence what cannot be trained on features, and heads without them."""
-    if features:
-        for backbone in features.split(","):
-            backbones.check(backbone.strip())
-        if model not in models.HEADS:
-            raise ValueError(
-                f"the network {model} sees images, not features: choose one of {', '.join(models.HEADS)}"
-            )
-        if settings_class.needs_pixels:
-            raise ValueError(
-                f"{name} {settings_class.needs_pixels}, which features do not hold: train it on the images "
-                "themselves"
-            )
-    elif settings_class.needs_features:
-        raise ValueError(
-            f"{name} is fitted to features of a pretrained network: name one, such as "
-            f"features={backbones.DEFAULT} (--features)"
-        )
-    elif model in models.HEADS:
-        raise ValueError(
-            f"the network {model} needs features: name a pretrained network, such as "
-            f"features={backbones.DEFAULT}"
-        )
-    if views < 0:
-        raise ValueError(f"feature_views {views} is not allowed: 0 or more stored draws of each view")
 
 
 def train(
@@ -259,15 +228,14 @@ def carry_out(
     say_default_noise(prepared.plan)
     root = runs_root(out)
     folder = run_folder(root, prepared)
-    make_folder(folder)
+    make_folder(folder, root)
     if on_folder:
         on_folder(folder)
     with lock(folder):
         if fresh:
             clear(folder)
-        for temporary in folder.glob(".*.*"):  # temporary files of a killed process
-            temporary.unlink(missing_ok=True)
-        if (folder / "summary.json").exists():
+        remove_leftovers(folder)
+        if is_finished(folder):
             return loaded(folder)
         run = begin(prepared, folder, root, progress, on_epoch)
         try:
@@ -354,7 +322,7 @@ def train_method(prepared: Prepared, run: Run) -> None:
 
 
 def finish(prepared: Prepared, run: Run) -> None:
-    """summary.json, which means that the run is finished."""
+    """summary.json, which means that the run is finished: what it promises is on the disk before it."""
     plan = prepared.plan
     identity = {
         "method": plan.name,
@@ -371,4 +339,5 @@ def finish(prepared: Prepared, run: Run) -> None:
         "skipped": prepared.source.skipped_kinds,
     }
     summary = identity | summarise(run, prepared.told)
+    sync(run.folder)
     save_atomically(run.folder / "summary.json", json_bytes(summary), durable=True)

@@ -43,7 +43,7 @@ def test_check_says_all_and_writes_nothing(photos, tmp_path, capsys):
     assert found["classes"] == {"cat": {"train": 40, "test": 4}, "dog": {"train": 5, "test": 3}}
     assert found["sizes"] == {"12x12": 52} and found["modes"] == {"RGB": 52}
     assert found["problems"] == {
-        "unreadable images": [["train/dog/bad.png", "it is not an image, or a damaged one"]]
+        "unreadable images": [["train/dog/bad.png", "it is no image of a known format"]]
     }
     assert found["equal_under_several_labels"] == [
         [["train/cat/0.png", "cat"], ["train/dog/same.png", "dog"]]
@@ -120,7 +120,7 @@ def test_a_wrong_label_in_test_is_searched_for(photos, capsys):
     before = (findings.folder / "labels_before.csv").read_text().splitlines()
     assert sum("test/" in row for row in before) == 7
     assert next(row for row in before if "bad.png" in row).endswith(
-        "train/dog/bad.png,dog,0,unreadable images"
+        "train/dog/bad.png,dog,0,unreadable images,"
     )
     only = lnl_kit.find_errors(photos, splits="train", **quick)
     assert set(only["split"]) == {"train"} and "splits" not in open_findings(only.attrs["folder"]).summary

@@ -12,6 +12,7 @@ from lnl_kit.methods import METHODS
 
 # Methods that share the loop of `ce`, and one whose 200 filters take a minute here, are left to `make
 # test-slow`.
+ON_IMAGES = [m for m, (_, settings) in METHODS.items() if not settings.needs_features]
 SLOW = {
     "pu_distill",
     "mae",
@@ -48,7 +49,7 @@ def watch_bodies(monkeypatch, watched):
 
 
 @pytest.mark.parametrize(
-    "method", [pytest.param(m, marks=pytest.mark.slow) if m in SLOW else m for m in METHODS]
+    "method", [pytest.param(m, marks=pytest.mark.slow) if m in SLOW else m for m in ON_IMAGES]
 )
 def test_by_the_rules_of_cuda_every_method_stays_on_its_device_and_no_loop_waits(
     tmp_path, method, monkeypatch
@@ -91,7 +92,7 @@ def test_the_pretence_refuses_what_cuda_refuses_and_counts_what_waits():
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ON_IMAGES)
 def test_cuda_trains_every_method_as_the_cpu_does(tmp_path, method, monkeypatch):
     on_cpu = lnl_kit.train(method, out=tmp_path / "cpu", device="cpu", precision="fp32", **tiny(method))
     watch_bodies(monkeypatch, lambda inside: torch.cuda.set_sync_debug_mode("error" if inside else "default"))

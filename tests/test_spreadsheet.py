@@ -2,6 +2,7 @@
 
 import pytest
 
+from lnl_kit.label_errors.decision_file import BEFORE
 from lnl_kit.label_errors.decisions import COLUMNS, Decisions
 from lnl_kit.label_errors.spreadsheet import as_iso, plain
 
@@ -30,12 +31,12 @@ def test_decisions_of_a_spreadsheet(saved, tmp_path):
     assert decisions.made == {"cat/0.png": ("class", "dog"), "cat/1.png": ("drop", "")}
     decisions.add("cat/2.png", "keep")
     assert list(Decisions(file).made) == ["cat/0.png", "cat/1.png", "cat/2.png"]
-    assert file.read_text(encoding="utf-8").startswith(GOOD.splitlines()[0] + "\n")
+    assert file.read_text(encoding="utf-8").startswith(",".join(COLUMNS) + "\n")
 
 
 def test_what_is_no_file_of_decisions_is_left_alone(tmp_path):
     for text in ("a;b\n1;2\n", GOOD[:-8], "", 'image,action,label,when\n"cat'):
-        assert plain(text, COLUMNS) == text
+        assert plain(text, (COLUMNS, BEFORE)) == text
     assert as_iso("yesterday") == "yesterday" and as_iso("2024-01-31T00:00:05Z") == "2024-01-31T00:00:05Z"
     file = tmp_path / "decisions.csv"
     file.write_text(GOOD.replace("drop", "delete"))

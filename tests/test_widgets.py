@@ -5,6 +5,7 @@ import pytest
 
 import lnl_kit
 from lnl_kit import widgets
+from lnl_kit.notebook import explore as exploring
 
 
 @pytest.fixture
@@ -258,7 +259,7 @@ def test_a_figure_put_in_place_of_another_is_that_figure():
     )
     shown = go.FigureWidget(one)
     for figure in (two, one, two, go.Figure(go.Bar(y=[1])), one):
-        widgets._put(figure, shown)
+        exploring._put(figure, shown)
         there, wanted = (without_empty(json.loads(f.to_json())) for f in (shown, figure))
         for trace in there["data"]:
             trace.pop("uid", None)

@@ -185,7 +185,9 @@ def ablation(folder: str) -> None:
                 }
                 measured.add(
                     "find_errors_ablation",
-                    {"method": RECIPE, "asked": part} | row | quality_of_order(given != true, odds),
+                    {"method": RECIPE, "asked": f"{column} {part}"}
+                    | row
+                    | quality_of_order(given != true, odds),
                 )
 
 

@@ -8,7 +8,6 @@ the ratio.
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -22,6 +21,7 @@ import torchvision.transforms as T
 from PIL import Image
 
 from ..data.batches import NoisyData
+from ..files import json_bytes, save_atomically
 from ..methods import METHODS
 from ..run.device import device_name, find_device
 from ..run.evaluate import Evaluator
@@ -241,7 +241,7 @@ def bench(
         print("  ".join(in_words(k, v) for k, v in row.items()), flush=True)
         if json_file:
             kept = {"device": device_name(on), "torch": torch.__version__, "rows": rows}
-            Path(json_file).write_text(json.dumps(kept, indent=1) + "\n")
+            save_atomically(Path(json_file), json_bytes(kept))
     return 0
 
 

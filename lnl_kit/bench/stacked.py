@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import time
 
@@ -46,11 +45,7 @@ def stacked_against_sequential(
 
     times = [(seconds([together] * 3) / 3, seconds(each * 3) / 3) for _ in range(rounds + 1)][1:]
     ratios = [b / a for a, b in times]
-    memory = (
-        torch.cuda.max_memory_allocated(device)
-        if device.type == "cuda"
-        else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    )
+    memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
     return {
         "case": f"stacked {name} {size}x{size}, {members} of them",
         "batch": batch,
@@ -76,3 +71,12 @@ def training_step(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tens
         optimizer.zero_grad()
 
     return step
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process has had at most; 0 where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..toolbox import augment
 from ..toolbox.rng import generator
-from .streams import Stream, in_chunks
+from .streams import Stream, free_memory, in_chunks
 
 CHUNK = 2048  # images augmented at a time: several batches share the cost of one draw
 CHUNK_BYTES = 64 * 2**20  # and at most so many bytes of them, a limit for images above 104 pixels a side
@@ -18,6 +18,11 @@ CHUNK_BYTES = 64 * 2**20  # and at most so many bytes of them, a limit for image
 def at_once(images: Tensor | Stream) -> int:
     """How many of these images (N, C, H, W) are handled at a time, so that memory stays bounded."""
     return max(1, min(CHUNK, CHUNK_BYTES // images.shape[1:].numel()))
+
+
+def free_on(device: torch.device) -> int:
+    """Bytes that are free on an accelerator; of one that does not tell, what the machine has."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
 
 
 class NoisyData:
@@ -47,8 +52,8 @@ class NoisyData:
         self.classes, self.like, self.batch_size, self.seed = classes, like, batch_size, seed
         self.y = y.to(self.device)
         self.clean = torch.zeros_like(self.y, dtype=torch.bool) if clean is None else clean.to(self.device)
-        large = (
-            self.device.type != "cpu" and x.numel() >= 0.5 * torch.cuda.mem_get_info(self.device)[0]
+        large = self.device.type != "cpu" and x.numel() >= 0.5 * free_on(
+            self.device
         )  # for the device: gathered chunk by chunk
         self.x = x if isinstance(x, Stream) or large else x.to(self.device)
         self.mean, self.std, self.transition = mean, std, transition

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
 import pickle
 import tarfile
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy._core import multiarray
 from torch import Tensor
 
-from ..files import PATIENCE, data_root, locked, patience
+from ..files import PATIENCE, data_root, lock, patience
 from . import folders, large_sets
+from .plain_arrays import load_label_file
 
 HUMAN_SOURCE = "https://github.com/UCSC-REAL/cifar-10-100n"
 HUMAN_FILES = {"cifar10": "CIFAR-10_human.pt", "cifar100": "CIFAR-100_human.pt"}
@@ -56,10 +54,16 @@ def human_labels(dataset_name: str, column: str, root=None, true_labels=None) ->
             f"(from {HUMAN_SOURCE}, folder data) there as {path}"
         )
     try:
-        with torch.serialization.safe_globals(_ARRAY_PARTS):  # arrays and nothing else: no code is run
-            table = torch.load(path, map_location="cpu", weights_only=True)
-        labels, clean = (np.asarray(table[key]).astype(np.int64) for key in (columns[column], "clean_label"))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        labels, clean = load_label_file(path, [columns[column], "clean_label"])
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+    ) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(
             f"{path} is not the label file of {dataset_name} ({reason}): fetch it again from {HUMAN_SOURCE}"
@@ -81,17 +85,6 @@ def clothing1m_double_labels(root=None) -> tuple[np.ndarray, np.ndarray]:
     root: where `clothing1m` lies; None = `data_root()`. Raises FileNotFoundError that says what to put where.
     """
     return large_sets.clothing1m_double_labels(data_root() if root is None else Path(root).expanduser())
-
-
-# What a pickled numpy array of whole numbers is made of, under the names old and new numpy give it.
-_ARRAY_PARTS: list[Any] = [
-    np.ndarray,
-    np.dtype,
-    codecs.encode,
-    *{type(np.dtype(kind)) for kind in ("u1", "i1", "i2", "i4", "i8")},
-    (multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
-    (multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),
-]
 
 
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -140,7 +133,7 @@ def cifar_part(name: str, root: Path, train: bool) -> tuple[np.ndarray, np.ndarr
     except RuntimeError:  # torchvision's word for "not there, or not with the right checksum"
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with locked(root / f"{name}.lock"), patience(PATIENCE):
+            with lock(root / f"{name}.lock"), patience(PATIENCE):
                 part = kind(root, train=train, download=True)
         except (OSError, RuntimeError, HTTPException, tarfile.TarError, EOFError) as error:
             archive = root / kind.filename

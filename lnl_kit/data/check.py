@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,7 +73,8 @@ def _headers(folder: Path | None, source: Dataset) -> tuple[dict[str, int], dict
     if folder is None:
         return {"x".join(map(str, reversed(source.x.shape[2:]))): len(source.x)}, {}
     paths = [folder / name for name in source.names]
-    seen = [h for part in decode.in_parallel(decode.headers, paths) for h in part if h]
+    look = functools.partial(decode.headers, inside=folder, most=source.max_pixels)
+    seen = [h for part in decode.in_parallel(look, paths) for h in part if h]
     sizes, modes = (Counter(values) for values in zip(*seen)) if seen else (Counter(), Counter())
     return {f"{w}x{h}": n for (w, h), n in sizes.most_common()}, dict(modes.most_common())
 
@@ -82,7 +84,8 @@ def _equal(digests: Sequence[str], folder: Path | None, source: Dataset) -> list
     groups = copies.equal(digests)
     if folder is None:
         return groups
-    whole = ({i: decode.whole_digest(folder / source.names[i]) for i in group} for group in groups)
+    look = functools.partial(decode.whole_digest, inside=folder, most=source.max_pixels)
+    whole = ({i: look(folder / source.names[i]) for i in group} for group in groups)
     return [[list(w)[k] for k in same] for w in whole for same in copies.equal(list(w.values()))]
 
 

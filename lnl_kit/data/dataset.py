@@ -71,6 +71,7 @@ class Dataset:
     skipped_as: tuple[str, ...] = ()  # the kind of each problem in `skipped`
     folder: Path | None = None  # where `paths` and `test_paths` lie; None where pixels are all there is
     test_paths: tuple[str, ...] | None = None  # (M,)
+    max_pixels: int | None = None  # of an image file; None = `images.max_pixels()`
 
     @property
     def skipped_kinds(self) -> dict[str, int]:
@@ -115,9 +116,8 @@ def load(
         some of them. A sequence of train, val and test puts all images of these parts in the training set.
     recursive: False leaves out images in folders below a class folder. max_pixels: of an image file.
     keep: False writes nothing: decoded images are not kept for the next time, and the line is not printed.
-
-    Raises ValueError or FileNotFoundError with one sentence that says what to do. What was read of a folder,
-    and what was left out, is one line on standard error.
+    What was read of a folder, and what was left out, is one line on standard error.
+    Raises ValueError or FileNotFoundError with one sentence that says what to do.
     """
     name = naming.resolve(name)
     _check(name, image_size, labels, true_column, like, max_pixels)
@@ -132,12 +132,12 @@ def load(
         raw = _folder(path, root / "cache", image_size, like, split, **more)
     else:
         slug, like = name, name
-        raw = _built_in(name, root, image_size, max_pixels)
+        raw = _built_in(name, root, image_size)
     told = None if table is None else _labels_of(raw, table, columns)
     source = _assemble(name, slug, like or "", raw, told, bool(true_column), skip_bad)
     if keep and source.taken:
         taken.say(f"{name}: {source.taken}")
-    return source
+    return replace(source, max_pixels=max_pixels and int(max_pixels))
 
 
 def _check(name: str, image_size, labels, true_column, like, max_pixels) -> None:
@@ -152,11 +152,13 @@ def _check(name: str, image_size, labels, true_column, like, max_pixels) -> None
     if name.startswith("folder:"):
         if like and like not in CLASSES:
             raise ValueError(f"a folder cannot be like '{like}': choose one of {', '.join(CLASSES)}")
+    elif max_pixels:
+        raise ValueError(f"max_pixels of {name}: that is for folders of images; leave --max-pixels out")
     elif like not in (None, "", name):
         raise ValueError(f"{name} cannot be like '{like}': that is for folders of images")
 
 
-def _built_in(name: str, root: Path, image_size: int | None, max_pixels: int | None = None) -> _Raw:
+def _built_in(name: str, root: Path, image_size: int | None) -> _Raw:
     if name == "tiny_imagenet":
         return _decoded(large_sets.tiny_imagenet(root), root / "cache", image_size)
     if name in large_sets.LISTINGS:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -17,11 +15,12 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from ..files import locked, safe
+from ..files import RunError, create, json_bytes, lock, npy_bytes, read_json, remove, safe, save_atomically
+from . import images
 from .depth import FULL, finite, in_8_bits, is_deep, levels_of
 from .file_state import on_network_drive, sample_of
 from .folders import File
-from .images import MAX_PIXELS, open_image, reason
+from .images import on_white, open_image, reason
 
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 LARGEST_OWN_SIZE = 256  # images of one square size up to this keep it; all others are shown at DEFAULT_SIZE
@@ -60,7 +59,7 @@ def pixels(
     of more than `max_pixels` count as unreadable. With keep=False nothing stays in the cache. Safe with two
     processes: one decodes, the other waits. Raises OSError where the cache cannot be written.
     """
-    folder, max_pixels = Path(os.path.realpath(folder)), max_pixels or MAX_PIXELS
+    folder, max_pixels = Path(os.path.realpath(folder)), max_pixels or images.max_pixels()
     state = sample_of if on_network_drive(folder) else lambda folder, f: f"{f.inode} {f.ctime}"
     rows = [f"{f.path}\0{f.size} {f.mtime} {state(folder, f)}" for f in files]
     listing = "\0".join([f"{CACHE_VERSION} {image_size} {max_pixels}", *rows])
@@ -77,18 +76,18 @@ def pixels(
             return decoded._replace(x=np.load(Path(out) / "images.npy"))
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with locked(place / "lock"):
+        with lock(place / "lock"):
             if found := _read(place / key):  # another process was first
                 return found
             for old in place.iterdir():  # earlier states of the folder, and what a killed process left
-                if old.is_dir():
-                    shutil.rmtree(old, ignore_errors=True)
+                if old.name != "lock":
+                    remove(old)
             (place / "tmp").mkdir()
             _decode_all(folder, files, image_size, place / "tmp", max_pixels)
             (place / "tmp").rename(place / key)
-    except OSError as error:
+    except (OSError, RunError) as error:
         raise OSError(
-            f"the decoded images cannot be kept in {place} ({error.strerror or error}): "
+            f"the decoded images cannot be kept in {place} ({getattr(error, 'strerror', None) or error}): "
             f"make room there or set LNL_DATA to a folder that can be written"
         ) from error
     if (written := _read(place / key)) is None:
@@ -98,7 +97,7 @@ def pixels(
 
 def _read(place: Path) -> Pixels | None:
     try:
-        info = json.loads((place / "info.json").read_text())
+        info = read_json(place / "info.json")
         x = np.load(place / "images.npy", mmap_mode="c")  # "c": torch wants memory it could write to
         digests = np.load(place / "digests.npy")
     except (OSError, ValueError, EOFError):  # absent, or cut short by a power failure
@@ -107,11 +106,11 @@ def _read(place: Path) -> Pixels | None:
 
 
 def _decode_all(
-    folder: Path, files: list[File], image_size: int | None, out: Path, max_pixels: int = MAX_PIXELS
+    folder: Path, files: list[File], image_size: int | None, out: Path, max_pixels: int | None = None
 ) -> None:
     """Write images.npy, digests.npy and info.json of `files` to `out`."""
     paths = [folder / f.path for f in files]
-    width, height, grey = next((h for h in map(_header, paths) if h), (0, 0, False))
+    width, height, grey = next((h for p in paths if (h := _header(p, folder, max_pixels))), (0, 0, False))
     # What holds for the first image is taken to hold for all, which saves opening every file twice; where it
     # turns out not to hold, the answer is known (RGB, 32 pixels, the levels of the set) and decoding starts
     # again.
@@ -120,12 +119,13 @@ def _decode_all(
         side = image_size or (width if own else DEFAULT_SIZE)
         shape = (1 if grey else 3, side, side)
         try:
-            unreadable = _write_images(paths, shape, own, grey, levels, max_pixels, out)
+            unreadable = _write_images(paths, shape, own, grey, levels, max_pixels, out, folder)
             break
         except _Differs as difference:
+            remove(out / "images.npy")
             own, grey = own and difference.args != ("size",), grey and difference.args != ("colour",)
             if difference.args == ("depth",):
-                levels = _levels(paths, max_pixels)
+                levels = _levels(paths, folder, max_pixels)
     notes = []
     if not image_size and not own:
         notes.append(
@@ -135,19 +135,29 @@ def _decode_all(
     if levels and levels != FULL:
         low, high = levels
         notes.append(f"images of more than 8 bits use the values {low:g} to {high:g}, shown as 0 to 255")
-    (out / "info.json").write_text(json.dumps({"unreadable": unreadable, "note": "; ".join(notes)}))
+    info = {"unreadable": unreadable, "note": "; ".join(notes)}
+    save_atomically(out / "info.json", json_bytes(info))
 
 
-def _write_images(paths: list[Path], shape, own: bool, grey: bool, levels, max_pixels: int, out: Path):
+def _write_images(
+    paths: list[Path],
+    shape: tuple[int, int, int],
+    own: bool,
+    grey: bool,
+    levels: tuple[float, float] | None,
+    most: int | None,
+    out: Path,
+    folder: Path,
+) -> dict[int, str]:
     """Decode `paths` to images.npy and digests.npy; returns why images could not be read, by position."""
 
     def decode(part: list[Path]):
-        return decode_files(part, shape, own, grey, levels, max_pixels)
+        return decode_files(part, shape, own, grey, folder, levels, most)
 
     chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
     unreadable: dict[int, str] = {}
     digests = []
-    with open(out / "images.npy", "wb") as file:  # not through a map: there a full disk kills the process
+    with create(out / "images.npy") as file:  # not through a map: there a full disk kills the process
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *shape)}
         np.lib.format.write_array_header_1_0(file, header)
         for i, (x, errors) in enumerate(_in_parallel(decode, chunks)):
@@ -156,18 +166,18 @@ def _write_images(paths: list[Path], shape, own: bool, grey: bool, levels, max_p
             unreadable |= {i * CHUNK + k: reason for k, reason in errors.items()}
         file.flush()
         os.fsync(file.fileno())
-    np.save(out / "digests.npy", np.concatenate(digests))
+    save_atomically(out / "digests.npy", npy_bytes(np.concatenate(digests)))
     return unreadable
 
 
-def _levels(paths: list[Path], max_pixels: int) -> tuple[float, float]:
+def _levels(paths: list[Path], folder: Path, most: int | None) -> tuple[float, float]:
     """The lowest and highest value of all images of more than 8 bits; FULL where they use 16."""
 
     def extremes(part: list[Path]) -> list[tuple[float, float]]:
         found = []
         for path in part:
             try:
-                with open_image(path, max_pixels) as image:
+                with open_image(path, folder, most) as image:
                     if is_deep(image) and len(x := finite(np.asarray(image))):
                         found.append((float(x.min()), float(x.max())))
             except Exception:  # reported when it is decoded
@@ -204,12 +214,14 @@ def _in_parallel(fn, chunks: list) -> Iterator:
         bar.close()
 
 
-def headers(paths: list[Path]) -> list[tuple[tuple[int, int], str] | None]:
+def headers(
+    paths: list[Path], inside: Path | None = None, most: int | None = None
+) -> list[tuple[tuple[int, int], str] | None]:
     """((width, height), mode) of each image file, None where it cannot be read."""
     found: list[tuple[tuple[int, int], str] | None] = []
     for path in paths:
         try:
-            with open_image(path) as image:
+            with open_image(path, inside, most) as image:
                 found.append((image.size, image.mode))
         except Exception:  # reported when it is decoded
             found.append(None)
@@ -221,10 +233,10 @@ def in_parallel(fn, paths: list[Path]) -> Iterator:
     return _in_parallel(fn, [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)])
 
 
-def _header(path: Path) -> tuple[int, int, bool] | None:
+def _header(path: Path, inside: Path, most: int | None) -> tuple[int, int, bool] | None:
     """(width, height, is grey), None where the file cannot be read."""
     try:
-        with open_image(path) as image:
+        with open_image(path, inside, most) as image:
             return (*image.size, image.mode in GREY_MODES)
     except Exception:  # reported when it is decoded
         return None
@@ -239,11 +251,13 @@ def decode_files(
     shape: tuple[int, int, int],
     own: bool,
     grey: bool,
+    inside: Path | None = None,
     levels: tuple[float, float] | None = FULL,
-    max_pixels: int = MAX_PIXELS,
+    most: int | None = None,
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Images uint8 (len(paths), *shape), black where unreadable, and the reasons by position.
 
+    inside: the folder that they must lie in; most: pixels of one of them (see `images.open_image`).
     levels: the values that become 0 and 255 in images of more than 8 bits; None = not known yet.
     Raises _Differs where `own` size is asked of an image of another size, `grey` of one in colour, or the
     levels of one with more than 8 bits.
@@ -252,7 +266,7 @@ def decode_files(
     errors = {}
     for i, path in enumerate(paths):
         try:
-            with open_image(path, max_pixels) as image:
+            with open_image(path, inside, most) as image:
                 if levels is None and is_deep(image):
                     raise _Differs("depth")
                 if grey and image.mode not in GREY_MODES:
@@ -274,8 +288,7 @@ def _decode(
     image = upright(image, levels)
     mode = "L" if shape[0] == 1 else "RGB"
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = on_white(image, mode)
     image = _fit(image.convert(mode), shape[1])
     x = np.asarray(image)
     return x[None] if shape[0] == 1 else x.transpose(2, 0, 1)
@@ -297,10 +310,10 @@ def upright(image: Image.Image, levels: tuple[float, float] | None = None) -> Im
     return image
 
 
-def whole_digest(path: Path) -> str:
+def whole_digest(path: Path, inside: Path | None = None, most: int | None = None) -> str:
     """A digest of all that an image file shows, at its full size; "" where it cannot be read."""
     try:
-        with open_image(path) as image:
+        with open_image(path, inside, most) as image:
             shown = upright(image, FULL).convert("RGBA")
             content = np.asarray(image).tobytes() if is_deep(image) else shown.tobytes()
             return hashlib.blake2b(content, digest_size=16, key=repr(shown.size).encode()).hexdigest()

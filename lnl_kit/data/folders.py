@@ -35,19 +35,20 @@ class Scan(NamedTuple):
 # ---------------------------------------------------------------- which part and class each image is of
 
 
-def scan(folder: Path, *, recursive: bool = True) -> Scan:
+def scan(folder: Path, *, recursive: bool = True, lend: bool = False) -> Scan:
     """`arrange` of all that lies in `folder`. Raises as `walk` and `arrange` do."""
-    return arrange(folder, walk(folder), recursive=recursive)
+    return arrange(folder, walk(folder), recursive=recursive, lend=lend)
 
 
-def arrange(folder: Path, tree: Tree, *, recursive: bool = True) -> Scan:
+def arrange(folder: Path, tree: Tree, *, recursive: bool = True, lend: bool = False) -> Scan:
     """The images of `folder`: training images first, each part sorted by class, then by path.
 
     Layouts: `train/<class>/*` with `test/<class>/*` or `val/<class>/*` (also Train, training, valid, ...);
     `<class>/*` in the folder itself, with or without such a test/ or val/. A folder called train, test or val
     with images of its own beside other class folders is a class. Images in folders below a class folder are
     of that class, or with recursive=False left out. Without test/, val/ is the test set; without both, 20 %
-    are split off, stratified, seed 0. Raises ValueError where there are fewer than two classes.
+    are split off, stratified, seed 0; with lend=True, where these stay training images too, also from classes
+    of one image. Raises ValueError where there are fewer than two classes.
     """
     parts = _parts(folder, tree)
     named = {part: name for name, part in parts.items()}
@@ -84,7 +85,7 @@ def arrange(folder: Path, tree: Tree, *, recursive: bool = True) -> Scan:
         notes.append(f"{some(n, 'image')} in folders below class folders {what}")
     notes += _empty(tree, parts, inside, {f.label for f in taken if f.part == "train"})
     _require_classes(folder, inside, tree, {f.label for f in taken if f.part == "train"}, notes)
-    return _with_test(taken, notes + _leftovers(tree), tree.problems)
+    return _with_test(taken, notes + _leftovers(tree), tree.problems, lend)
 
 
 def _parts(folder: Path, tree: Tree) -> dict[str, str]:
@@ -179,7 +180,7 @@ def _leftovers(tree: Tree) -> list[str]:
     return notes
 
 
-def _with_test(taken: list[File], notes: list[str], problems: list[Problem]) -> Scan:
+def _with_test(taken: list[File], notes: list[str], problems: list[Problem], lend: bool) -> Scan:
     """The images in their order, with the test images marked, or split off where there are none."""
     held = {f.part for f in taken}
     tested = "test" if "test" in held else "val" if "val" in held else None
@@ -195,7 +196,7 @@ def _with_test(taken: list[File], notes: list[str], problems: list[Problem]) -> 
     number = {name: k for k, name in enumerate(sorted({f.label for f in labelled}))}
     n_test = max(1, round(TEST_SHARE * len(labelled)))
     rows = stratified_split(np.array([number[f.label] for f in labelled]), n_test, seed=0)[1]
-    chosen = {labelled[i].path for i in rows}
+    chosen = {labelled[i].path for i in rows} or {f.path for f in labelled[:lend]}
     if not chosen:
         raise ValueError(
             f"no test set can be split off from {len(labelled)} images, one a class: add images, or a "
@@ -208,7 +209,7 @@ def _with_test(taken: list[File], notes: list[str], problems: list[Problem]) -> 
     return Scan(train + [f._replace(test=True) for f in taken if f.path in chosen], notes, problems, True)
 
 
-def with_labels(tree: Tree, labels: dict[str, str], notes: Iterable[str] = ()) -> Scan:
+def with_labels(tree: Tree, labels: dict[str, str], notes: Iterable[str] = (), *, lend: bool = False) -> Scan:
     """The images that a label file names, {path: its class, "" = none}, wherever they lie in the folder.
 
     Parts are the folders train, val and test, where all images lie in these. Images that the file does not
@@ -227,7 +228,7 @@ def with_labels(tree: Tree, labels: dict[str, str], notes: Iterable[str] = ()) -
         notes.append(f"{some(rest, 'image')} that the label file does not name left out, such as {rest[0]}")
     if {f.part for f in taken} - {"train"} and "train" not in {f.part for f in taken}:
         taken = [f._replace(part="train") for f in taken]
-    return _with_test(taken, notes + _leftovers(tree), tree.problems)
+    return _with_test(taken, notes + _leftovers(tree), tree.problems, lend)
 
 
 def stratified_split(labels: np.ndarray, n_test: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

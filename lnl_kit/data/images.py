@@ -1,22 +1,81 @@
-"""The one way in which image files that others made are opened, and what is said of those that cannot be."""
+"""The one way in which image files that others made are opened: promised formats only, ordinary files inside
+their folder, and no more pixels than memory bears; and what is said of those that cannot be read.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
+import os
+import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError, features
 
-MAX_PIXELS = 178_956_970  # of one image file; more is refused, as Pillow does (half a gigabyte in memory)
+# By name: Pillow knows 43 formats, one of which starts Ghostscript. HEIF is there where pillow-heif is.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "AVIF", "HEIF")
+# 200 MB a thread once it has four channels; --max-pixels and $LNL_MAX_PIXELS allow more.
+MAX_PIXELS = 50_000_000
+BAND = 256  # rows that are laid on white at a time
+
+_opening = threading.Lock()
 
 
-def reason(error: Exception, path: Path) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        if path.suffix.lower() in (".heic", ".heif") and not _heif():
-            return "HEIC is read with the package pillow-heif: pip install pillow-heif"
-        return "it is not an image, or a damaged one"
-    return getattr(error, "strerror", None) or str(error).replace(f"'{path}'", "it") or type(error).__name__
+def max_pixels() -> int:
+    """The most pixels an image may have: $LNL_MAX_PIXELS, else MAX_PIXELS. Raises ValueError."""
+    told = os.environ.get("LNL_MAX_PIXELS") or str(MAX_PIXELS)
+    if not told.isdecimal() or int(told) < 1:
+        raise ValueError(
+            f"LNL_MAX_PIXELS {told!r} is not allowed: a whole number of pixels, such as 50000000"
+        )
+    return int(told)
+
+
+@contextlib.contextmanager
+def open_image(path: Path, inside: Path | None = None, most: int | None = None) -> Iterator[Image.Image]:
+    """A Pillow image, not decoded yet, of one of the FORMATS; every image file of the kit is opened here.
+
+    inside: the folder that the file must lie in, wherever links lead ($LNL_FOLLOW_LINKS=1: it need not).
+    most: pixels; None = `max_pixels()`.
+    Raises OSError and ValueError that say what is wrong with "it"; what Pillow raises while it decodes comes
+    on top.
+    """
+    with _open(path, inside) as file:
+        try:
+            image = _lazily(file)
+        except UnidentifiedImageError:
+            raise ValueError(_unknown(path)) from None
+        with image:
+            width, height = image.size
+            if width * height > (limit := most or max_pixels()):
+                raise ValueError(
+                    f"it has {width} x {height} pixels, more than {limit / 1e6:g} million: make it smaller, "
+                    f"or allow it with --max-pixels {width * height} or LNL_MAX_PIXELS"
+                )
+            yield image
+
+
+def _lazily(file) -> Image.Image:
+    """The image in a file, whatever its size: Pillow's own limit warns on standard error, and cannot be set
+    for one call.
+    """
+    formats = _formats()
+    with _opening:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    _heif()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @functools.cache
@@ -32,23 +91,42 @@ def _heif() -> bool:
     return True
 
 
-_opening = threading.Lock()
+def _unknown(path: Path) -> str:
+    if path.suffix.lower() in (".heic", ".heif") and not _heif():
+        return "HEIC is read with the package pillow-heif: pip install pillow-heif"
+    return "it is no image of a known format"
 
 
-def open_image(path: Path, max_pixels: int | None = None) -> Image.Image:
-    """A Pillow image, not decoded yet; every image file of the kit is opened here.
+def reason(error: Exception, path: Path) -> str:
+    """What is said of an image file that cannot be read."""
+    return getattr(error, "strerror", None) or str(error).replace(f"'{path}'", "it") or type(error).__name__
 
-    Raises ValueError where it has more than `max_pixels` pixels, and whatever Pillow raises.
+
+def _open(path: Path, inside: Path | None):
+    """The file, open for reading; a pipe or device is refused, and so is what lies outside of its folder."""
+    if inside is not None and os.environ.get("LNL_FOLLOW_LINKS") != "1":
+        real, base = Path(os.path.realpath(path)), Path(os.path.realpath(inside))
+        if not real.is_relative_to(base):
+            raise ValueError(
+                "it lies outside of its folder, by a link or '..': copy it there, or set LNL_FOLLOW_LINKS=1"
+            )
+        path = real
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    opened = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        raise OSError(errno.EINVAL, "it is no ordinary file")
+    return os.fdopen(opened, "rb")
+
+
+def on_white(image: Image.Image, mode: str) -> Image.Image:
+    """An image with its transparency laid on white, in `mode` ("L" or "RGB").
+
+    Band by band: at full size four channels, three times over, would take twelve bytes a pixel.
     """
-    if path.suffix.lower() in (".heic", ".heif", ".avif"):
-        _heif()
-    with _opening:  # Pillow's own limit warns on standard error, and cannot be set for one call
-        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            image = Image.open(path)
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
-    if (n := image.width * image.height) > (limit := max_pixels or MAX_PIXELS):
-        image.close()
-        raise ValueError(f"{n:,} pixels are more than {limit:,}: --max-pixels {n} allows them")
-    return image
+    out = Image.new(mode, image.size)
+    for top in range(0, image.height, BAND):
+        band = image.crop((0, top, image.width, min(top + BAND, image.height))).convert("RGBA")
+        white = Image.new("RGBA", band.size, "white")
+        out.paste(Image.alpha_composite(white, band).convert(mode), (0, top))
+    return out

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..files import csv_bytes
+from ..files import TABLE_BYTES, csv_bytes, read_file, save_atomically, unguarded
 
+PARQUET_ROWS = 50_000_000
 KINDS = "CSV, TSV, JSON, JSON lines or Parquet"
 
 
@@ -33,7 +34,7 @@ def read_table(file: str | Path | LabelTable) -> LabelTable:
         return file
     path = Path(file).expanduser()
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise FileNotFoundError(f"no label file {path}: give a {KINDS} file") from None
     except OSError as error:
@@ -41,7 +42,7 @@ def read_table(file: str | Path | LabelTable) -> LabelTable:
     if path.suffix.lower() in (".xlsx", ".xls", ".ods") or content[:4] in (b"PK\3\4", b"\xd0\xcf\x11\xe0"):
         raise ValueError(f"{path} is a spreadsheet's own file: save it as CSV, and give that")
     if content[:4] == b"PAR1":
-        return _parquet(path)
+        return _parquet(path, content)
     text, notes = _text(path, content)
     start = text.lstrip()[:1]
     if path.suffix.lower() in (".json", ".jsonl", ".ndjson") or (start in ("{", "[") and not _is_csv(path)):
@@ -78,7 +79,8 @@ def _csv(path: Path, text: str, notes: tuple[str, ...]) -> LabelTable:
         notes += (f"columns separated by {'tabs' if separator == chr(9) else 'semicolons'}",)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-        found = [(row, reader.line_num) for row in reader if any(cell.strip() for cell in row)]
+        rows = (([unguarded(cell) for cell in row], reader.line_num) for row in reader)
+        found = [(row, line) for row, line in rows if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise ValueError(f"{path} is not a CSV file: {error}") from None
     return _table(path.name, [row for row, _ in found], [line for _, line in found], notes)
@@ -122,6 +124,8 @@ def _json(path: Path, text: str, notes: tuple[str, ...]) -> LabelTable:
             if len(lines) < 2:
                 raise
             content = [json.loads(line) for line in lines]
+    except RecursionError:
+        raise ValueError(f"{path} is not JSON of labels: it is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error.msg} in line {error.lineno}") from None
     if isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():
@@ -177,7 +181,7 @@ def _label_studio(path: Path, tasks: list[dict]) -> list[dict]:
 # ---------------------------------------------------------------- Parquet and data frames
 
 
-def _parquet(path: Path) -> LabelTable:
+def _parquet(path: Path, content: bytes) -> LabelTable:
     try:
         from pyarrow import parquet
     except ImportError:
@@ -185,7 +189,12 @@ def _parquet(path: Path) -> LabelTable:
             f"{path} is a Parquet file, which is read with the package pyarrow: pip install pyarrow"
         ) from None
     try:
-        table = parquet.read_table(path)
+        file = parquet.ParquetFile(io.BytesIO(content))
+        told = file.metadata
+        size = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
+        if size > TABLE_BYTES or told.num_rows > PARQUET_ROWS:
+            raise ValueError(f"{told.num_rows} rows, {size / 1e6:.0f} MB: more than labels take")
+        table = file.read()
     except Exception as error:  # a damaged file makes pyarrow raise all sorts
         raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
     names = _class_names(table.schema.metadata or {})
@@ -232,5 +241,5 @@ def as_file(labels, folder: Path):
     path = folder / f"labels-{hashlib.blake2b(content, digest_size=8).hexdigest()}.csv"
     folder.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        path.write_bytes(content)
+        save_atomically(path, content)
     return str(path)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..files import flag
 from .label_formats import LabelTable, read_table
 from .label_paths import composed, likely_cause, match, path_keys
 from .problems import Problem, report, some
@@ -23,7 +24,6 @@ LABEL_COLUMNS = (
     "tag species "
     "breed y"
 ).split()
-YES, NO = ("1", "1.0", "true", "t", "yes", "y", "x"), ("", "0", "0.0", "false", "f", "no", "n")
 
 
 class Labels(NamedTuple):
@@ -66,8 +66,8 @@ def read(
     row may write them: `label_paths.match`. own (N,): class numbers by the folders, by which labels that
     count from 1 are told. A label is a class name, or a class number where no class is called by a number.
     Columns without a name given: see PATH_COLUMNS and LABEL_COLUMNS. The label of a test image is in the true
-    column if one is named, else in the label column. Images with a yes (YES) in a column `dropped` are left
-    out, and that is no problem. Rows that say the same twice are one.
+    column if one is named, else in the label column. Images with a yes (`files.flag`) in a column `dropped`
+    are left out, and that is no problem. Rows that say the same twice are one.
     Raises FileNotFoundError, and ValueError for a missing column, a `dropped` that is neither yes nor no, and
     class numbers from 1; all else is in `problems`.
     """
@@ -163,14 +163,12 @@ def _fill(labels: Labels, table: LabelTable, at: Columns, found, ambiguous, numb
 
 def is_yes(text: str, table: LabelTable, line: int, column: str = "dropped") -> bool:
     """Whether a cell says yes. Raises ValueError, with its line, for what is neither yes nor no."""
-    word = text.strip().lower()
-    if word not in YES and word not in NO:
+    if (said := flag(text)) is None:
         raise ValueError(
-            f"line {line} of {table.name} has {text.strip()!r} in column {column}: write 1, true, yes "
-            "or x for "
-            f"yes, and 0, false, no or nothing for no"
+            f"line {line} of {table.name} has {text.strip()!r} in column {column}: write 1, true, yes or x "
+            "for yes, and 0, false, no or nothing for no"
         )
-    return word in YES
+    return said
 
 
 def class_of(text: str, number: dict[str, int]) -> int | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import shutil
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,14 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..files import locked
+from ..files import lock, remove
 from . import folders, tree
 
 IMAGE_SIZE = 224  # pixels a side at which Clothing1M and WebVision are shown
+MD5 = {"tiny-imagenet-200.zip": "90528d7ca1a48142e341f4ef8d21d0de"}  # of the archives that are unpacked here
+UNPACKED_FILES, UNPACKED_BYTES = 500_000, 2**31  # Tiny-ImageNet: 120,609 files, 0.3 GB
 WEBVISION_CLASSES = 50  # the first of 1,000: what the papers call mini-WebVision
 OWN_NOISE = ("clothing1m", "webvision")  # their labels come from the web, the truth is unknown
 PLACE = {
-    "tiny_imagenet": "put tiny-imagenet-200.zip (from http://cs231n.stanford.edu/tiny-imagenet-200.zip) "
+    "tiny_imagenet": "put tiny-imagenet-200.zip (from https://cs231n.stanford.edu/tiny-imagenet-200.zip) "
     "beside that folder, it is unpacked on first use",
     "clothing1m": "unpack the images and the annotations (both from https://github.com/Cysu/noisy_label) in "
     "that folder, so that images/0 to images/9 and the .txt files lie in it",
@@ -173,17 +175,30 @@ def _keys(folder: Path, keys: str, labels: str) -> list[tuple[str, int]]:
     return [(key, label[key]) for key in _lines("clothing1m", folder, keys)]
 
 
+def _require_sane(archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that is not the real one, or that would fill the disk: far more files or bytes."""
+    path = Path(archive.filename or "")
+    if path.name in MD5:
+        with open(path, "rb") as file:
+            if (found := hashlib.file_digest(file, "md5").hexdigest()) != MD5[path.name]:
+                raise ValueError(f"its MD5 is {found}, not {MD5[path.name]}")
+    members = archive.infolist()
+    if len(members) > UNPACKED_FILES or sum(m.file_size for m in members) > UNPACKED_BYTES:
+        raise ValueError(f"it holds more than {UNPACKED_FILES} files or {UNPACKED_BYTES / 1e9:.0f} GB")
+
+
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpack `archive`, which holds a folder of that name, beside itself; a killed process leaves no half."""
     temporary = folder.with_name(f"{folder.name}.unpacking")
-    with locked(folder.with_name(f"{folder.name}.lock")):
+    with lock(folder.with_name(f"{folder.name}.lock")):
         if folder.exists():  # another process was first
             return
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary)
         try:
             with zipfile.ZipFile(archive) as file:
-                file.extractall(temporary)
+                _require_sane(file)
+                file.extractall(temporary)  # its members stay inside, and none becomes a link
             (temporary / folder.name).rename(folder)
-        except (zipfile.BadZipFile, FileNotFoundError) as error:
+        except (zipfile.BadZipFile, FileNotFoundError, ValueError) as error:
             raise FileNotFoundError(f"{archive} is not the whole archive ({error}): fetch it again") from None
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary)

@@ -20,10 +20,13 @@ human                is not drawn but read from label files (lnl_kit.data.human_
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
+
+from ..files import read_csv
+
+MATRIX_BYTES = 2**26  # a thousand classes take 20 MB
 
 NAMES = (
     "none",
@@ -253,8 +256,7 @@ def _read_matrix(noise: str) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"there is no transition matrix file {path}")
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            matrix = np.array([[float(cell) for cell in row] for row in csv.reader(file) if row], np.float64)
+        matrix = np.array([[float(cell) for cell in row] for row in read_csv(path, MATRIX_BYTES)], np.float64)
     except ValueError as error:
         raise ValueError(f"{path} is no table of numbers with rows of equal length") from error
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:

@@ -37,14 +37,14 @@ class _Raw(NamedTuple):
     folder: Path | None = None  # where `paths` and `test_paths` lie
 
 
-def _scan(path: Path, table: LabelTable | None, columns: tuple, recursive: bool) -> folders.Scan:
+def _scan(path: Path, table: LabelTable | None, columns: tuple, recursive: bool, lend: bool) -> folders.Scan:
     """The images of a folder; where it has no class folders that `table` speaks of, the table says all."""
     tree = folders.walk(path)
     if table is None:
-        return folders.arrange(path, tree, recursive=recursive)
+        return folders.arrange(path, tree, recursive=recursive, lend=lend)
     tree = tree._replace(others=[p for p in tree.others if Path(p).name != table.name])
     try:
-        scan, why = folders.arrange(path, tree, recursive=recursive), None
+        scan, why = folders.arrange(path, tree, recursive=recursive, lend=lend), None
         known = label_tables.class_numbers(sorted({f.label for f in scan.files if f.label}))
     except ValueError as error:
         scan, why, known = None, error, {}
@@ -59,7 +59,7 @@ def _scan(path: Path, table: LabelTable | None, columns: tuple, recursive: bool)
         )
     if not any(labels.values()):
         raise ValueError(f"no row of {table.name} gives an image in {path} a class")
-    scan = folders.with_labels(tree, labels, (f"classes taken from {table.name}",))
+    scan = folders.with_labels(tree, labels, (f"classes taken from {table.name}",), lend=lend)
     return scan._replace(classes=names)
 
 
@@ -77,7 +77,7 @@ def _folder(
     keep: bool = True,
 ) -> _Raw:
     """Every image of the folder; the class of one that cannot be used is -1."""
-    scan = _scan(path, table, columns, recursive)
+    scan = _scan(path, table, columns, recursive, split is not True)
     files, notes = scan.files, scan.notes
     wanted = ("train",) if isinstance(split, bool) else tuple(split)
     tested = np.array([f.test for f in files])

@@ -60,7 +60,9 @@ class Stream:
         ]
         shape = (3, self.shape[2], self.shape[3])
         parts = [paths[i : i + TASK] for i in range(0, len(paths), TASK)]
-        tasks = [_pool().submit(decode.decode_files, part, shape, False, False) for part in parts]
+        tasks = [
+            _pool().submit(decode.decode_files, part, shape, False, False, self.folder) for part in parts
+        ]
         return functools.partial(_wait, parts, tasks, shape)
 
 
@@ -133,14 +135,18 @@ def resident(images: Tensor | Stream) -> Tensor | Stream:
 
 
 def free_memory() -> int:
-    """Bytes of memory that are free: the system's, or less where a container has a limit."""
-    free = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    """Bytes of memory that are free: the system's, or less where a container has a limit; 4 GB where nothing
+    tells.
+    """
+    free = []
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # Windows has none of these
+        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     with contextlib.suppress(OSError):
         if line := re.search(r"MemAvailable:\s*(\d+)", Path("/proc/meminfo").read_text()):
             free.append(1024 * int(line[1]))
     with contextlib.suppress(OSError, ValueError):  # "max": no limit
         free.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return min(free)
+    return min(free, default=2**32)
 
 
 def file_digests(files: list[folders.File], size: int) -> np.ndarray:

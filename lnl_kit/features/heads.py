@@ -14,6 +14,8 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
+from ..toolbox.wide import wide
+
 # principal axes that are kept: on 5,000 photographs 512 gain .000 to .004 of AUC, 128 lose .000 to .005
 DIMENSIONS = 256
 STRENGTHS = (
@@ -54,12 +56,12 @@ def principal_axes(features, dimensions: int = DIMENSIONS) -> Axes:
     finite raise ValueError.
     """
     n, width = features.shape
-    total = torch.zeros(width, dtype=torch.float64)
-    square = torch.zeros(width, width, dtype=torch.float64)
+    exact = wide(torch.device("cpu"))  # sums of many rows
+    total, square = torch.zeros(width, dtype=exact), torch.zeros(width, width, dtype=exact)
     for start in range(0, n, ROWS):
         x = torch.as_tensor(features[start : start + ROWS]).float()
-        total += x.sum(0).double()
-        square += (x.T @ x).double()
+        total += x.sum(0).cpu().double()
+        square += (x.T @ x).cpu().double()
     if not square.isfinite().all():
         raise ValueError(
             "the features hold values that are not finite: compute them again, or leave these images out"

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..data.decode import cores, image_digests, upright
+from ..data.images import on_white, open_image, reason
 from ..files import save_atomically
 
 READ_AT_ONCE = (
@@ -30,8 +31,8 @@ class Files:
     one.
     """
 
-    def __init__(self, folder: Path, paths: Iterable[str], memo: Path):
-        self.folder, self.paths = Path(folder), list(paths)
+    def __init__(self, folder: Path, paths: Iterable[str], memo: Path, max_pixels: int | None = None):
+        self.folder, self.paths, self.max_pixels = Path(folder), list(paths), max_pixels
         self.keys = keys_of_files([self.folder / p for p in self.paths], memo)
 
     def __len__(self) -> int:
@@ -41,7 +42,7 @@ class Files:
         """Image `index` at each size: uint8 (3, size, size). Raises FileError."""
         path = self.folder / self.paths[index]
         try:
-            with Image.open(path) as image:
+            with open_image(path, self.folder, self.max_pixels) as image:
                 if (
                     image.format == "JPEG"
                 ):  # decodes at a half, a quarter or an eighth where that is still large enough
@@ -49,7 +50,8 @@ class Files:
                 return [fitted(picture, size) for picture in [colours(upright(image))] for size in sizes]
         except Exception as error:  # a damaged file makes Pillow raise all sorts
             raise FileError(
-                f"{path} cannot be read ({error}): restore it, or delete it and leave it out with --skip-bad"
+                f"{path} cannot be read ({reason(error, path)}): restore it, or delete it and leave it out "
+                "with --skip-bad"
             ) from None
 
 
@@ -74,8 +76,7 @@ class Pixels:
 def colours(image: Image.Image) -> Image.Image:
     """RGB; transparency is laid on white."""
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return on_white(image, "RGB")
     return image.convert("RGB")
 
 

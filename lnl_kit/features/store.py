@@ -6,12 +6,11 @@ process that is killed loses the chunk it was at, and what it left of that chunk
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
-from ..files import locked
+from ..files import append, lock
 
 KEY = 16  # bytes
 
@@ -47,7 +46,7 @@ class Store:
         """Add the rows of a chunk, (n, 16) and (n, width), whole or not at all, also where the power fails;
         but for those that another process has added meanwhile.
         """
-        with locked(self.place / "append.lock"):
+        with lock(self.place / "append.lock"):
             self._read()
             lacking = self.rows(keys) < 0
             if lacking.any():
@@ -57,12 +56,7 @@ class Store:
         for path, content, row in zip(
             self._paths(), (features.astype(np.float16, copy=False), keys), (2 * self.width, KEY)
         ):
-            with open(path, "ab") as file:
-                file.truncate(self.count * row)  # what a killed process left behind
-                file.seek(0, os.SEEK_END)
-                file.write(np.ascontiguousarray(content).tobytes())
-                file.flush()
-                os.fsync(file.fileno())
+            append(path, np.ascontiguousarray(content).tobytes(), self.count * row, cut=True)
         for key in keys:
             self._row.setdefault(key.tobytes(), self.count)
             self.count += 1

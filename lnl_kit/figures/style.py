@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib.util
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
 
+from ..files import save_atomically
 from ..methods import METHODS
 
 RED, BLUE, GREEN, AMBER, PURPLE, GREY = "#d9542b", "#2f7fc4", "#159a70", "#bf8700", "#9d68c2", "#7b828a"
@@ -238,15 +240,19 @@ def save_pngs(figs: Mapping[Path, go.Figure], *, scale: float = 2, width: int | 
     ]
     for path in figs:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        pio.write_images(
-            pages,
-            [str(path) for path in figs],
-            format="png",
-            scale=scale,
-            width=[width or fig.layout.width or 900 for fig in pages],
-            height=[fig.layout.height or 420 for fig in pages],
-        )
-    except RuntimeError:  # no browser, or one that does not start
-        return False
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = [Path(folder) / f"{n}.png" for n in range(len(pages))]
+        try:
+            pio.write_images(
+                pages,
+                [str(path) for path in drawn],
+                format="png",
+                scale=scale,
+                width=[width or fig.layout.width or 900 for fig in pages],
+                height=[fig.layout.height or 420 for fig in pages],
+            )
+        except RuntimeError:  # no browser, or one that does not start
+            return False
+        for path, picture in zip(figs, drawn):
+            save_atomically(Path(path), picture.read_bytes())
     return True

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from ..papers.presets import resolve
 from ..run.identity import versions
 from ..train import HOW, train
 from . import faults
+from .allowed import require_images, require_own
 from .cross_validation import CrossValidation, cross_validation
 from .estimates import disagreement, estimate
 from .evidence import Evidence, of_features, of_probs
@@ -47,10 +48,13 @@ from .ranking import (
     reasons,
     single_score,
 )
-from .report import write_report
-from .searched import absolute_labels, by_split, complete, parts_of, require_images, require_own
+from .report import report_bytes
+from .searched import absolute_labels, by_split, complete, parts_of
 
 RECIPE = ("cross_validation",)  # of networks trained on the images: see notebook 40
+PLACES = (
+    "labels path_column label_column true_column image_size like train_size recursive max_pixels splits"
+).split()
 OF_HEADS = {"device", *HOW}  # of the arguments of `train`, those that do not ask for networks
 
 
@@ -61,105 +65,109 @@ def find_errors(
     *,
     features: str | None = None,
     probs=None,
-    labels=None,
-    path_column: str | None = None,
-    label_column: str | None = None,
-    true_column: str | None = None,
     noise: str | None = None,
     rate: float | None = None,
-    preset: str = "demo",
     seed: int = 0,
-    train_size: int | None = None,
-    image_size: int | None = None,
-    like: str | None = None,
     score: str = "recipe",
     to: str | Path | None = None,
-    out: str | Path | None = None,
-    skip_bad: bool = False,
-    splits: str | Sequence[str] | None = None,
-    recursive: bool = True,
-    max_pixels: int | None = None,
     report: bool = True,
     **ask,
 ) -> pd.DataFrame:
     """Every training image with the suspicion that its label is wrong, most suspicious first.
 
     dataset: `folder:PATH` (or PATH), a built-in set, or one with a synthetic `noise` at a `rate` to try it on
-        (the table then has a column `true`). labels, path_column, label_column, true_column, like, skip_bad,
-        recursive, max_pixels: see `data.load`.
-    splits: the parts of a folder that are searched, of train, val and test; None = all of them.
-    features: the pretrained network that looks at the images, by default `efficientnet_lite0`, which needs no
-        network (see `features.KINDS`); several, separated by commas, look side by side; `npz:PATH` are
-        features of one's own; `none` trains networks on the images, as a `method` or a setting of training
-        (epochs, model, ...) does.
+        (the table then has a column `true`).
+    features: the pretrained network that looks at the images, by default `efficientnet_lite0`, which needs
+        no connection (see `features.KINDS`); several, separated by commas, look side by side; `npz:PATH` are
+        features of one's own; `none` trains networks on the images, as a `method`, a `score` or a setting of
+        training (epochs, model, ...) does.
     probs: out-of-sample probabilities of one's own, an array (N, K) or a file .npz (`probs`), .npy, .csv or
         .parquet: nothing is trained.
     method: names of methods, one or several, whose predictions are combined (geometric mean);
-        `cross_validation`, which is not in `lnl methods`, makes the estimates honest: without it, as many
-        labels count as wrong as the methods disagree with.
+        without `cross_validation`, which is not in `lnl methods`, labels they disagree with count as wrong.
     score: recipe, or one score of the first method that ranks the images instead: probability (of the given
         label), clean_score (the method's own), trajectory (the probability's mean over the epochs kept),
         vicinal (its mean over unseen AutoAugment views).
-    train_size: at most so many images; None = all. out: root of the run folders; the same call again loads
-        what is finished and goes on with what is not. to: folder of errors.csv, summary.json,
-        labels_before.csv and report.html; None = `errors/...` under that root.
-    ask: further arguments of `train`, such as epochs, device, model.
+    to: folder of errors.csv, summary.json, labels_before.csv and report.html; None = `errors/...` in `out`.
+    ask: labels, path_column, label_column, true_column, like, image_size, recursive, max_pixels, skip_bad
+        (see `data.load`), splits (parts of a folder that are searched, of train, val and test; None = all),
+        train_size (at most so many images), out (root of the runs), preset, and what else `train` takes.
 
     Columns: rank (1, 2, ...), index, path (None for built-in sets), given, suggested (the most probable other
     class), split (of a folder: the part it lies in), suspicion (estimated probability that the label is
-    wrong; their sum is the estimated number of errors), because (what spoke against the label), kind (what
-    else is wrong with the image, "" = nothing), a column `suspicion_<method>` for each method, digest (of the
-    pixels). `attrs["folder"]` is the folder, and `open_findings(folder).summary` the estimates. Raises
-    ValueError or FileNotFoundError with one sentence.
+    wrong; their sum is the estimated number of errors), because, kind (what else is wrong with the image, ""
+    = nothing), `suspicion_<who>`, digest (of the pixels). `attrs["folder"]` is the folder. Raises ValueError
+    or FileNotFoundError with one sentence.
     """
-    features, chosen = who_judges(features, probs, method, score, ask)
-    dataset, labels = complete(dataset), absolute_labels(labels)
-    parts = parts_of(splits, dataset)
-    noise, rate = default_noise(noise or "none", rate, labels, dataset)
-    plan = resolve(
-        preset,
-        (chosen or RECIPE)[0],
-        CrossValidation,
-        dataset=like or dataset.partition(":")[0],
-        noise=noise,
-        rate=rate,
-    )
-    asked = {
-        "dataset": dataset,
-        "labels": labels,
-        "path_column": path_column,
-        "label_column": label_column,
-        "true_column": true_column,
-        "image_size": image_size or plan.image_size,  # as in training: every image is decoded once
-        "like": like,
-        "train_size": train_size,
-        "recursive": recursive,
-        "max_pixels": max_pixels,
-        "splits": list(parts) if parts else None,
-    }
-    source = load(**asked, skip_bad=skip_bad)
-    require_images(source, chosen, train_size, seed)
-    require_own(to, dataset, source.fingerprint)
+    search = Search.of(dataset, features, probs, method, noise, rate, seed, score, ask)
+    source = load(**search.asked, skip_bad=search.skip_bad)
+    require_images(source, search.chosen, search.asked["train_size"], seed)
+    require_own(to, search.asked["dataset"], source.fingerprint)
     if to:
         make_folder(Path(to))  # not after hours of training
-    root = runs_root(out)
-    labelling: dict[str, Any] = {"label_column": label_column, "train_size": train_size}
-    if probs is not None:
-        evidence = of_probs(source, probs, noise, rate, seed, **labelling)
-    elif features:
-        how = {k: ask[k] for k in ("device", "progress") if k in ask}
-        evidence = of_features(source, features, noise, rate, seed, size=image_size, **labelling, **how)
-    else:
-        more = {"preset": preset, "score": score, "skip_bad": skip_bad, "out": root, **ask}
-        evidence = of_networks(chosen, asked, noise, rate, seed, more)
-    place = Path(to) if to else root / "errors" / safe(source.slug) / evidence.folder[0] / evidence.folder[1]
-    told = {"noise": noise, "rate": rate, "preset": preset, "seed": seed}
-    findings = findings_of(source, evidence, place, asked, told)
-    write(findings, labels_before(source, dict(zip(findings.table["image"], findings.table["given"]))))
-    if report:
-        write_report(findings, picture)
+    evidence = search.judge(source)
+    place = Path(to) if to else search.root / "errors" / safe(source.slug) / Path(*evidence.folder)
+    findings = findings_of(source, evidence, place, search)
+    before = labels_before(source, dict(zip(findings.table["image"], findings.table["given"])))
+    write(findings, before, report_bytes(findings, picture) if report else None)
     findings.table.attrs["folder"] = str(place)
     return findings.table
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched, and who judges."""
+
+    asked: dict  # of `load`, as summary.json keeps it
+    features: str | None
+    probs: Any
+    chosen: list[str]  # methods, where networks judge
+    told: dict  # noise, rate, preset and seed
+    size: int | None  # pixels a side, where it was asked for
+    score: str
+    skip_bad: bool
+    root: Path
+    ask: dict  # further arguments of `train`
+
+    @classmethod
+    def of(cls, dataset, features, probs, method, noise, rate, seed: int, score: str, ask: dict) -> Search:
+        """From the arguments of `find_errors`; what contradicts is refused in one sentence."""
+        places = {k: ask.pop(k, None) for k in PLACES}
+        preset, skip_bad = ask.pop("preset", "demo"), ask.pop("skip_bad", False)
+        root = runs_root(ask.pop("out", None))
+        features, chosen = who_judges(features, probs, method, score, ask)
+        dataset, labels, size = complete(dataset), absolute_labels(places["labels"]), places["image_size"]
+        parts, whole = parts_of(places["splits"], dataset), places["recursive"]
+        noise, rate = default_noise(noise or "none", rate, labels, dataset)
+        name = places["like"] or dataset.partition(":")[0]
+        first = (chosen or RECIPE)[0]
+        plan = resolve(preset, first, CrossValidation, dataset=name, noise=noise, rate=rate)
+        asked = places | {
+            "dataset": dataset,
+            "labels": labels,
+            "recursive": True if whole is None else whole,
+            "splits": list(parts) if parts else None,
+            "image_size": size or plan.image_size,  # as in training: every image is decoded once
+        }
+        told = {"noise": noise, "rate": rate, "preset": preset, "seed": seed}
+        return cls(asked, features, probs, chosen, told, size, score, skip_bad, root, ask)
+
+    def judge(self, source: data.Dataset) -> Evidence:
+        """Ask whoever judges."""
+        noise, rate, seed = (self.told[k] for k in ("noise", "rate", "seed"))
+        labelling: dict[str, Any] = {k: self.asked[k] for k in ("label_column", "train_size")}
+        if self.probs is not None:
+            return of_probs(source, self.probs, noise, rate, seed, **labelling)
+        if self.features:
+            told = {k: self.ask[k] for k in ("device", "progress") if k in self.ask}
+            return of_features(source, self.features, noise, rate, seed, size=self.size, **labelling, **told)
+        more = {
+            "preset": self.told["preset"],
+            "score": self.score,
+            "skip_bad": self.skip_bad,
+            "out": self.root,
+        }
+        return of_networks(self.chosen, self.asked, noise, rate, seed, more | self.ask)
 
 
 def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | None, list[str]]:
@@ -244,22 +252,17 @@ def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: i
     )
 
 
-def findings_of(source: data.Dataset, evidence: Evidence, place: Path, asked: dict, told: dict) -> Findings:
+def findings_of(source: data.Dataset, evidence: Evidence, place: Path, search: Search) -> Findings:
     """The table and the summary of what was found; nothing is written yet."""
     given, classes, estimates = evidence.given, evidence.classes, evidence.estimates
-    n, dataset = len(given), asked["dataset"]
+    n = len(given)
     images = np.array(source.names)[evidence.index]
     digests = np.array(digests_of(source))[evidence.index]
-    groups = conflicting(
-        digests,
-        given,
-        None if source.paths is None else lambda i: decode.whole_digest(source.folder / images[i]),
-    )
-    files = None if source.paths is None else [source.folder / i for i in images]
+    groups, sizes = same_and_sizes(source, images, digests, given)
     kinds, pairs = (
         ([[] for _ in range(n)], [])
         if isinstance(source.x, Stream)
-        else faults.kinds(np.asarray(source.x[evidence.index]), evidence.features, given, files)
+        else faults.kinds(np.asarray(source.x[evidence.index]), evidence.features, given, sizes)
     )
     suspicion = np.maximum(estimates.suspicion, at_least(groups, given, n))
     for pair in pairs:  # nearly one picture, two labels: one of them is wrong
@@ -276,16 +279,7 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, asked: di
     table.insert(2, "path", None if source.paths is None else table["image"])
     if source.parts:
         table.insert(3, "split", np.array(source.parts)[evidence.index][table["at"]])
-    because = np.array(reasons(evidence.probs, given, classes, groups), dtype=object)
-    for i, (_, other) in evidence.few.items():
-        because[i] = (
-            f"too few images of {classes[given[i]]} for heads; images that look like it are {classes[other]}"
-        )
-    for i, j in pairs:
-        for a, b in ((i, j), (j, i)):
-            because[a] += f"; looks like {images[b]}" + (
-                f", labelled {classes[given[b]]}" if given[a] != given[b] else ""
-            )
+    because = why(evidence, groups, pairs, images)
     table["because"] = because[table["at"]]
     table["kind"] = np.array(["; ".join(k) for k in kinds], dtype=object)[table["at"]]
     if evidence.true is not None:
@@ -295,14 +289,14 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, asked: di
     table["digest"] = digests[table.pop("at")]
     table["image"] = table.pop("image")  # last: not in errors.csv
     summary = {
-        "dataset": re.sub(r"^folder:.*[/\\]", "", dataset),
+        "dataset": re.sub(r"^folder:.*[/\\]", "", search.asked["dataset"]),
         "images": n,
-        "asked": asked,
+        "asked": search.asked,
         "fingerprint": source.fingerprint,
         "taken": source.taken,
         "skipped": source.skipped_kinds,
         **by_split(source, evidence.index, suspicion, images, digests),
-        **told,
+        **search.told,
         "recipe": evidence.about.get("eye") or evidence.about.get("recipe") or "probabilities",
         **numbers(estimates, given, suspicion, classes),
         "conflicting_duplicates": [[(images[i], classes[given[i]]) for i in group] for group in groups],
@@ -314,3 +308,30 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, asked: di
         **evidence.about,
     }
     return Findings(place, table, summary)
+
+
+def same_and_sizes(source: data.Dataset, images: np.ndarray, digests: np.ndarray, given: np.ndarray) -> tuple:
+    """(groups of the same picture under several labels, sizes of the image files or None); N images."""
+    if source.folder is None or source.paths is None:
+        return conflicting(digests, given, None), None
+    paths = [source.folder / image for image in images]
+    folder, most = source.folder, source.max_pixels
+    groups = conflicting(digests, given, lambda i: decode.whole_digest(paths[i], folder, most))
+    if isinstance(source.x, Stream):
+        return groups, None
+    return groups, [head and head[0] for head in decode.headers(paths, folder, most)]
+
+
+def why(evidence: Evidence, groups: list, pairs: list, images: np.ndarray) -> np.ndarray:
+    """str (N,): what spoke against each label."""
+    given, classes = evidence.given, evidence.classes
+    because = np.array(reasons(evidence.probs, given, classes, groups), dtype=object)
+    for i, (_, other) in evidence.few.items():
+        because[i] = (
+            f"too few images of {classes[given[i]]} for heads; images that look like it are {classes[other]}"
+        )
+    for i, j in pairs:
+        for a, b in ((i, j), (j, i)):
+            label = f", labelled {classes[given[b]]}" if given[a] != given[b] else ""
+            because[a] += f"; looks like {images[b]}{label}"
+    return because

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import functools
-import json
+import hashlib
+import os
+import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +17,24 @@ import pandas as pd
 from .. import data
 from ..data import decode
 from ..data.streams import Stream
-from ..files import csv_bytes, json_bytes, save_atomically
+from ..files import (
+    csv_bytes,
+    json_bytes,
+    lock,
+    read_csv,
+    read_json,
+    read_table,
+    remove,
+    remove_leftovers,
+    save_atomically,
+    sync,
+)
+from .decision_file import Decisions, Seen, applied, seen_before
+
+STAGED = ".findings"  # a search that is written in full, and not all in its place
+NO_REPORT = "no-report"  # in that folder: this search has none, and one of an older search goes
+UNFINISHED = re.compile(r"\.findings-[0-9a-f]{16}")
+SHOWN = ("image", "given", "suggested", "suspicion", "because", "digest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +60,13 @@ class Findings:
         kind, _, path = self.summary["asked"]["dataset"].partition(":")
         return Path(path) if kind == "folder" else None
 
-    def dataset(self) -> data.Dataset:
-        """The images as read on first use or by the last `changed`, and their labels as they came."""
-        return self._dataset
-
     @functools.cached_property
     def _dataset(self) -> data.Dataset:
         return load(**self.summary["asked"], skip_bad=True)
+
+    def dataset(self) -> data.Dataset:
+        """The images as they were when this or `changed` was first asked, and their labels as they came."""
+        return self._dataset
 
     def pixels(self, image: str) -> np.ndarray | None:
         """uint8 (C, H, W) of an image, called as in the table; None where it is not there any more."""
@@ -58,16 +78,27 @@ class Findings:
 
     def changed(self) -> dict[str, list[str]]:
         """{"changed": images that look different now, "removed": ..., "new": ...}, each may be empty."""
-        for name in ("_dataset", "_rows"):  # read again: of these findings, not of others that are open
-            self.__dict__.pop(name, None)
-        source = self.dataset()
-        before = dict(zip(self.table["image"], self.table["digest"]))
-        now = dict(zip(source.names, digests_of(source)))
+        before, now = dict(zip(self.table["image"], self.table["digest"])), self.digests_now()
         new = [] if self.summary["asked"]["train_size"] else [i for i in now if i not in before]
         return {
-            "changed": [i for i in before if i in now and now[i] != before[i]],
+            "changed": [i for i in before if i in now and before[i] and now[i] != before[i]],
             "removed": [i for i in before if i not in now],
             "new": new,
+        }
+
+    def digests_now(self) -> dict[str, str]:
+        """{image: digest of its pixels}, of all training images as they are at this moment."""
+        for looked_at_before in ("_dataset", "_rows"):
+            self.__dict__.pop(looked_at_before, None)
+        source = self.dataset()
+        return dict(zip(source.names, digests_of(source)))
+
+    def seen(self) -> dict[str, Seen]:
+        """{image: its label and digest}, as searched: what decisions belong to."""
+        before = seen_before(self.folder / "labels_before.csv") or {}
+        return {
+            image: before.get(image, Seen(""))._replace(given=given, digest=digest)
+            for image, given, digest in zip(self.table["image"], self.table["given"], self.table["digest"])
         }
 
 
@@ -114,11 +145,11 @@ def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
     searched: {image: label} of those that were, which may have been made wrong on purpose.
     """
     labels = source.given_labels if source.given_labels is not None else source.true_labels
-    assert labels is not None  # a data set has one or the other
-    rows = [(name, source.classes[k], 0, "") for name, k in zip(source.names, labels.tolist())]
+    given = (source.classes[k] for k in np.asarray(labels).tolist())
+    rows = [(*row, 0, "") for row in zip(source.names, given, digests_of(source))]
     for name, (why, label) in zip(source.left_out, source.left_out_why):
-        rows.append((name, label, int(why == "dropped"), "" if why == "dropped" else why))
-    columns = {"unreadable": None} if any(why for *_, why in rows) else {}
+        rows.append((name, label, "", int(why == "dropped"), "" if why == "dropped" else why))
+    columns = ["unreadable"] if any(why for *_, why in rows) else []
     return [
         {
             "index": n if source.paths is not None else int(name),
@@ -126,42 +157,131 @@ def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
             "given": searched.get(name, given),
             "dropped": dropped,
             **dict.fromkeys(columns, why),
+            "digest": digest,
         }
-        for n, (name, given, dropped, why) in enumerate(rows)
+        for n, (name, given, digest, dropped, why) in enumerate(rows)
     ]
 
 
 def digests_of(source: data.Dataset) -> list[str]:
-    """16 hexadecimal digits for each image's pixels; "" where images are decoded on use.
+    """16 hexadecimal digits for the pixels of each image; where images are decoded only when they are used,
+    for its name and its file's size.
 
     A grey image has the same ones whether it is kept in one channel or in three, which other images decide.
     """
     if isinstance(source.x, Stream):
-        return [""] * len(source.x)
+        return [_of_file(source.x.folder, path) for path in source.x.paths]
     grey = (image[:1] if (image == image[:1]).all() else image for image in source.x.numpy())
     return [bytes(decode.image_digests(image[None])[0]).hex()[:16] for image in grey]
 
 
-def write(findings: Findings, before: list[dict]) -> None:
-    """errors.csv, summary.json and labels_before.csv, each whole or not at all."""
+def _of_file(folder: Path, path: str) -> str:
+    try:
+        size = os.stat(folder / path).st_size
+    except OSError:
+        return ""
+    return hashlib.blake2b(f"{path}\0{size}".encode(), digest_size=8).hexdigest()
+
+
+def write(findings: Findings, before: list[dict], report: bytes | None = None) -> None:
+    """errors.csv, labels_before.csv, report.html and summary.json, all of them or none: one transaction.
+
+    They are first written to a folder of their own, which is then renamed to `.findings`: from that moment
+    they count, and whoever opens the findings brings them to their places. Another process that writes waits.
+    """
+    table = findings.table.drop(columns="image")
+    if since := _since(findings):
+        before = [row | {"since": since} for row in before]
+    summary = findings.summary | {"search": search_id(findings.table)}
+    contents = {
+        "errors.csv": csv_bytes(table.to_dict("records"), ()),
+        "labels_before.csv": csv_bytes(before, ()),
+        **({NO_REPORT: b""} if report is None else {"report.html": report}),
+        "summary.json": json_bytes(summary),
+    }
     findings.folder.mkdir(parents=True, exist_ok=True)
-    save_atomically(
-        findings.folder / "errors.csv", csv_bytes(findings.table.drop(columns="image").to_dict("records"), ())
-    )
-    save_atomically(findings.folder / "summary.json", json_bytes(findings.summary))
-    save_atomically(findings.folder / "labels_before.csv", csv_bytes(before, ()))
+    with lock(findings.folder):
+        bring_in(findings.folder)
+        for left in findings.folder.glob(".findings-*"):  # of a killed process
+            if UNFINISHED.fullmatch(left.name):
+                remove(left)
+        _complete_decisions(findings.folder)
+        staged = findings.folder / f".findings-{secrets.token_hex(8)}"
+        staged.mkdir()
+        for name, content in contents.items():
+            save_atomically(staged / name, content)
+        sync(staged)
+        staged.rename(findings.folder / STAGED)
+        bring_in(findings.folder)
+
+
+def _since(findings: Findings) -> str:
+    """When decisions of this folder were last applied, if the labels that were searched come from `apply`:
+    such a decision is in them, unless somebody took it back by hand.
+    """
+    table = findings.summary["asked"]["labels"]
+    if not table or "before" not in (read_csv(Path(table)) or [[]])[0]:
+        return ""
+    return max(applied(findings.folder).values(), default="")
+
+
+def bring_in(folder: Path) -> None:
+    """Finish what a killed process had written in full; the caller holds the folder's lock."""
+    remove_leftovers(folder)
+    staged = folder / STAGED
+    if not staged.is_dir() or staged.is_symlink():
+        return
+    sync(folder)  # the renaming of the folder itself
+    if (staged / NO_REPORT).exists():
+        (folder / "report.html").unlink(missing_ok=True)  # of an older search
+    for name in ("errors.csv", "labels_before.csv", "report.html", "summary.json"):
+        if (staged / name).exists():
+            (staged / name).replace(folder / name)
+    sync(folder)
+    remove(staged)
+
+
+def _complete_decisions(folder: Path) -> None:
+    """Decisions of an earlier version get the label and the digest that they were about, while the findings
+    that know these are still there.
+    """
+    path = folder / "decisions.csv"
+    if path.is_file() and (decisions := Decisions(path)).of_earlier_version:
+        decisions.rewrite()
+
+
+def search_id(table: pd.DataFrame) -> str:
+    """What a search found of which images, as 16 hexadecimal digits, whatever the order of the rows."""
+    rows = sorted(zip(table["image"].astype(str), table["given"].astype(str), table["digest"].astype(str)))
+    return hashlib.blake2b(repr(rows).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
 def open_findings(folder: str | Path) -> Findings:
-    """What `find_errors` wrote into a folder. Raises FileNotFoundError with one sentence."""
+    """What `find_errors` wrote into a folder.
+
+    Raises FileNotFoundError, and ValueError where its files are not of one search, with one sentence.
+    """
     folder = Path(folder)
+    if (folder / STAGED).exists():  # a search was killed when it had written everything
+        with lock(folder):
+            bring_in(folder)
     if not (folder / "errors.csv").is_file() or not (folder / "summary.json").is_file():
         raise FileNotFoundError(
             f"{folder} holds no findings (errors.csv and summary.json): `lnl find-errors` prints the folder "
             "that it wrote"
         )
-    with open(folder / "errors.csv", newline="", encoding="utf-8") as file:
-        table = pd.DataFrame(csv.DictReader(file))
-    table = table.astype({"suspicion": float, "rank": int, "index": int})
-    table["image"] = table["path"].where(table["path"] != "", table["index"].astype(str))
-    return Findings(folder, table, json.loads((folder / "summary.json").read_text()))
+    try:
+        summary, table = read_json(folder / "summary.json"), pd.DataFrame(read_table(folder / "errors.csv"))
+        table = table.astype({"suspicion": float, "rank": int, "index": int})
+        table["image"] = table["path"].where(table["path"] != "", table["index"].astype(str))
+        asked, classes = summary["asked"], summary["classes"]
+        if not isinstance(asked, dict) or not isinstance(classes, list) or not {*SHOWN} <= set(table):
+            raise KeyError("asked")
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ValueError(f"the findings in {folder} are damaged ({error}): find errors again") from None
+    if summary.get("search", search_id(table)) != search_id(table):
+        raise ValueError(
+            f"errors.csv and summary.json in {folder} are not of one search, or images or labels in "
+            "errors.csv were edited: find errors again"
+        )
+    return Findings(folder, table, summary)

@@ -8,8 +8,8 @@ regularisation: the one under which the given labels are most probable.
 
 An image's suspicion is ranked by the log odds against its label, the mean of two readings over the last two
 rounds: of the heads alone and of the posterior under T. How many are wrong is estimated from the first round,
-which no posterior has touched; with fewer than 2,000 images from its mean with the last, as heads of few
-images are unsure of everything.
+which no posterior has touched. With fewer than 2,000 images it comes from the mean of the first and the last
+round, as heads of few images are unsure of everything.
 
 Where the features come from is chosen as the strength is: the eye under which the given labels are most
 probable, among the backbone and the pixels themselves (`pixel_features`), which see more in what ImageNet
@@ -70,14 +70,15 @@ def judge(z: Tensor, given: np.ndarray, classes: int, seed: int = 0, rounds: int
             seed if number == 0 else int(generator(seed, "round", number).initial_seed()),
         )
         held_out, regularization = heads.held_out(z, targets, fold.to(z.device), y.to(z.device))
-        probs = held_out.double().cpu().numpy()
+        probs = held_out.cpu().double().numpy()
         if first is None:
             first, strength = probs, regularization
         posterior = posterior_of(probs, given)
         targets = torch.from_numpy(posterior).to(z)
         odds.append(log_odds(probs, posterior, given))
     counted = (first + probs) / 2 if len(given) < SMALL else first
-    return Judged(first, probs, counted, posterior, np.mean(odds[-2:], axis=0), strength)
+    ranking = np.mean(odds[-2:], axis=0)  # the last alone: -.014 AUC on 200 photographs
+    return Judged(first, probs, counted, posterior, ranking, strength)
 
 
 def posterior_of(probs: np.ndarray, given: np.ndarray, temperature: float = TEMPERATURE) -> np.ndarray:

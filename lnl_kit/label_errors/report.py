@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+import importlib.resources
+import re
 from pathlib import Path
 
 import numpy as np
-import plotly.io
 
 from .. import figures
-from ..figures.web import SORT, STYLE
+from ..figures.page import document, figure_block
 from ..files import save_atomically
 
 # How far estimates were off where the truth is known: data/measured/find_errors.csv, and 47 sets for heads.
@@ -22,52 +23,52 @@ OFF = {
     "truth in 9 of 10.",
 }
 WALL = 120  # images on the page, the most suspicious
-STYLES = STYLE + Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+WALL_STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
 def write_report(findings, picture) -> Path:
-    """Write `report.html` into the findings' folder: the numbers, the histogram, who is taken for whom,
-    duplicates, and a wall of images.
+    """Write `report.html` (see `report_bytes`) into the findings' folder; returns the path."""
+    path = findings.folder / "report.html"
+    save_atomically(path, report_bytes(findings, picture))
+    return path
 
-    findings: a `Findings`; picture(findings, row, pixels): a data URI of a row's image. Returns the
-        path.
+
+def report_bytes(findings, picture) -> bytes:
+    """The page about findings: the numbers, the histogram, who is taken for whom, duplicates, and a wall of
+    images.
+
+    findings: a `Findings`; picture(findings, row, pixels): a data URI of a row's image.
     """
-    title = f"Suspicious labels in {html.escape(findings.summary['dataset'])}"
+    title = f"Suspicious labels in {findings.summary['dataset']}"
     tables = [*_tables(findings.summary), faults_section(findings.table)]
     parts = [_about(findings), *_plots(findings), *tables, *_wall(findings, picture)]
-    page = (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        f"<title>{title}</title>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'><link rel='icon' href='data:,'>"
-        f"<style>{STYLES}</style></head><body><main><h1>{title}</h1>{''.join(parts)}</main>"
-        f"<script>{SORT}</script></body></html>\n"
-    )
-    path = findings.folder / "report.html"
-    save_atomically(path, page.encode("utf-8", "replace"))
-    return path
+    plotly = (importlib.resources.files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8")
+    body = f"<h1>{html.escape(title)}</h1>{''.join(parts)}"
+    return document(title, body, style=WALL_STYLE, plotly=plotly).encode("utf-8", "replace")
 
 
 def _about(findings) -> str:
     """How many labels are probably wrong, how sure that is, and how it was found (HTML)."""
     summary, text = findings.summary, html.escape
+    noise = re.sub(r"^matrix:.*[/\\]", "matrix:", str(summary["noise"]))  # without the path of its file
     low, high = summary["estimated_errors_interval"]
     made_wrong = (
         ""
         if summary["noise"] == "none"
-        else f" (The labels were made wrong to try this: {summary['noise']} noise, {summary['rate']:g}.)"
+        else f" (The labels were made wrong to try this: {text(noise)} noise, {summary['rate']:g}.)"
     )
     return (
         f"<p><strong>About {summary['estimated_errors']:.0f} of {len(findings.table)} labels are probably "
         f"wrong ({summary['estimated_share']:.1%}; {low:.0f} to {high:.0f}).</strong> "
         f"The {summary['called_errors']} images with a suspicion of 50 % or more are more likely wrong "
-        f"than right. {OFF['networks' if summary['runs'] else 'heads']} Suspicion is a probability, not a "
+        f"than right. {OFF['networks' if summary.get('runs') else 'heads']} Suspicion is a probability, no "
         f"verdict: look before you change a label.{made_wrong}</p><p class='meta'>{text(summary['recipe'])} "
         f"&middot; {text(summary['device'])} &middot; lnl-kit {text(summary['versions']['lnl_kit'])}</p>"
     )
 
 
 def _plots(findings) -> list[str]:
-    """The histogram of suspicion and the estimated transition matrix (HTML); the first brings plotly."""
+    """The histogram of suspicion and the estimated transition matrix (HTML)."""
     table = findings.table
     wrong = None if "true" not in table else (table["true"] != table["given"]).to_numpy()
     heatmap = figures.transition_heatmap(
@@ -78,13 +79,7 @@ def _plots(findings) -> list[str]:
     )
     made = []
     for figure in (figures.suspicion_histogram(table["suspicion"].to_numpy(), wrong), heatmap):
-        plot = plotly.io.to_html(
-            figure,
-            full_html=False,
-            include_plotlyjs=figure is not heatmap,
-            config={"displaylogo": False, "responsive": True, "plotlyServerURL": ""},
-        )
-        made.append(f"<figure><div class='plot'>{plot}</div></figure>")
+        made.append(f"<figure><div class='plot'>{figure_block(figure)}</div></figure>")
     return made
 
 

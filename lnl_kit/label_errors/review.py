@@ -8,7 +8,8 @@ import anywidget
 import numpy as np
 import traitlets
 
-from .decisions import Decisions
+from ..files import RunError
+from .decision_file import Decisions
 from .findings import Findings, open_findings
 from .pictures import picture
 
@@ -44,7 +45,7 @@ class Review(anywidget.AnyWidget):
         table, changed = self._findings.table, {*self._since["changed"], *self._since["removed"]}
         self._table = table[~table["image"].isin(changed)].reset_index(drop=True)
         self._place = {image: n for n, image in enumerate(self._table["image"])}
-        self.decisions = Decisions(self._findings.folder / "decisions.csv")
+        self.decisions = Decisions(self._findings.folder / "decisions.csv", self._findings.seen())
         self.classes = list(self._findings.classes)
         self._problem = ""
         self._go_to_undecided(0)
@@ -65,17 +66,35 @@ class Review(anywidget.AnyWidget):
             elif what == "undo":
                 self._undo()
             elif what == "filter":
-                self.filter = message["filter"]
+                self.filter = self._cell(message["filter"])
                 self._go_to_undecided(0)
             elif what == "page":
                 self.page, self.cursor = min(max(0, int(message["page"])), self.pages - 1), 0
-        except (OSError, ValueError, KeyError) as problem:  # said on the page, and nothing else has changed
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            RunError,
+        ) as problem:  # said on the page, and nothing else has changed
             self._problem = f"not saved: {problem}. "
         self._show()
 
+    def _cell(self, cell) -> list[int]:
+        """A cell of the table [given, suggested], or [] for all; ValueError for anything else."""
+        if cell and (len(cell) != 2 or not all(type(k) is int and 0 <= k < len(self.classes) for k in cell)):
+            raise ValueError(f"the table has no cell {cell!r}")
+        return list(cell)
+
     def _decide(self, image: str, action: str, label: str) -> None:
+        if image not in self._place:
+            raise ValueError(f"{image!r} is not among the images of this review")
         if action == "accept":
             label = self._table["suggested"][self._place[image]]
+        if action == "class" and label not in self.classes:
+            raise ValueError(f"{label!r} is no class: {', '.join(self.classes)}")
+        if action not in ("accept", "class"):
+            label = ""
         self.decisions.add(image, action, label)  # on disk when this returns
         listed = self._listed()
         self._go_to_undecided(int(np.flatnonzero(listed == self._place[image])[0]) + 1)
@@ -127,8 +146,12 @@ class Review(anywidget.AnyWidget):
             f"{len(made)} decided, {changed} relabelled; "
             f"about {errors_left:.0f} errors left among {int(waiting.sum())} images"
         )
+        stale = "".join(
+            f"{len(images)} earlier decisions are not taken over, as {why}. "
+            for why, images in self.decisions.left_out.items()
+        )
         with self.hold_sync():
-            self.status = f"{self._problem}{warning if since else ''}{done}"
+            self.status = f"{self._problem}{warning if since else ''}{stale}{done}"
             self.counts, self.undoable = counts.tolist(), bool(made)
             self.pages = max(1, -(-len(listed) // PAGE))
             self.cards = [self._card(int(n), made) for n in listed[self.page * PAGE : (self.page + 1) * PAGE]]

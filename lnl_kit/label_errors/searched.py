@@ -1,10 +1,7 @@
-"""What a search for label errors is asked to look at, made plain, and refused in one sentence where it
-cannot.
-"""
+"""What a search for label errors is asked to look at, made plain, and where errors sit."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,7 +12,6 @@ import torch
 from .. import data
 from ..data import copies
 from ..data.label_formats import as_file
-from ..data.labelling import choose
 from ..data.streams import pick
 from ..files import data_root
 
@@ -88,40 +84,3 @@ def by_split(
     x = source.x if len(index) == len(source.x) else pick(source.x, torch.from_numpy(index))
     pairs = copies.leaks(parts, digests.tolist(), x)
     return {"splits": counts, "leaks": [(images[i], images[j]) for i, j in pairs]}
-
-
-def require_images(source: data.Dataset, methods: list[str], train_size: int | None, seed: int) -> None:
-    """Refuse in one sentence what cross-validation cannot judge: classes too small in what is searched."""
-    if "cross_validation" not in methods:
-        return
-    known = source.given_labels if source.given_labels is not None else source.true_labels
-    assert known is not None  # a data set has one or the other
-    labels = known.numpy()
-    count = np.bincount(labels, minlength=len(source.classes))
-    least = np.bincount(labels[choose(labels, train_size, seed)], minlength=len(count))
-    if least.min() < 3 <= count.min():
-        raise ValueError(
-            f"train_size {train_size} leaves {least.min()} images of class "
-            f"{source.classes[least.argmin()]}, too few to judge their labels: at least {3 * len(count)} "
-            "images (--train-size), or all"
-        )
-    if small := [f"{source.classes[k]} ({count[k]})" for k in np.flatnonzero(count < 3)]:
-        raise ValueError(
-            f"{len(small)} of {len(count)} classes have fewer than 3 images, too few to judge their labels: "
-            f"{', '.join(small[:10])}; add images, or move these classes out of the folder"
-        )
-
-
-def require_own(folder: str | Path | None, dataset: str, fingerprint: str) -> None:
-    """Refuse a folder with the review of other images: its decisions would count for these. A folder of the
-    same content that was moved is the same.
-    """
-    if (
-        folder is None
-        or not (Path(folder) / "decisions.csv").exists()
-        or not (Path(folder) / "summary.json").is_file()
-    ):
-        return
-    summary = json.loads((Path(folder) / "summary.json").read_text())
-    if (other := summary["asked"]["dataset"]) != dataset and summary.get("fingerprint") != fingerprint:
-        raise ValueError(f"{folder} holds the review of {other}: choose another folder for {dataset}")

@@ -26,6 +26,7 @@ from ..run.fit import fit_epoch
 from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
+from ..toolbox.wide import wide
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,9 @@ class Forward(Settings):
 @dataclass(frozen=True, kw_only=True)
 class Backward(Forward):
     """Backward correction: the losses of all labels, mixed by the inverse of T."""
+
+    # The mixed loss has no lower bound: rounded to bfloat16, logits run away within two epochs of digits.
+    bears_bf16: ClassVar[bool] = False
 
     def matrix(self, T: Tensor) -> Tensor:
         """The inverse of T."""
@@ -142,7 +146,7 @@ def mixed(logits: Tensor, y: Tensor, inverse: Tensor) -> Tensor:
 
 def inverse(T: Tensor) -> Tensor:
     """T's inverse (K, K). Raises RunError where it has none."""
-    found, info = torch.linalg.inv_ex(T.double())
+    found, info = torch.linalg.inv_ex(T.to(wide(T.device)))
     if bool(info) or not bool(found.isfinite().all()):
         raise RunError(
             "T is singular: two of its classes get the same labels, and backward correction needs its "

@@ -10,7 +10,6 @@ most from.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +24,7 @@ from ..data import noise as noise_models
 from ..data.batches import NoisyData
 from ..data.labelling import choose, draw_labels
 from ..data.streams import pick
-from ..files import runs_root, save_atomically
+from ..files import npz_bytes, read_npz, runs_root, save_atomically
 from ..methods import BASELINE, METHODS
 from ..methods.loss_only import LossOnly
 from ..run.device import find_device
@@ -157,16 +156,13 @@ SAVED = ("given", "true", "test_true", "test_accuracy", "memorized", "train_prob
 
 
 def _load(path, method, noise, rates, classes) -> Lab:
-    with np.load(path) as saved:
-        return Lab(
-            method, noise, rates, classes, **{k: saved[k] for k in SAVED}, seconds=float(saved["seconds"])
-        )
+    saved = read_npz(path)
+    return Lab(method, noise, rates, classes, **{k: saved[k] for k in SAVED}, seconds=float(saved["seconds"]))
 
 
 def _save(lab: Lab, path) -> None:
-    file = io.BytesIO()
-    np.savez_compressed(file, **{k: getattr(lab, k) for k in SAVED}, seconds=lab.seconds)
-    save_atomically(path, file.getvalue())
+    kept = {k: getattr(lab, k) for k in SAVED} | {"seconds": lab.seconds}
+    save_atomically(path, npz_bytes(kept, compressed=True))
 
 
 def _train(lab: Lab, noisy: NoisyData, test_x, recipe, run: Run, on_epoch: Callable | None) -> bool:

@@ -31,6 +31,7 @@ def names() -> dict[tuple[str, str], str]:
 
 @functools.cache
 def read(file: str) -> tuple[dict[str, str], ...]:
+    """The rows of a file in data/published. Raises FileNotFoundError outside a clone, with what to do."""
     path = DATA / file
     if not path.exists():
         raise FileNotFoundError(
@@ -82,6 +83,7 @@ def tables(paper: str) -> tuple[str, ...]:
 
 
 def rows_of(paper: str, table: str) -> list[dict]:
+    """The rows of a table of a paper. Raises ValueError for an unknown one, naming those that exist."""
     if table not in tables(paper):
         raise ValueError(f"{paper} has no {table!r} here: there are {', '.join(tables(paper))}")
     return [r for r in results() if r["paper"] == paper and r["table"] == table]

@@ -9,6 +9,7 @@ With several values for a parameter each combination is a copy of its own, named
 from __future__ import annotations
 
 import datetime
+import hashlib
 import itertools
 import os
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import __version__, figures
-from ..files import runs_root, safe
+from ..files import lock, make_folder, remove_leftovers, runs_root, safe, save_atomically
 from . import pages
 from .execute import PACKAGE, _parameters_of, _read, _run, _still_holds
 from .pages import duration
@@ -66,8 +67,16 @@ def reproduce(
     given = _parameters_of(notebooks, values, all_named=bool(names))
     grid = [job for notebook in notebooks for job in _jobs(notebook, given[notebook])]
     folder = runs_root(out).absolute() / "reproduce"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    with lock(folder):  # two at once would write the same copies
+        remove_leftovers(folder)
+        return _run_and_write(notebooks, grid, folder, timeout, fresh, jobs)
 
+
+def _run_and_write(
+    notebooks: list[Path], grid: list[Job], folder: Path, timeout: float | None, fresh: bool, jobs: int
+) -> int:
+    """Run what has to be run, write pages and pictures, say how it went; returns the exit status."""
     done, interrupted = _carry_out(grid, folder, timeout, fresh, jobs)
     entries = _write_pages(folder, find_notebooks())
     if not interrupted:
@@ -141,20 +150,34 @@ def find_notebooks(names: list[str] | None = None) -> list[Path]:
 
 
 def _jobs(notebook: Path, values: dict[str, list]) -> list[Job]:
-    """Every combination of the values; a copy is named after those parameters that have several."""
+    """Every combination of the values; a copy is named after those parameters that have several.
 
+    Raises ValueError where a value is given twice.
+    """
     several = [name for name, some in values.items() if len(some) > 1]
-    jobs = []
-    for combination in itertools.product(*values.values()):
-        parameters = dict(zip(values, combination))
-        jobs.append(
-            Job(
-                notebook,
-                parameters,
-                "-".join([notebook.stem, *(f"{name}-{safe(str(parameters[name]))}" for name in several)]),
-            )
-        )
-    return jobs
+    words = {name: _words(name, values[name]) for name in several}
+    found = []
+    for places in itertools.product(*(range(len(some)) for some in values.values())):
+        at = dict(zip(values, places))
+        parts = [notebook.stem, *(f"{name}-{words[name][at[name]]}" for name in several)]
+        found.append(Job(notebook, {name: values[name][n] for name, n in at.items()}, "-".join(parts)))
+    return found
+
+
+def _words(name: str, some: list) -> list[str]:
+    """How each of a parameter's values is called in the name of a copy; no two alike, also where a file
+    system does not tell capital letters apart.
+    """
+    if len({repr(value) for value in some}) < len(some):
+        raise ValueError(f"parameter {name} has a value twice: {', '.join(map(str, some))}")
+    plain = [safe(str(value)) for value in some]
+    folded = [word.lower() for word in plain]
+    return [
+        word
+        if word == str(value) and folded.count(word.lower()) == 1
+        else f"{word[:40]}-{hashlib.blake2b(repr(value).encode(), digest_size=4).hexdigest()}"
+        for value, word in zip(some, plain)
+    ]
 
 
 def _run_all(jobs: list[Job], folder: Path, timeout: float | None, processes: int):
@@ -224,7 +247,7 @@ def _write_pngs(folder: Path, entries: list[tuple[dict, list[dict]]]) -> None:
     for path, figure in wanted.items():
         if figure.get("kind") == "image/png":
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(figure["bytes"])
+            save_atomically(path, figure["bytes"])
     if not drawn:
         return
     try:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from ..files import json_bytes, read_json, save_atomically
 from .fragments import first_line
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -63,10 +64,24 @@ def _still_holds(notebook: Path, parameters: dict, name: str, folder: Path) -> d
 
 
 def _read(path: Path) -> dict | None:
+    """A record that is one: of the notebook that its file is named after, with fields of the right kind."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except (OSError, ValueError):
         return None
+    if not isinstance(record, dict) or record.get("status") not in ("finished", "failed"):
+        return None
+    error, parameters = record.get("error"), record.get("parameters")
+    if record["status"] == "failed" and not isinstance(error, dict):
+        return None
+    if type(record.get("seconds")) not in (int, float) or not isinstance(parameters, dict):
+        return None
+    if error is not None:
+        record["error"] = {key: str(error.get(key, "")) for key in ("cell", "line", "message")}
+        with contextlib.suppress(ValueError):
+            record["error"]["cell"] = int(record["error"]["cell"])
+    record["of"] = str(record.get("of", path.stem))
+    return record | {"notebook": path.stem}
 
 
 def _run(
@@ -79,6 +94,7 @@ def _run(
     import papermill
 
     unfinished = folder / f".{name}.unfinished.ipynb"
+    unfinished.unlink(missing_ok=True)  # papermill would write through a link
     made_from, error, start = _made_from(notebook, parameters), None, time.monotonic()
     progress = {
         "desc": name,
@@ -115,13 +131,23 @@ def _run(
     }
     target = folder / f"{name}.json"
     target.unlink(missing_ok=True)  # a copy without a record is not taken for finished
-    if not unfinished.exists():  # not even the kernel started
-        unfinished.write_bytes(notebook.read_bytes())
-    unfinished.replace(folder / f"{name}.ipynb")
-    temporary = folder / f".{name}.unfinished.json"
-    temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    temporary.replace(target)
+    # not even the kernel started: the copy is the notebook itself
+    save_atomically(folder / f"{name}.ipynb", _copy(unfinished if unfinished.exists() else notebook))
+    unfinished.unlink(missing_ok=True)
+    save_atomically(target, json_bytes(record))
     return record
+
+
+def _copy(executed: Path) -> bytes:
+    """An executed notebook as it is kept: papermill's notes without the paths of this machine."""
+    try:
+        notebook = json.loads(executed.read_bytes())
+        notes = notebook["metadata"]["papermill"]
+        for name in ("input_path", "output_path"):
+            notes[name] = Path(str(notes[name])).name
+    except (ValueError, KeyError, TypeError):
+        return executed.read_bytes()
+    return (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 @contextlib.contextmanager
@@ -143,7 +169,7 @@ def _kernel_of_this_python(root: Path, threads: int = 0):
     with tempfile.TemporaryDirectory() as folder:
         kernel = Path(folder) / "kernels" / "python3"
         kernel.mkdir(parents=True)
-        (kernel / "kernel.json").write_text(json.dumps(spec))
+        save_atomically(kernel / "kernel.json", json_bytes(spec))
         os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))  # searched first
         try:
             yield

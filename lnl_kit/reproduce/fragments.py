@@ -13,8 +13,10 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from ..figures.page import without_places
 from ..figures.web import PLOTLY
 from .mathml import mathml
+from .safe_html import harmless
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 CODE = HtmlFormatter(style="friendly", nobackground=True)
@@ -28,13 +30,13 @@ def first_line(source: str) -> str:
 
 def markdown(source: str) -> str:
     """Markdown with tables and equations as HTML that loads nothing; notebook links lead to their pages."""
-    page = _offline(_markdown()(source))
+    page = harmless(_markdown()(source))
     return re.sub(r'(<a href="[^":]+)\.ipynb(?=["#])', r"\1.html", page)
 
 
 def inline(source: str) -> str:
     """One line of Markdown as HTML without a paragraph around it."""
-    return re.sub(r"^<p>|</p>$", "", _markdown()(source.lstrip("# ")).strip())
+    return re.sub(r"^<p>|</p>$", "", harmless(_markdown()(source.lstrip("# "))).strip())
 
 
 @functools.cache
@@ -47,6 +49,7 @@ def _markdown():
 
 
 def code_cell(cell) -> str:
+    """A code cell as it stands on a page: its source, folded (HTML)."""
     number = cell.execution_count or " "
     return (
         f"<details><summary>[{number}] <code>{html.escape(first_line(cell.source))}</code></summary>"
@@ -73,15 +76,19 @@ def joined(outputs: list) -> list:
 def figure_of(output) -> dict | None:
     """The figure in a cell's output, or None when it is text or a table."""
     data = output.get("data", {})
-    if PLOTLY in data:
+    if isinstance(data.get(PLOTLY), dict):
         return {"plotly": data[PLOTLY]}
     for kind in ("image/png", "image/jpeg", "image/gif"):
         if kind in data:
-            code = "".join(data[kind].split())
+            try:
+                code = "".join(data[kind].split())
+                content = base64.b64decode(code, validate=True)
+            except (ValueError, AttributeError):  # no picture
+                return None
             return {
                 "html": f'<img alt="" src="data:{kind};base64,{code}">',
                 "kind": kind,
-                "bytes": base64.b64decode(code),
+                "bytes": content,
             }
     if "image/svg+xml" in data:
         # as an image, an SVG can load nothing
@@ -106,31 +113,17 @@ def output_html(output) -> str:
     if WIDGET in data:
         return '<p class="meta">An interactive widget: open the notebook in JupyterLab to use it.</p>'
     if "text/html" in data:
-        return f'<div class="card"><div class="html">{_offline(data["text/html"])}</div></div>'
+        shown = harmless(without_places(data["text/html"]))
+        return f'<div class="card"><div class="html">{shown}</div></div>'
     if "text/markdown" in data:
-        return markdown(data["text/markdown"])
+        return markdown(without_places(data["text/markdown"]))
     if "text/latex" in data:
-        return mathml(data["text/latex"].strip("$ \n"), display=True)
+        return harmless(mathml(data["text/latex"].strip("$ \n"), display=True))
     text = html.escape(plain(data.get("text/plain", "")))
     return f'<div class="card"><pre>{text}</pre></div>' if text.strip() else ""
 
 
 def plain(text: str) -> str:
     """Terminal text as a terminal leaves it: no colours, and of a progress bar only its last state."""
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    text = without_places(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text))
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
-
-
-def _offline(page: str) -> str:
-    """HTML without scripts, frames and style sheets; an image from the network becomes its description."""
-    page = re.sub(r"(?is)<(script|iframe|object|video|audio)\b.*?</\1\s*>", "", page)
-    page = re.sub(r"(?i)<(?:link|embed|base)\b[^>]*>", "", page)
-    page = re.sub(r"(?is)<style\b.*?</style\s*>", lambda style: "" if "//" in style[0] else style[0], page)
-
-    def image(tag):
-        if not re.search(r"""(?i)\bsrc(?:set)?\s*=\s*["']?\s*(?:https?:)?//""", tag[0]):
-            return tag[0]
-        alt = re.search(r"""(?i)\balt\s*=\s*["']([^"']*)""", tag[0])
-        return f"<em>{alt[1] if alt else ''}</em>"
-
-    return re.sub(r"(?is)<(?:img|source)\b[^>]*>", image, page)

@@ -12,9 +12,9 @@ import re
 from pathlib import Path
 
 import nbformat
-import plotly.io
 
-from ..figures.web import SORT, STYLE
+from ..figures.page import document, figure_block, without_places
+from ..files import save_atomically
 from .fragments import CODE, code_cell, figure_of, inline, joined, markdown, output_html, plain
 
 
@@ -32,6 +32,8 @@ def write_page(notebook: Path, record: dict) -> list[dict]:
         for c in nbformat.read(notebook, as_version=4).cells
         if "papermill-error-cell-tag" not in c.metadata.get("tags", ())
     ]
+    for cell in cells:
+        cell.source = without_places(cell.source)
     record.update(_opening(cells, notebook.stem))
     printed = (
         o
@@ -74,7 +76,7 @@ def write_index(folder: Path, entries: list[tuple[dict, list[dict]]], parts: lis
     parts: what the line under the title says, as text. Returns the path of the index.
     """
     script = importlib.resources.files("plotly") / "package_data" / "plotly.min.js"
-    (folder / "plotly.min.js").write_bytes(script.read_bytes())
+    save_atomically(folder / "plotly.min.js", script.read_bytes())
     body = [
         "<h1>lnl-kit: reproductions</h1>",
         f'<p class="meta">{html.escape(" · ".join(parts))}</p>',
@@ -88,13 +90,13 @@ def write_index(folder: Path, entries: list[tuple[dict, list[dict]]], parts: lis
     grid = [entry for entry in entries if entry not in whole]
     for record, _ in whole:
         body.append(
-            f'<a href="#{record["notebook"]}"><b>{inline(record["title"])}</b>'
+            f'<a href="#{html.escape(record["notebook"])}"><b>{inline(record["title"])}</b>'
             f'<span class="meta">{meta(record)}</span></a>'
         )
     body.append("</nav>")
     body += _batch(grid) if grid else []
     for record, figures in whole:
-        name = record["notebook"]
+        name = html.escape(record["notebook"])
         body.append(
             f'<section id="{name}"><h2>{inline(record["title"])}</h2>'
             f'<div class="lead">{markdown(record["question"])}</div>'
@@ -113,10 +115,10 @@ def _batch(grid: list[tuple[dict, list[dict]]]) -> list[str]:
         "<th>status</th><th>time</th><th>headline</th><th>figures</th></tr></thead><tbody>"
     ]
     for record, figures in grid:
-        page = f"{record['notebook']}.html"
-        given = ", ".join(f"{name}={value}" for name, value in record["parameters"].items())
+        page = html.escape(f"{record['notebook']}.html")
+        given = without_places(", ".join(f"{name}={value}" for name, value in record["parameters"].items()))
         small = "".join(
-            f'<a href="{page}"><img class="thumb" loading="lazy" src="png/{f["id"]}.png" '
+            f'<a href="{page}"><img class="thumb" loading="lazy" src="png/{html.escape(f["id"])}.png" '
             f'alt="{html.escape(_text(f["caption"]))}"></a>'
             for f in figures
         )
@@ -151,7 +153,7 @@ def meta(record: dict) -> str:
     ]
     if record["parameters"]:
         given = ", ".join(f"{name}={value}" for name, value in record["parameters"].items())
-        parts.append(f"<code>{html.escape(given)}</code>")
+        parts.append(f"<code>{html.escape(without_places(given))}</code>")
     return " &middot; ".join(parts)
 
 
@@ -169,9 +171,9 @@ def failure(record: dict) -> str:
     """A box that says where a failed notebook stopped, or nothing (HTML)."""
     if record["status"] != "failed":
         return ""
-    e = record["error"]
+    e = {key: without_places(value) for key, value in record["error"].items()}
     return (
-        f'<div class="error"><b class="failed">Stopped at cell [{e["cell"]}]</b> '
+        f'<div class="error"><b class="failed">Stopped at cell [{html.escape(str(e["cell"]))}]</b> '
         f"<code>{html.escape(e['line'])}</code><pre>{html.escape(e['message'])}</pre></div>"
     )
 
@@ -179,20 +181,7 @@ def failure(record: dict) -> str:
 def figure_html(figure: dict) -> str:
     """A figure with its caption (HTML)."""
     if "plotly" in figure:
-        spec = dict(figure["plotly"])
-        config = spec.pop("config", None) or {}
-        config |= {"responsive": True, "displaylogo": False, "plotlyServerURL": ""}
-        height = spec.get("layout", {}).get("height") or 450
-        body = plotly.io.to_html(
-            spec,
-            config=config,
-            auto_play=False,
-            include_plotlyjs=False,
-            full_html=False,
-            default_height=f"{height}px",
-            validate=False,
-            div_id=figure["id"],
-        )
+        body = figure_block(without_places(figure["plotly"]), figure["id"])
     else:
         body = figure["html"]
     return f'<figure><div class="plot">{body}</div><figcaption>{figure["caption"]}</figcaption></figure>'
@@ -209,16 +198,8 @@ def _opening(cells: list, name: str) -> dict:
 
 
 def _write(path: Path, title: str, body: str) -> Path:
-    title = html.escape(re.sub(r"[`*$]", "", title))
-    page = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<link rel="icon" href="data:,">\n'
-        f"<style>{STYLE}{CODE.get_style_defs('.highlight')}</style>\n"
-        '<script src="plotly.min.js"></script></head>\n'
-        f"<body><main>\n{body}\n</main><script>{SORT}</script></body></html>\n"
+    page = document(
+        re.sub(r"[`*$]", "", title), body, style=CODE.get_style_defs(".highlight"), plotly="plotly.min.js"
     )
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    save_atomically(path, page.encode("utf-8", "replace"))
     return path

@@ -7,7 +7,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from ..files import csv_bytes, lock, save_atomically
+from ..files import csv_bytes, lock, read_csv, remove_leftovers, save_atomically
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "measured"
 FIRST = (
@@ -28,6 +28,19 @@ FIRST = (
     "commit",
 )
 
+IDENTITY = (
+    "method",
+    "dataset",
+    "noise",
+    "rate",
+    "seed",
+    "preset",
+    "model",
+    "epochs",
+    "train_images",
+    "asked",
+)  # two rows that agree on these are about the same run
+
 
 def table(name: str | Path) -> Path:
     """data/measured/<name>.csv, or the file itself where a path to a CSV file is given."""
@@ -35,15 +48,34 @@ def table(name: str | Path) -> Path:
 
 
 def read(name: str | Path) -> list[dict]:
-    """The rows of data/measured/<name>.csv (see `table`), missing values None; no file, no rows."""
-    path = table(name)
+    """The rows of data/measured/<name>.csv (see `table`); numbers as numbers, missing as None. No file: no
+    rows.
+    """
+    return [
+        {k: v if k in ("commit", "device", "asked") else parse(v) for k, v in row.items()}
+        for row in _as_text(table(name))
+    ]
+
+
+def _as_text(path: Path) -> list[dict[str, str]]:
+    """The rows as they stand. A file that is there and has not the columns of measured runs is refused."""
     if not path.exists():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [
-            {k: v if k in ("commit", "device", "asked") else parse(v) for k, v in row.items()}
-            for row in csv.DictReader(file)
-        ]
+    try:
+        head, *rows = read_csv(path) or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a table of measured runs: {error}") from None
+    if lacking := [column for column in IDENTITY if column not in head and column != "asked"]:
+        raise ValueError(
+            f"{path} is not a table of measured runs, and is left as it is: it has no column "
+            f"{', '.join(lacking)}; name another file"
+        )
+    if path.parent.resolve() != FOLDER.resolve() and "asked" not in head:
+        raise ValueError(
+            f"{path} was not written by `lnl compare`, and is left as it is: it has no column asked; name "
+            "another file"
+        )
+    return [dict(zip(head, [*row, *[""] * (len(head) - len(row))])) for row in rows]
 
 
 def parse(text: str):
@@ -59,29 +91,23 @@ def parse(text: str):
 
 
 def add(name: str | Path, row: dict) -> None:
-    """Add a row to data/measured/<name>.csv (see `table`), in place of one about the same run."""
+    """Add a row to data/measured/<name>.csv (see `table`), in place of one about the same run; other cells
+    stay as they stand.
+    """
     row = row | {"commit": commit()}
-    identity = (
-        "method",
-        "dataset",
-        "noise",
-        "rate",
-        "seed",
-        "preset",
-        "model",
-        "epochs",
-        "train_images",
-        "asked",
-    )
     path = table(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path.parent):  # another process may be adding its own
-        rows = [r for r in read(name) if any(r.get(k) != row.get(k) for k in identity)]
-        rows = [
-            {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in r.items()}
-            for r in [*rows, row]
+        remove_leftovers(path.parent)
+        there = _as_text(path)
+        others = [
+            text
+            for text, known in zip(there, read(name))
+            if any(known.get(k) != row.get(k) for k in IDENTITY)
         ]
-        save_atomically(path, csv_bytes(rows, FIRST))
+        row = {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in row.items()}
+        first = tuple(there[0]) if there else FIRST
+        save_atomically(path, csv_bytes([*others, row], first), durable=True)
 
 
 def asked(cell: dict) -> str:

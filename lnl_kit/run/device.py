@@ -55,6 +55,10 @@ def device_name(device: torch.device) -> str:
     """A readable name of the device: the GPU's, or the CPU's with its number of threads in use."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    if device.type == "xpu":
+        return torch.xpu.get_device_name(device)
+    if device.type == "mps":
+        return f"{platform.processor() or platform.machine()}, mps"
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         if line := re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text()):
@@ -63,10 +67,19 @@ def device_name(device: torch.device) -> str:
 
 
 def find_device(name: str) -> torch.device:
-    """The device asked for, or a sentence that says which are there."""
-    devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    """The device asked for, or a sentence that says which are there.
+
+    auto: CUDA if there is one, else the CPU. "mps" (Apple) and "xpu" (Intel) are taken where torch has them
+    and when they are asked for; the kit is not tested on them.
+    """
+    there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if getattr(torch.backends, "mps", None) and torch.backends.mps.is_available():
+        there.append("mps")
+    if hasattr(torch, "xpu") and torch.xpu.is_available():
+        there += [f"xpu:{i}" for i in range(torch.xpu.device_count())]
+    known = {*there, *(device.partition(":")[0] for device in there)}
     if name == "auto":
-        return torch.device("cuda" if len(devices) > 1 else "cpu")
-    if name not in [*devices, *(["cuda"] if len(devices) > 1 else [])]:
-        raise ValueError(f"device {name!r} is not here: there are {', '.join(devices)}")
+        return torch.device("cuda" if "cuda" in known else "cpu")
+    if name not in known:
+        raise ValueError(f"device {name!r} is not here: there are {', '.join(there)}")
     return torch.device(name)

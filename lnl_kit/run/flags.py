@@ -8,6 +8,14 @@ from ..data import noise
 from ..features import backbones
 from .settings import COMPILES, KEEPS, PRECISIONS
 
+
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults that are values; a flag without one says itself what happens."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 # name -> arguments of `add_argument`
 FLAGS: dict[str, dict] = {
     "--dataset": {

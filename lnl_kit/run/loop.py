@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import os
 import sys
 import time
@@ -23,14 +24,16 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..data.batches import NoisyData
-from ..files import RunError, csv_bytes, npz_bytes, save_atomically
+from ..files import RunError, make_folder, remove_leftovers, save_atomically
 from ..toolbox import losses, models
 from ..toolbox.rng import seed_of
 from .device import choose_precision, keep_freed_memory
-from .evaluate import COLUMNS, HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
+from .evaluate import HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
 from .fit import sgd
 from .stages import computed_once, place_of
 from .state import State, require_space, to_cpu, torch_bytes
+from .tables import arrays_bytes, history_bytes, load_state, metrics_bytes, packed_labels
+from .terms import mean_loss
 
 
 class Run:
@@ -176,7 +179,7 @@ class Run:
                 row: dict[str, Any] = {
                     "epoch": epoch + 1,
                     "learning_rate": rate,
-                    "loss": self._mean_loss(epoch),
+                    "loss": mean_loss(self._terms, epoch, self.folder),
                 }
                 row["epoch_seconds"] = time.perf_counter() - started
                 row["images_per_second"] = len(self.data) / row["epoch_seconds"]
@@ -231,23 +234,6 @@ class Run:
 
     # ---- the loop's own work -----------------------------------------------------------------------------
 
-    def _mean_loss(self, epoch: int) -> float | None:
-        total = 0.0
-        for name, values in self._terms.items():
-            by_batch = torch.stack(values).float().cpu()
-            bad = (~by_batch.isfinite()).nonzero()
-            if len(bad):
-                good = (
-                    f"the last good checkpoint is epoch {epoch}" if epoch else "no epoch was finished before"
-                )
-                raise RunError(
-                    f"epoch {epoch + 1}: the loss term {name!r} is {by_batch[bad[0, 0]].item()} first in "
-                    f"batch {bad[0, 0].item() + 1} of {len(by_batch)}; this epoch was not saved, {good} "
-                    f"({self.folder}). Try a lower learning rate"
-                )
-            total += by_batch.double().mean().item()
-        return total if self._terms else None
-
     def evaluate(self, state: State, row: dict, epoch: int, total: int) -> None:
         """Measure the tested networks and what the method has logged; the columns go into `row`."""
         started = time.perf_counter()
@@ -300,7 +286,9 @@ class Run:
         if clean_score is not None:
             self.history["clean_score"].append(torch.from_numpy(clean_score[index]).half())
         if "weights" in self.keep:
-            (self.folder / "weights").mkdir(exist_ok=True)
+            make_folder(self.folder / "weights")
+            if not self.rows:
+                remove_leftovers(self.folder / "weights")
             save_atomically(
                 self.folder / "weights" / f"epoch-{epoch + 1:04d}.pt",
                 torch_bytes([to_cpu(net.state_dict()) for net in tested]),
@@ -311,6 +299,10 @@ class Run:
         net.eval()
         with self.autocast():
             return torch.cat([net.features(x).float().cpu() for x, _ in self.data.in_order()])
+
+    @functools.cached_property
+    def _labels(self) -> Tensor:
+        return packed_labels(self.folder)
 
     def commit(self, state: State) -> None:
         """Write state.pt, the one commit point, and the tables made from it."""
@@ -324,6 +316,8 @@ class Run:
             "state": state.snapshot(),
             "arrays": self.arrays,
             "history": self.history,
+            "history_index": torch.from_numpy(np.asarray(self.evaluator.history_index)),
+            "labels": self._labels,
             "inference_seconds": self.inference_seconds,
             "saving_seconds": self.saving_seconds,
         }
@@ -335,7 +329,7 @@ class Run:
         path = self.folder / "state.pt"
         if not path.exists():
             return
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = load_state(self.folder)
         state.restore(saved["state"])
         state.done = saved["done"]
         self.adopt(saved)
@@ -348,12 +342,8 @@ class Run:
 
     def write_tables(self, history: bool = True) -> None:
         """Rewrite metrics.csv, arrays.npz and, unless unchanged, history.npz from what state.pt holds."""
-        save_atomically(self.folder / "metrics.csv", csv_bytes(self.rows, COLUMNS))
-        save_atomically(self.folder / "arrays.npz", npz_bytes({k: v.numpy() for k, v in self.arrays.items()}))
-        if not history:
-            return
-        arrays = {"epochs": np.array(self.history["epochs"]), "index": self.evaluator.history_index}
-        for name in ("train_probs", "clean_score"):
-            if self.history[name]:
-                arrays[name] = torch.stack(self.history[name]).numpy()
-        save_atomically(self.folder / "history.npz", npz_bytes(arrays))
+        save_atomically(self.folder / "metrics.csv", metrics_bytes(self.rows))
+        save_atomically(self.folder / "arrays.npz", arrays_bytes(self.arrays))
+        if history:
+            content = history_bytes(self.history, self.evaluator.history_index)
+            save_atomically(self.folder / "history.npz", content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from .. import data
 from ..data.batches import NoisyData
 from ..data.streams import Stream, pick
 from ..features.training import FeatureData, features_for
+from ..files import RunError, read_json, read_npz, read_table, remove
 from ..toolbox import augment, models
 from ..toolbox.rng import generator
 from .device import choose_precision
 from .evaluate import predict
+from .tables import load_state, rebuilt
 
 
 class OpenedRun:
@@ -43,25 +45,30 @@ class OpenedRun:
     @functools.cached_property
     def settings(self) -> dict:
         """settings.json: everything that decides the result."""
-        return json.loads((self.folder / "settings.json").read_text())
+        return read_json(self.folder / "settings.json")
 
     @property
     def summary(self) -> dict | None:
         """summary.json, or None while the run is unfinished."""
         path = self.folder / "summary.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return read_json(path) if path.exists() else None
 
     @functools.cached_property
     def metrics(self) -> list[dict]:
         """One dictionary per epoch; a missing value is None."""
-        path = self.folder / "metrics.csv"
-        if not path.exists():
-            return []
-        with open(path, newline="") as file:
-            return [
+
+        def parse(path: Path) -> list[dict]:
+            rows = [
                 {k: None if v == "" else int(v) if k == "epoch" else float(v) for k, v in row.items()}
-                for row in csv.DictReader(file)
+                for row in read_table(path)
             ]
+            if summary is not None and len(rows) != summary["epochs"]:
+                raise ValueError("epochs are missing")
+            return rows
+
+        summary = self.summary
+        there = summary is not None or (self.folder / "metrics.csv").exists()
+        return self._whole("metrics.csv", parse) if there else []
 
     @functools.cached_property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -74,16 +81,35 @@ class OpenedRun:
         return self._npz("history.npz")
 
     def _npz(self, name: str) -> dict[str, np.ndarray]:
+        there = self.summary is not None or (self.folder / name).exists()
+        return self._whole(name, read_npz) if there else {}
+
+    def _whole(self, name: str, read):
+        """What `read` makes of a table, which is made again from state.pt where it cannot be read."""
         path = self.folder / name
-        return dict(np.load(path)) if path.exists() else {}
+        try:
+            return read(path)
+        except (OSError, ValueError, KeyError, csv.Error):
+            if not path.is_symlink() and (self.folder / "state.pt").exists():
+                rebuilt(self.folder, name)
+        try:
+            return read(path)
+        except (OSError, ValueError, KeyError, csv.Error) as error:
+            raise RunError(
+                f"{name} in {self.folder} cannot be read ({error}): train this run again with --fresh"
+            ) from None
 
     @functools.cached_property
     def labels(self) -> dict[str, Any]:
         """labels.csv in training order: index, path, given and true class numbers (true is None if unknown),
         and which are known to be right (clean, bool).
         """
-        with open(self.folder / "labels.csv", newline="") as file:
-            table = list(csv.DictReader(file))
+        return self._whole("labels.csv", self._read_labels)
+
+    def _read_labels(self, path: Path) -> dict[str, Any]:
+        table = read_table(path)
+        if len(table) != self.settings["train_images"]:
+            raise ValueError(f"{len(table)} labels of {self.settings['train_images']} images")
         number = {name: k for k, name in enumerate(self.classes)}
         true = [number.get(r["true"]) for r in table]
         return {
@@ -145,7 +171,7 @@ class OpenedRun:
         path = self.folder / "state.pt"
         if not path.exists():
             raise FileNotFoundError(f"{self.folder} has no finished epoch yet: run it first")
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = load_state(self.folder)
         weights = [saved["state"][name] for name in saved["tested"]]
         if epoch is not None:
             path = self.folder / "weights" / f"epoch-{epoch:04d}.pt"
@@ -217,6 +243,25 @@ class OpenedRun:
         )
         for v in range(n_views):
             yield images if policy is None else policy(images, generator(seed, "views", v))
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run folder holds a finished run. A summary or settings that cannot be read (a power cut, a
+    full disk) do not count and are removed with a sentence: training goes on from state.pt and writes them
+    again. The caller holds the folder's lock.
+    """
+    for name in ("summary.json", "settings.json"):
+        try:
+            whole = isinstance(read_json(folder / name), dict)
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError):
+            whole = False
+        if not whole:
+            print(f"{name} in {folder} is damaged: the run goes on from its last epoch", file=sys.stderr)
+            remove(folder / "summary.json")
+            return False
+    return True
 
 
 def open_run(folder: str | Path) -> OpenedRun:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from ..features import backbones
+from ..toolbox import models
 from .settings import Settings
 
 
@@ -65,3 +67,40 @@ class Resolved:
         if self.labels:
             return f"labels-{self.label_column or 'given'}"
         return f"matrix-{Path(self.noise[7:]).stem}" if self.noise.startswith("matrix:") else self.noise
+
+
+def check_features(
+    features: str | None, views: int, model: str, name: str, settings_class: type[Settings]
+) -> None:
+    """Refuse in one sentence an unknown network, what features cannot train, and heads without them."""
+    models.check(model)
+    if features:
+        for backbone in features.split(","):
+            backbones.check(backbone.strip())
+        if model not in models.HEADS:
+            raise ValueError(
+                f"the network {model} sees images, not features: choose one of {', '.join(models.HEADS)}"
+            )
+        if settings_class.needs_pixels:
+            raise ValueError(
+                f"{name} {settings_class.needs_pixels}, which features do not hold: train it on the images "
+                "themselves"
+            )
+    elif settings_class.needs_features:
+        raise ValueError(
+            f"{name} is fitted to features of a pretrained network: name one, such as "
+            f"features={backbones.DEFAULT} (--features)"
+        )
+    elif model in models.HEADS:
+        raise ValueError(f"the network {model} needs features, such as features={backbones.DEFAULT}")
+    if views < 0:
+        raise ValueError(f"feature_views {views} is not allowed: 0 or more stored draws of each view")
+
+
+def require_labels(label_column: str | None, labels, noise: str) -> None:
+    """Raise ValueError where a column is named and no table that it could be of."""
+    if label_column and not labels and noise != "human":
+        raise ValueError(
+            f"label column {label_column!r} of which file? Give labels=FILE.csv (--labels) too, or "
+            "noise human"
+        )

@@ -63,9 +63,10 @@ class Prepared:
     @property
     def precision(self) -> str:
         """bf16 or fp32: what the run computes in."""
-        return choose_precision(
-            self.plan.precision, self.plan.device, self.plan.model, self.source.x.shape[-1]
-        )
+        plan, asked = self.plan, self.plan.precision
+        if asked == "auto" and not plan.settings_class.bears_bf16:
+            return "fp32"
+        return choose_precision(asked, plan.device, plan.model, self.source.x.shape[-1])
 
     @property
     def told(self) -> list[str]:

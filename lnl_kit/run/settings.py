@@ -64,6 +64,7 @@ class Settings:
     needs_pixels: ClassVar[str] = ""  # what it does with them, where it cannot train on features
     family: ClassVar[str] = "your own"  # what it works by, a heading of the leaderboard
     networks: ClassVar[int] = 1  # trained side by side
+    bears_bf16: ClassVar[bool] = True  # False: `--precision auto` is float32 whatever the hardware
     color: ClassVar[str | None] = None  # of its curves, a name of figures.style; None = the next free one
     paper: ClassVar[str | None] = None  # whose cells `--preset paper` reads; None = that of the baselines
     photographs: ClassVar[Mapping] = MappingProxyType(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..files import lock, save_atomically
+from ..files import lock, make_folder, read_json, remove_leftovers, save_atomically
 from ..toolbox.rng import seed_of
 from .identity import source_of
 from .state import to_cpu, torch_bytes
@@ -32,13 +33,16 @@ def place_of(run: Run, name: str, fn: Callable, depends: dict | None) -> tuple[P
 
 def computed_once(folder: Path, compute: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
     """(result, seconds that it took when it was computed), loaded where it has been computed before."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with lock(folder):
+        remove_leftovers(folder)
         done, clock = folder / "result.pt", folder / "seconds.json"
         if not done.exists():
             started = time.perf_counter()
             result = torch_bytes(to_cpu(compute()))
             save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
             save_atomically(done, result, durable=True)
-        seconds = json.loads(clock.read_text()) if clock.exists() else 0.0  # an older version kept none
+        seconds = 0.0
+        with contextlib.suppress(OSError, ValueError, TypeError):  # an older version kept none
+            seconds = float(read_json(clock))
         return torch.load(done, map_location=device, weights_only=True), seconds

@@ -9,7 +9,9 @@ Every network has, for x (B, C, H, W):
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import pickle
 from collections.abc import Callable, Iterable
 from http.client import HTTPException
 from pathlib import Path
@@ -59,15 +61,31 @@ def _imagenet_weights(name: str) -> dict[str, Tensor]:
     weights = {"resnet18_imagenet": ResNet18_Weights, "resnet50_imagenet": ResNet50_Weights}[
         name
     ].IMAGENET1K_V1
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    if path.is_file() and not _has_its_hash(path):  # torch checks only what it downloads
+        raise ValueError(
+            f"{path} is not the file that its name says (its SHA-256 does not begin with "
+            f"{path.stem.rpartition('-')[2]}): delete it and fetch it again from {weights.url}"
+        )
     try:
         with patience(PATIENCE):
-            return weights.get_state_dict(progress=False, check_hash=True)
+            return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{path} holds more than weights and was not loaded: delete it and fetch it again from "
+            f"{weights.url}"
+        ) from None
     except (OSError, RuntimeError, HTTPException) as error:
-        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         raise FileNotFoundError(
             f"the ImageNet weights of {name[:8]} are not at {path}: put {path.name} (from "
             f"{weights.url}) there (the download failed: {error})"
         ) from error
+
+
+def _has_its_hash(path: Path) -> bool:
+    """Whether a file's SHA-256 begins as its name ends: resnet18-f37072fd.pth."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest().startswith(path.stem.rpartition("-")[2])
 
 
 class Classifier(nn.Module):

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .wide import wide
+
 
 def small_loss_probability(loss: Tensor, seed: int = 0) -> Tensor:
     """Probability (N,) that an image belongs to the component with the smaller mean, of a mixture of two
@@ -52,7 +54,9 @@ class BetaMixture:
         """Probability (B,) that labels with these losses (B,) are wrong, computed where the losses are."""
         from scipy.special import betaln
 
-        x = ((loss.detach().double() - self.low) / (self.high - self.low + 1e-6)).clamp(1e-4, 1 - 1e-4)
+        x = ((loss.detach().to(wide(loss.device)) - self.low) / (self.high - self.low + 1e-6)).clamp(
+            1e-4, 1 - 1e-4
+        )
         shares = torch.stack(
             [
                 w * ((a - 1) * x.log() + (b - 1) * (-x).log1p() - betaln(a, b)).exp() + 1e-12

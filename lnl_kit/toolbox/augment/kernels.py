@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..wide import wide
+
 OPERATIONS = (
     "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast",
     "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize", "Invert", "Hue",
@@ -159,7 +161,7 @@ def _affine(x: Tensor, code: Tensor, m: Tensor, interpolation: str, fill: int) -
     height, width = x.shape[-2:]
     # Output pixel (u, v), counted from the centre, comes from (a u + b v + c, d u + a v + e).
     shear_x, shear_y = m * (code == CODE["ShearX"]), m * (code == CODE["ShearY"])
-    angle = (m * (code == CODE["Rotate"])).double() * (math.pi / 180)
+    angle = (m * (code == CODE["Rotate"])).to(wide(m.device)) * (math.pi / 180)
     sin = angle.sin().float()
     coefficients = (
         angle.cos().float(),
@@ -269,7 +271,8 @@ def _color(x: Tensor, m: Tensor) -> Tensor:
 def _contrast(x: Tensor, m: Tensor) -> Tensor:
     values = x.float()
     grey = _grey(values) if x.shape[1] == 3 else values
-    mean = grey.sum(-1).sum((-1, -2), dtype=torch.float64) / grey[0].numel()  # sums of whole numbers: exact
+    # sums of whole numbers: exact
+    mean = grey.sum(-1).sum((-1, -2), dtype=wide(grey.device)) / grey[0].numel()
     return _grey_levels(values.mul_(_column(1 + m)).add_(_column(-m * mean.float())))
 
 

@@ -1,0 +1,153 @@
+"""What stands in the kit's files (JSON, CSV, arrays) as bytes, and how files that others made are read: with
+limits, and never as anything but data.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import json
+import os
+import re
+import stat
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+TABLE_BYTES = 2**29  # the largest table of labels that is read: a million images with long names take 100 MB
+ARRAY_BYTES = 2**33  # the largest .npz, unpacked
+FORMULA = "=+-@＝＋－＠\t\r"  # what a cell begins with that a spreadsheet takes for a formula
+NUMBER = re.compile(r"[+-]?(inf|nan|\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?)")  # "-1" is no formula
+
+
+def json_bytes(value: dict) -> bytes:
+    """Indented JSON."""
+    return (json.dumps(value, indent=1, default=str) + "\n").encode()
+
+
+def npz_bytes(arrays: dict, compressed: bool = False) -> bytes:
+    """Arrays as a .npz."""
+    buffer = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """An array as a .npy."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def csv_bytes(rows: list[dict], first: tuple[str, ...]) -> bytes:
+    """Rows as CSV: the columns `first`, then any others in order of appearance; missing = empty."""
+    columns = [*first, *dict.fromkeys(k for row in rows for k in row if k not in first)]
+    return b"".join(csv_line(row) for row in [columns, *([row.get(k) for k in columns] for row in rows)])
+
+
+def csv_line(row) -> bytes:
+    """A row as it stands in a CSV file: cells with quotes, commas and line ends of every kind come back as
+    they are, and no spreadsheet takes a text for a formula (see `guarded`).
+    """
+    text = io.StringIO()
+    cells = [guarded(cell) if isinstance(cell, str) else cell for cell in row]
+    csv.writer(text).writerow(
+        cells
+    )  # before Python 3.13 it quotes only the line ends that it writes itself: both
+    return text.getvalue()[:-2].encode("utf-8", "surrogateescape") + b"\n"
+
+
+def guarded(text: str) -> str:
+    """A text that a spreadsheet would take for a formula, with an apostrophe before it; `unguarded` takes it
+    away. A text that begins with apostrophes and then like a formula gets one more, so that both agree.
+    """
+    bare = text.lstrip("'")
+    formula = bare[:1] and bare[0] in FORMULA and not (bare == text and NUMBER.fullmatch(text))
+    return f"'{text}" if formula else text
+
+
+def unguarded(text: str) -> str:
+    """The text that `guarded` made safe; any other as it is."""
+    bare = text.lstrip("'")
+    return text[1:] if bare != text and bare[:1] and bare[0] in FORMULA else text
+
+
+def flag(text: str | None) -> bool | None:
+    """Yes or no as people and spreadsheets write it (1, 1.0, true, t, yes, y, x; 0, 0.0, false, f, no, n,
+    empty); None for any other text.
+    """
+    said = (text or "").strip().lower()
+    if said in ("1", "1.0", "true", "t", "yes", "y", "x"):
+        return True
+    return False if said in ("", "0", "0.0", "false", "f", "no", "n") else None
+
+
+def read_file(path: Path, at_most: int = TABLE_BYTES) -> bytes:
+    """The bytes of an ordinary file. Raises OSError, and ValueError for one with more than `at_most` bytes,
+    and for what is no ordinary file (a pipe would wait for ever).
+    """
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(file, "rb") as opened:
+        status = os.fstat(file)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{path} is no ordinary file")
+        content = b"" if status.st_size > at_most else opened.read(at_most + 1)
+        if max(len(content), status.st_size) > at_most:
+            raise ValueError(f"{path} has more than {at_most / 1e6:.0f} MB, which is no such file")
+    return content
+
+
+def read_csv(path: Path, at_most: int = TABLE_BYTES, errors: str = "strict") -> list[list[str]]:
+    """The rows of a CSV file in UTF-8, with its heading, as text; formulas that `guarded` made safe come back
+    as they were. errors: as of `bytes.decode`. Raises OSError, UnicodeDecodeError, csv.Error,
+    and ValueError for a file that is too large.
+    """
+    text = read_file(path, at_most).decode("utf-8-sig", errors)
+    return [[unguarded(cell) for cell in row] for row in csv.reader(io.StringIO(text, newline="")) if row]
+
+
+def read_table(
+    path: Path, at_most: int = TABLE_BYTES, errors: str = "surrogateescape"
+) -> list[dict[str, str]]:
+    """The rows of a CSV file, one dictionary each, by default as the kit wrote it; raises as `read_csv`."""
+    head, *rows = read_csv(path, at_most, errors) or [[]]
+    return [dict(zip(head, [*row, *[""] * (len(head) - len(row))])) for row in rows]
+
+
+def read_json(path: Path, at_most: int = 2**26):
+    """What a JSON file holds. Raises OSError, and ValueError for what is no JSON."""
+    return json.loads(read_file(path, at_most))
+
+
+def read_npz(path: Path, at_most: int = ARRAY_BYTES) -> dict[str, np.ndarray]:
+    """The arrays of a .npz: numbers only, no pickles, and no more bytes than the file says and `at_most`.
+
+    Raises OSError, and ValueError for a file that is damaged or something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sum(m.file_size for m in members) > at_most:
+                raise ValueError(f"its arrays take more than {at_most / 1e9:.3g} GB")
+            return {m.filename.removesuffix(".npy"): _npy(archive, m) for m in members}
+    except (zipfile.BadZipFile, EOFError, ValueError, KeyError, NotImplementedError, MemoryError) as error:
+        raise ValueError(f"{path} is damaged or no file of arrays: {error}") from None
+
+
+def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if version not in read:
+            raise ValueError(f"{member.filename} is of version {version}")
+        shape, _, dtype = read[version](file)
+        if dtype.hasobject:
+            raise ValueError(f"{member.filename} holds Python objects")
+        if int(np.prod(shape, dtype=object)) * dtype.itemsize > member.file_size:
+            raise ValueError(f"{member.filename} holds less than it says")
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)

