@@ -140,6 +140,24 @@ def test_what_could_not_be_read_comes_back_once_it_is_mended(photos, tmp_path):
     assert "train/dog/bad.png" in again.names and again.left_out == ()
 
 
+def test_labels_of_the_training_images_alone_leave_test_images_their_class(photos, tmp_path, monkeypatch):
+    """As `apply` wrote them of findings that had looked at train/ only."""
+    monkeypatch.setenv("LNL_DATA", str(tmp_path / "data"))
+    (photos / "train/dog/bad.png").unlink()
+    rows = [f"{p.relative_to(photos)},cat" for p in sorted(photos.glob("train/*/*.png"))]
+    rows[0] = rows[0].replace(",cat", ",dog")
+    (tmp_path / "l.csv").write_text("\n".join(["path,given", *rows, "test/cat/0.png,dog"]))
+    table = str(tmp_path / "l.csv")
+    found = load(str(photos), table, None, None, None, None, None, False, splits=("train", "test"))
+    given = dict(zip(found.names, (found.classes[k] for k in found.given_labels)))
+    assert given["test/cat/0.png"] == "dog" and given["test/cat/1.png"] == "cat" and len(given) == 52 - 1 + 1
+    assert sum(name.startswith("test/dog") and label == "dog" for name, label in given.items()) == 3
+    assert "6 images outside train/ without a row in l.csv keep their folder's class" in found.taken
+    (tmp_path / "l.csv").write_text("\n".join(["path,given", *rows[1:]]))
+    with pytest.raises(ValueError, match=r"images without a label: 1;.*train/cat/0.png"):
+        load(str(photos), table, None, None, None, None, None, False, splits=("train", "test"))
+
+
 def test_parts_are_asked_for_by_name(tmp_path):
     assert parts_of(None, "folder:x") == ("train", "val", "test")
     assert parts_of("test, train", "folder:x") == ("train", "test")

@@ -386,7 +386,7 @@ def test_an_error_names_the_first_ten(tmp_path, load):
     table = write(tmp_path / "l.csv", "path,label", "a/00.png,a")
     with pytest.raises(ValueError, match=r"images without a label: 29.*and 19 more") as error:
         load(tmp_path / "set", labels=table)
-    assert str(error.value).count("no row in l.csv") == 10
+    assert str(error.value).count(".png") == 10 and str(error.value).count("no row in l.csv") == 1
 
 
 def test_nothing_usable_is_said(photos, load, tmp_path):

@@ -305,6 +305,7 @@ def _labels_of(raw: _Raw, table: LabelTable, columns: tuple) -> label_tables.Lab
         test_names=[""] * len(raw.test_y) if raw.test_paths is None or raw.lent else raw.test_paths,
         by_index=by_index,
         own=raw.y if raw.own is None else raw.own,
+        held=None if raw.parts is None else np.array(raw.parts) != "train",
         path_column=path_column,
         label_column=label_column,
         true_column=true_column,

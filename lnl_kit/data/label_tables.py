@@ -56,6 +56,7 @@ def read(
     test_names: Sequence[str] = (),
     by_index: bool = False,
     own: np.ndarray | None = None,
+    held: np.ndarray | None = None,
     path_column: str | None = None,
     label_column: str | None = None,
     true_column: str | None = None,
@@ -64,7 +65,8 @@ def read(
 
     names (N,), test_names (M,): the images' paths, or with by_index the positions that stand for them; how a
     row may write them: `label_paths.match`. own (N,): class numbers by the folders, by which labels that
-    count from 1 are told. A label is a class name, or a class number where no class is called by a number.
+    count from 1 are told. held, bool (N,): images of test/ and val/, which keep that class where no row names
+    them, as test images do. A label is a class name, or a class number where no class is called by a number.
     Columns without a name given: see PATH_COLUMNS and LABEL_COLUMNS. The label of a test image is in the true
     column if one is named, else in the label column. Images with a yes (`files.flag`) in a column `dropped`
     are left out, and that is no problem. Rows that say the same twice are one.
@@ -85,17 +87,9 @@ def read(
     number = class_numbers(classes)
     _refuse_counting_from_one(table, at, found, number, classes, own)
 
-    labels = Labels(
-        np.full(len(names), -1, np.int64),
-        None if at.true is None else np.full(len(names), -1, np.int64),
-        np.full(len(test_names), -1, np.int64),
-        np.zeros(len(test_names), bool),
-        np.zeros(len(names), bool),
-        [],
-        (),
-        "",
-    )
+    labels = _unlabelled(len(names), len(test_names), at.true is not None)
     seen = _fill(labels, table, at, found, ambiguous, number, [*names, *test_names])
+    notes += _keep_theirs(labels, table, own, held, seen[: len(names)])
     _say_counts(labels, table, names, seen[: len(names)])
     repeated = len(table.rows) - len({tuple(row) for row in table.rows})
     if repeated:
@@ -106,6 +100,25 @@ def read(
     unnamed = [name for name, n in zip(names, seen) if not n]
     cause = "" if by_index else likely_cause(lost, unnamed or lost)
     return labels._replace(notes=(*table.notes, *notes), cause=cause)
+
+
+def _unlabelled(n: int, n_test: int, has_true: bool) -> Labels:
+    given, test = np.full(n, -1, np.int64), np.full(n_test, -1, np.int64)
+    true = np.full(n, -1, np.int64) if has_true else None
+    return Labels(given, true, test, np.zeros(n_test, bool), np.zeros(n, bool), [], (), "")
+
+
+def _keep_theirs(labels: Labels, table: LabelTable, own, held, seen: np.ndarray) -> tuple[str, ...]:
+    """Give images of test/ and val/ that no row names their folder's class, count them as `seen` (N,), and
+    say so.
+    """
+    if held is None or own is None or not len(keeping := np.flatnonzero(held & (own >= 0) & (seen == 0))):
+        return ()
+    labels.given[keeping], seen[keeping] = own[keeping], 1
+    if labels.true is not None:
+        labels.true[keeping] = own[keeping]
+    what = some(keeping, "image")
+    return (f"{what} outside train/ without a row in {table.name} keep their folder's class",)
 
 
 def _say_counts(labels: Labels, table: LabelTable, names: Sequence[str], seen: np.ndarray) -> None:

@@ -29,7 +29,10 @@ def counted(problems: list[Problem]) -> dict[str, int]:
 def report(problems: list[Problem], where: str, hint: str = "") -> ValueError:
     """One error that counts the problems by kind and names the first ten; hint: their likely cause."""
     kinds = ", ".join(f"{kind}: {n}" for kind, n in counted(problems).items())
-    first = "; ".join(f"{p.path} ({p.detail})" for p in problems[:10])
+    alike: dict[str, list[str]] = {}
+    for problem in problems[:10]:
+        alike.setdefault(problem.detail, []).append(problem.path)
+    first = "; ".join(f"{', '.join(paths)} ({detail})" for detail, paths in alike.items())
     rest = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
     hint = f" ({hint})" if hint else ""
     return ValueError(
