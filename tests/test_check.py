@@ -208,6 +208,21 @@ def test_paths_numbers_and_tables_of_other_libraries(tmp_path, monkeypatch):
     assert run.summary["taken"].startswith("2 classes: cat 12, dog 12") and run.summary["skipped"] == {}
 
 
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"train_size": 1.0}, "train_size 1 is not allowed: at least 2 images"),
+        ({"train_size": "3"}, "train_size '3' is not allowed: a whole number"),
+        ({"image_size": "32"}, "image_size '32' is not allowed: a whole number"),
+        ({"rate": "x", "noise": "symmetric"}, "rate 'x' is not allowed: a number in"),
+        ({"seed": "a"}, "seed 'a' is not allowed: a whole number"),
+    ],
+)
+def test_wrong_types_are_one_sentence_in_a_search_too(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        lnl_kit.find_errors("digits", **wrong)
+
+
 def test_a_subset_is_judged_not_the_whole(tmp_path, monkeypatch):
     monkeypatch.setenv("LNL_DATA", str(tmp_path / "data"))
     photos = pictures(tmp_path / "photos", "cat", "dog", n=12)

@@ -9,6 +9,7 @@ from PIL import Image, features
 
 from lnl_kit import data
 from lnl_kit.data import decode, file_state, folders, images, taken, tree
+from lnl_kit.features.of_dataset import images_of
 
 
 def picture(path, seed=0, size=(8, 8), mode="RGB", **options):
@@ -147,6 +148,12 @@ def test_links_are_followed_but_not_in_circles(tmp_path, load, monkeypatch):
     (photos / "dog" / "circle.png").symlink_to("circle.png")
     with pytest.raises(ValueError, match="unreadable images: 2;"):
         load(photos)
+    monkeypatch.delenv("LNL_FOLLOW_LINKS")
+    with pytest.raises(
+        ValueError, match=r"unreadable images: 5 .*cat/0.png, cat/1.png, cat/2.png \(it lies outs"
+    ):
+        load(photos)
+    monkeypatch.setenv("LNL_FOLLOW_LINKS", "1")
     assert "dog 3;" in load(photos, skip_bad=True).taken
 
 
@@ -175,8 +182,10 @@ def test_the_split_never_takes_the_last_image_of_a_class(tmp_path, load):
     single = pictures(pictures(tmp_path / "single", *"abcd", n=1), "zebra", n=6)
     found = load(single)
     assert np.bincount(found.given_labels).tolist() == [1, 1, 1, 1, 4] and len(found.test_y) == 2
+    ones = pictures(tmp_path / "ones", *"abcd", n=1)
     with pytest.raises(ValueError, match="no test set can be split off from 4 images, one a class"):
-        load(pictures(tmp_path / "ones", *"abcd", n=1))
+        load(ones)
+    assert len(load(ones, split=False).x) == len(load(ones, split=("train", "test")).x) == 4
 
 
 # ---------------------------------------------------------------- names
@@ -301,6 +310,22 @@ def test_very_large_images_are_one_sentence_and_no_warning(tmp_path, load, recwa
     assert before  # others' limit is as it was
 
 
+def test_what_max_pixels_allows_is_allowed_wherever_the_file_is_opened(tmp_path, load, monkeypatch):
+    photos = pictures(tmp_path / "photos", "cat", "dog")
+    picture(photos / "cat" / "big.png", 9, (40, 30))
+    monkeypatch.setenv("LNL_MAX_PIXELS", "1000")
+    with pytest.raises(ValueError, match=r"more than 0\.001 million"):
+        load(photos)
+    found = load(photos, split=False, max_pixels=1200)
+    path = found.folder / "cat/big.png"
+    assert decode.whole_digest(path, photos, found.max_pixels) and not decode.whole_digest(path, photos)
+    assert decode.headers([path], photos, found.max_pixels) == [((40, 30), "RGB")]
+    seen = images_of(found, None, False, tmp_path / "memo")
+    assert seen.at(found.paths.index("cat/big.png"), (8,))[0].shape == (3, 8, 8)
+    with pytest.raises(ValueError, match="digits: that is for folders of images"):
+        data.load("digits", max_pixels=10**6)
+
+
 def test_a_class_of_which_nothing_can_be_read_is_named(tmp_path, load):
     photos = pictures(tmp_path / "photos", "cat", "dog", "emu")
     for path in (photos / "emu").iterdir():
@@ -326,6 +351,24 @@ def test_files_of_equal_size_and_time_that_were_swapped_are_seen(tmp_path, load)
     (photos / "x").rename(second)
     after = by_path(load(photos, split=False))
     assert after["a/0.bmp"] == before["b/2.bmp"] != after["b/2.bmp"] == before["a/0.bmp"]
+
+
+def test_a_fault_that_passes_is_not_kept(tmp_path, load, monkeypatch):
+    photos = pictures(tmp_path / "photos", "cat", "dog")
+    opened = images._open
+
+    def failing(path, inside):
+        if path.name == "1.png":
+            raise OSError(5, "Input/output error")
+        return opened(path, inside)
+
+    monkeypatch.setattr(images, "_open", failing)
+    assert load(photos, skip_bad=True).skipped_kinds == {"unreadable images": 2}
+    assert load(photos, skip_bad=True).skipped_kinds == {"unreadable images": 2}
+    monkeypatch.setattr(images, "_open", opened)
+    assert load(photos).skipped == ()
+    monkeypatch.setattr(decode, "_decode_all", None)  # and that is kept
+    assert load(photos).skipped == ()
 
 
 def by_path(found):

@@ -12,6 +12,7 @@ import numpy as np
 from . import copies, decode
 from .dataset import Dataset, load
 from .naming import resolve
+from .parallel import in_parallel
 from .streams import Stream
 
 PARTS = ("train", "val", "test")
@@ -74,7 +75,7 @@ def _headers(folder: Path | None, source: Dataset) -> tuple[dict[str, int], dict
         return {"x".join(map(str, reversed(source.x.shape[2:]))): len(source.x)}, {}
     paths = [folder / name for name in source.names]
     look = functools.partial(decode.headers, inside=folder, most=source.max_pixels)
-    seen = [h for part in decode.in_parallel(look, paths) for h in part if h]
+    seen = [h for part in in_parallel(look, paths) for h in part if h]
     sizes, modes = (Counter(values) for values in zip(*seen)) if seen else (Counter(), Counter())
     return {f"{w}x{h}": n for (w, h), n in sizes.most_common()}, dict(modes.most_common())
 

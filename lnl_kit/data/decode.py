@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-import sys
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
 from ..files import RunError, create, json_bytes, lock, npy_bytes, read_json, remove, safe, save_atomically
 from . import images
@@ -21,11 +18,11 @@ from .depth import FULL, finite, in_8_bits, is_deep, levels_of
 from .file_state import on_network_drive, sample_of
 from .folders import File
 from .images import on_white, open_image, reason
+from .parallel import CHUNK, in_parallel
 
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 LARGEST_OWN_SIZE = 256  # images of one square size up to this keep it; all others are shown at DEFAULT_SIZE
 DEFAULT_SIZE = 32
-CHUNK = 256  # images a task
 CACHE_VERSION = 2  # to be raised when the same file would be decoded to other pixels
 
 
@@ -62,11 +59,11 @@ def pixels(
     folder, max_pixels = Path(os.path.realpath(folder)), max_pixels or images.max_pixels()
     state = sample_of if on_network_drive(folder) else lambda folder, f: f"{f.inode} {f.ctime}"
     rows = [f"{f.path}\0{f.size} {f.mtime} {state(folder, f)}" for f in files]
-    listing = "\0".join([f"{CACHE_VERSION} {image_size} {max_pixels}", *rows])
+    listing = "\0".join([f"{CACHE_VERSION} {image_size} {max_pixels} {images.reading()}", *rows])
     key = hashlib.blake2b(os.fsencode(listing), digest_size=16).hexdigest()  # the folder as it is now
     owner = hashlib.blake2b(os.fsencode(folder) + repr(image_size).encode(), digest_size=6).hexdigest()
     place = cache / f"{safe(folder.name)}-{owner}"  # one folder of images at one size
-    if found := _read(place / key):
+    if found := _still(place / key, folder, files, max_pixels):
         return found
     if not keep:
         with tempfile.TemporaryDirectory() as out:
@@ -77,7 +74,7 @@ def pixels(
     try:
         place.mkdir(parents=True, exist_ok=True)
         with lock(place / "lock"):
-            if found := _read(place / key):  # another process was first
+            if found := _still(place / key, folder, files, max_pixels):  # another process was first
                 return found
             for old in place.iterdir():  # earlier states of the folder, and what a killed process left
                 if old.name != "lock":
@@ -93,6 +90,18 @@ def pixels(
     if (written := _read(place / key)) is None:
         raise OSError(f"the decoded images in {place / key} cannot be read back: is the disk full?")
     return written
+
+
+def _still(place: Path, folder: Path, files: list[File], most: int) -> Pixels | None:
+    """What is kept, unless a file that could not be read can be by now: a fault may pass."""
+    if (found := _read(place)) and found.unreadable:
+        paths = [folder / files[i].path for i in found.unreadable]
+        again = functools.partial(
+            decode_files, shape=found.x.shape[1:], own=False, grey=False, inside=folder, most=most
+        )
+        if any(len(errors) < len(x) for x, errors in in_parallel(again, paths)):
+            return None
+    return found
 
 
 def _read(place: Path) -> Pixels | None:
@@ -154,13 +163,12 @@ def _write_images(
     def decode(part: list[Path]):
         return decode_files(part, shape, own, grey, folder, levels, most)
 
-    chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
     unreadable: dict[int, str] = {}
     digests = []
     with create(out / "images.npy") as file:  # not through a map: there a full disk kills the process
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *shape)}
         np.lib.format.write_array_header_1_0(file, header)
-        for i, (x, errors) in enumerate(_in_parallel(decode, chunks)):
+        for i, (x, errors) in enumerate(in_parallel(decode, paths)):
             file.write(x.tobytes())
             digests.append(image_digests(x))
             unreadable |= {i * CHUNK + k: reason for k, reason in errors.items()}
@@ -184,34 +192,7 @@ def _levels(paths: list[Path], folder: Path, most: int | None) -> tuple[float, f
                 continue
         return found
 
-    chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
-    return levels_of(pair for pairs in _in_parallel(extremes, chunks) for pair in pairs)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _in_parallel(fn, chunks: list) -> Iterator:
-    """`fn` of each chunk, in order, on all cores. Threads: Pillow decodes without holding Python's lock."""
-    pool = ThreadPoolExecutor(cores())
-    bar = tqdm(
-        desc="decoding images",
-        total=sum(map(len, chunks)),
-        unit=" images",
-        disable=len(chunks) < 8,
-        leave=False,
-        mininterval=1,
-        file=sys.stderr,
-    )
-    try:
-        for chunk, result in zip(chunks, pool.map(fn, chunks)):
-            bar.update(len(chunk))
-            yield result
-    finally:
-        pool.shutdown(cancel_futures=True)  # on Ctrl-C, do not decode the rest first
-        bar.close()
+    return levels_of(pair for pairs in in_parallel(extremes, paths) for pair in pairs)
 
 
 def headers(
@@ -226,11 +207,6 @@ def headers(
         except Exception:  # reported when it is decoded
             found.append(None)
     return found
-
-
-def in_parallel(fn, paths: list[Path]) -> Iterator:
-    """`fn` of parts of the paths, in order, on all cores."""
-    return _in_parallel(fn, [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)])
 
 
 def _header(path: Path, inside: Path, most: int | None) -> tuple[int, int, bool] | None:

@@ -70,7 +70,7 @@ def arrange(folder: Path, tree: Tree, *, recursive: bool = True, lend: bool = Fa
             below[path[0]] += 1
             if not recursive:
                 continue
-        taken.append(file._replace(label=path[0], part=part))
+        taken.append(File(file.path, path[0], False, *file[3:7], part))
     if loose:
         notes.append(f"{some(loose, 'image')} outside class folders left out, such as {loose[0]}")
     if beside:
@@ -185,7 +185,7 @@ def _with_test(taken: list[File], notes: list[str], problems: list[Problem], len
     held = {f.part for f in taken}
     tested = "test" if "test" in held else "val" if "val" in held else None
     taken = sorted(
-        (f._replace(test=f.part == tested) for f in taken),
+        (f._replace(test=True) if f.part == tested else f for f in taken),
         key=lambda f: (f.test, f.part == "val", f.label, f.path),
     )
     if tested == "val":

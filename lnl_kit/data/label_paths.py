@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -182,10 +183,15 @@ def _by_last(paths: list[tuple], lengths: list[int]) -> dict[tuple, list[int]]:
 # ---------------------------------------------------------------- why nothing fits
 
 
-def likely_cause(keys: list[str], paths: list[str]) -> str:
-    """In a few words why rows name no image, where that can be seen: endings, or another folder."""
+def likely_cause(keys: list[str], paths: list[str], ambiguous: Collection[str] = ()) -> str:
+    """In a few words why rows name no image, where that can be seen: endings, or another folder.
+
+    ambiguous: those of the rows that fit several images.
+    """
     if not keys or not paths:
         return ""
+    if sum(key in ambiguous for key in keys) > len(keys) / 2:
+        return f"names alone fit several images: write them with their folders, such as {paths[0]!r}"
     stems = {_without_ending(p)[-1:]: p for p in paths}
     if sum(_without_ending(k)[-1:] in stems for k in keys) > len(keys) / 2:
         key = next(k for k in keys if _without_ending(k)[-1:] in stems)

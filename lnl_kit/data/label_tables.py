@@ -98,7 +98,7 @@ def read(
         notes += (f"{labels.dropped.sum()} dropped by the label file",)
     lost = [p.path for p in labels.problems if p.kind == "labels without an image"]
     unnamed = [name for name, n in zip(names, seen) if not n]
-    cause = "" if by_index else likely_cause(lost, unnamed or lost)
+    cause = "" if by_index else likely_cause(lost, unnamed or lost, ambiguous)
     return labels._replace(notes=(*table.notes, *notes), cause=cause)
 
 

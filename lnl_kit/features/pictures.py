@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..data.decode import cores, image_digests, upright
+from ..data.decode import image_digests, upright
 from ..data.images import on_white, open_image, reason
+from ..data.parallel import cores
 from ..files import save_atomically
 
 READ_AT_ONCE = (

@@ -47,6 +47,10 @@ def apply(decisions: str | Path, out: str | Path) -> dict[str, int]:
     table = read_labels(folder / "labels_before.csv")
     summary = _summary(folder)
     require_free(out, folder, summary.get("asked", {}).get("labels"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write in {out.parent}: {error.strerror}; choose another --out") from None
     seen = seen_before(folder / "labels_before.csv") or {}
     standing = Decisions(decisions, seen | _as_they_are(folder, seen))
     made, left_out = standing.made, standing.left_out
@@ -66,7 +70,6 @@ def apply(decisions: str | Path, out: str | Path) -> dict[str, int]:
         )
         count[f"left out, as {why}"] = len(images)
     content = csv_bytes(rows, APPLIED)
-    out.parent.mkdir(parents=True, exist_ok=True)
     _note_applied(folder, content)
     save_atomically(out, content, durable=True)
     return count | ({"about images that are not there any more": len(strange)} if strange else {})

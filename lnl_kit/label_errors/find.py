@@ -28,6 +28,7 @@ from ..features import DEFAULT
 from ..files import make_folder, runs_root, safe
 from ..methods import METHODS
 from ..papers.presets import resolve
+from ..run.asked import WHOLE, share, whole
 from ..run.identity import versions
 from ..train import HOW, train
 from . import faults
@@ -133,11 +134,15 @@ class Search:
     def of(cls, dataset, features, probs, method, noise, rate, seed: int, score: str, ask: dict) -> Search:
         """From the arguments of `find_errors`; what contradicts is refused in one sentence."""
         places = {k: ask.pop(k, None) for k in PLACES}
+        places |= {k: whole(k, places[k]) for k in WHOLE}
+        rate, seed = share("rate", rate), whole("seed", seed) or 0
+        if (n := places["train_size"]) is not None and n < 2:
+            raise ValueError(f"train_size {n} is not allowed: at least 2 images")
         preset, skip_bad = ask.pop("preset", "demo"), ask.pop("skip_bad", False)
         root = runs_root(ask.pop("out", None))
         features, chosen = who_judges(features, probs, method, score, ask)
         dataset, labels, size = complete(dataset), absolute_labels(places["labels"]), places["image_size"]
-        parts, whole = parts_of(places["splits"], dataset), places["recursive"]
+        parts, deep = parts_of(places["splits"], dataset), places["recursive"]
         noise, rate = default_noise(noise or "none", rate, labels, dataset)
         name = places["like"] or dataset.partition(":")[0]
         first = (chosen or RECIPE)[0]
@@ -145,7 +150,7 @@ class Search:
         asked = places | {
             "dataset": dataset,
             "labels": labels,
-            "recursive": True if whole is None else whole,
+            "recursive": True if deep is None else deep,
             "splits": list(parts) if parts else None,
             "image_size": size or plan.image_size,  # as in training: every image is decoded once
         }
