@@ -1,6 +1,8 @@
 """`lnl check`, pictures that occur twice, and the search of test/ and val/."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -78,6 +80,12 @@ def test_check_of_a_label_file_says_how_it_was_matched(tmp_path, monkeypatch, ca
     assert "note: paths matched by the end of longer ones" in said and "nothing odd was found" in said
     assert main(["check", str(tmp_path / "nowhere")]) == 2
     assert "lnl: no folder" in capsys.readouterr().err
+
+
+def test_commands_start_without_torchvision():
+    """Half of the seconds that `lnl check` of 10,000 images may take."""
+    code = "import sys, lnl_kit.cli; assert not {'torchvision', 'pandas', 'plotly'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_check_of_a_built_in_set():

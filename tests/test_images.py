@@ -19,7 +19,7 @@ from PIL import Image
 from lnl_kit import data
 from lnl_kit.data import images, large_sets, streams
 from lnl_kit.data.images import open_image
-from lnl_kit.toolbox import models
+from lnl_kit.toolbox import models, resnets
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n(%pipe%touch started) (w) file\n"
 
@@ -240,7 +240,7 @@ def test_imagenet_weights_put_in_place_by_hand_run_nothing(tmp_path, monkeypatch
     with pytest.raises(ValueError, match="is not the file that its name says"):
         models.make("resnet18_imagenet", 10)
     torch.save({"conv1.weight": Call(os.mkdir, (str(tmp_path / "ran"),))}, place)
-    monkeypatch.setattr(models, "_has_its_hash", lambda path: True)  # even with the right name
+    monkeypatch.setattr(resnets, "_has_its_hash", lambda path: True)  # even with the right name
     with pytest.raises(ValueError, match="holds more than weights and was not loaded"):
         models.make("resnet18_imagenet", 10)
     assert not (tmp_path / "ran").exists()
