@@ -79,7 +79,7 @@ FLAGS: dict[str, dict] = {
         "dest": "recursive",
         "help": "leave out images in folders below a class folder",
     },
-    "--max-pixels": {"type": int, "help": "larger image files count as unreadable; default 179 million"},
+    "--max-pixels": {"type": int, "help": "larger image files count as unreadable; default 50 million"},
     "--skip-bad": {"action": "store_true", "help": "leave out unreadable images and list them"},
     "--device": {"default": "auto", "help": "cpu, cuda, cuda:1 ... or auto"},
     "--precision": {
