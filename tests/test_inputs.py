@@ -10,6 +10,7 @@ from PIL import Image, features
 from lnl_kit import data
 from lnl_kit.data import decode, file_state, folders, images, taken, tree
 from lnl_kit.features.of_dataset import images_of
+from lnl_kit.features.pictures import Files
 
 
 def picture(path, seed=0, size=(8, 8), mode="RGB", **options):
@@ -345,12 +346,15 @@ def test_files_of_equal_size_and_time_that_were_swapped_are_seen(tmp_path, load)
     for path in photos.rglob("*.bmp"):
         os.utime(path, ns=(10**18, 10**18))
     before = by_path(load(photos, split=False))
+    names = ["a/0.bmp", "b/2.bmp"]
+    keys = Files(photos, names, tmp_path / "memo").keys
     first, second = photos / "a/0.bmp", photos / "b/2.bmp"
     first.rename(photos / "x")
     second.rename(first)
     (photos / "x").rename(second)
     after = by_path(load(photos, split=False))
     assert after["a/0.bmp"] == before["b/2.bmp"] != after["b/2.bmp"] == before["a/0.bmp"]
+    assert np.array_equal(Files(photos, names, tmp_path / "memo").keys, keys[::-1])  # of features too
 
 
 def test_a_fault_that_passes_is_not_kept(tmp_path, load, monkeypatch):

@@ -94,8 +94,8 @@ def keys_of_files(paths: list[Path], memo: Path) -> np.ndarray:
     """uint8 (N, 16): a digest of what is in each file. So a file that is moved to another class keeps its
     features.
 
-    memo: folder where the digests are kept for files of unchanged path, size and time, which are not read
-        again.
+    memo: folder where the digests are kept for files of unchanged path, size, times and inode, which are not
+        read again.
     """
     status = [stat_of(p) for p in paths]
     listing = "\0".join(f"{os.path.abspath(p)}\0{s}" for p, s in zip(paths, status))
@@ -110,10 +110,12 @@ def keys_of_files(paths: list[Path], memo: Path) -> np.ndarray:
 
 
 def stat_of(path: Path) -> str:
-    """Size and time of a file as text; of one that is not there, nothing."""
+    """Size, times and inode of a file as text, which two swapped files do not share; nothing of one
+    that is not there.
+    """
     try:
         status = path.stat()
-        return f"{status.st_size} {status.st_mtime_ns}"
+        return f"{status.st_size} {status.st_mtime_ns} {status.st_ino} {status.st_ctime_ns}"
     except OSError:
         return ""
 
