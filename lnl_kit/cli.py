@@ -1,4 +1,4 @@
-"""The command line: lnl train | compare | reproduce | find-errors | apply | bench | methods."""
+"""The command line: lnl train | compare | reproduce | check | find-errors | apply | bench | methods."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 from . import __version__
-from .features import backbones
+from .data import resolve
 from .files import RunError
+from .label_errors.commands import add_apply, add_check, add_find_errors
 from .methods import METHODS
-from .run.flags import LABELS, share
+from .run.flags import FOLDERS, LABELS, Help, share
 from .run.settings import field_help, parse
 
 
@@ -34,13 +35,6 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"lnl: {message}; see {self.prog} --help\n")
 
 
-class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults that are values; a flag without one says itself what happens."""
-
-    def _get_help_string(self, action):
-        return action.help if action.default is None else super()._get_help_string(action)
-
-
 def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     """The parser; `lnl train METHOD` gets a flag per settings field of that method."""
     parser = Parser("lnl", description="Learning with noisy labels: train, reproduce, measure.")
@@ -50,7 +44,7 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     add.set_defaults(command=list_methods)
     method = next((a for a in argv[1:] if a in METHODS), None) if argv[:1] == ["train"] else None
     add_train(commands, method)
-    for add_command in (add_compare, add_reproduce, add_find_errors, add_apply, add_bench):
+    for add_command in (add_compare, add_reproduce, add_check, add_find_errors, add_apply, add_bench):
         add_command(commands)
     return parser
 
@@ -67,7 +61,7 @@ def add_train(commands, method: str | None) -> None:
     share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size")
     share(add, "--features", "--feature-views")
     share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
-    share(add, "--skip-bad", "--device", "--precision", "--compile", "--out", "--fresh")
+    share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh")
     if method:
         add_settings(add, method)
     add.set_defaults(command=train_command)
@@ -133,61 +127,6 @@ def add_reproduce(commands) -> None:
     add.set_defaults(command=reproduce_command)
 
 
-def add_find_errors(commands) -> None:
-    """`lnl find-errors`."""
-    add = commands.add_parser(
-        "find-errors",
-        help="which labels of an image folder are probably wrong; prints the folder of errors.csv "
-        "and report.html",
-        formatter_class=Help,
-    )
-    add.add_argument(
-        "dataset",
-        metavar="PATH",
-        help="a folder of images (train/<class>/* or <class>/*), or a built-in data set",
-    )
-    add.add_argument(
-        "--features",
-        help=f"the pretrained network that looks at the images: {backbones.HELP}; default "
-        f"{backbones.DEFAULT}; none = networks are trained on the images",
-    )
-    add.add_argument(
-        "--probs",
-        metavar="FILE",
-        help="out-of-sample probabilities of one's own, a row an image: .npz (probs), .npy, .csv or .parquet "
-        "(columns: classes); nothing is trained",
-    )
-    add.add_argument(
-        "--method",
-        help="train networks on the images instead: cross_validation and names of lnl methods, separated by "
-        "commas, whose predictions are combined",
-    )
-    add.add_argument(
-        "--score",
-        default="recipe",
-        help="recipe, or a single score of the first method: probability, clean_score, trajectory, vicinal",
-    )
-    share(add, *LABELS, "--noise", "--rate", "--preset", "--epochs", "--model", "--seed", "--train-size")
-    share(add, "--image-size", "--like", "--device", "--skip-bad")
-    add.set_defaults(preset="demo", command=find_errors_command)
-    add.add_argument(
-        "--out",
-        metavar="DIR",
-        dest="to",
-        help="folder of the findings; default errors/... under the root of the runs",
-    )
-
-
-def add_apply(commands) -> None:
-    """`lnl apply`."""
-    add = commands.add_parser(
-        "apply", help="write the corrected labels of a review, for --labels; images are not touched"
-    )
-    add.add_argument("decisions", metavar="DECISIONS.csv", help="what the review wrote beside errors.csv")
-    add.add_argument("--out", required=True, metavar="LABELS.csv", help="the file to write")
-    add.set_defaults(command=apply_command)
-
-
 def add_bench(commands) -> None:
     """`lnl bench`."""
     add = commands.add_parser("bench", help="speed of the full loop over that of the networks alone")
@@ -247,6 +186,7 @@ def compare_command(options) -> int:
 
     values = vars(options).copy()
     values.pop("command")
+    values["dataset"] = resolve(values["dataset"])
     methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
     if values["methods"] == "all":
         on_features = values["features"] not in (None, "none")
@@ -293,42 +233,6 @@ def reproduce_command(options) -> int:
         fresh=options.fresh,
         jobs=options.jobs,
     )
-
-
-def find_errors_command(options) -> int:
-    """`lnl find-errors`: the folder of the findings is the last line on standard output; 130 after Ctrl-C."""
-    from .label_errors.find import find_errors
-    from .label_errors.findings import open_findings
-
-    values = {
-        k: v
-        for k, v in vars(options).items()
-        if k != "command" and (v is not None or k not in ("epochs", "model"))
-    }
-    try:
-        folder = find_errors(**values, on_interrupt="raise").attrs["folder"]
-    except KeyboardInterrupt:
-        print("\nstopped: the same command goes on from the last finished epoch", file=sys.stderr)
-        return 130
-    s = open_findings(folder).summary
-    low, high = s["estimated_errors_interval"]
-    print(
-        f"about {s['estimated_errors']:.0f} of {s['images']} labels are probably wrong ({low:.0f} to "
-        f"{high:.0f}); {s['called_errors']} are more likely wrong than right",
-        file=sys.stderr,
-    )
-    print(folder)
-    return 0
-
-
-def apply_command(options) -> int:
-    """`lnl apply`."""
-    from .label_errors.decisions import apply
-
-    count = apply(options.decisions, options.out)
-    print(", ".join(f"{n} {what}" for what, n in count.items()), file=sys.stderr)
-    print(options.out)
-    return 0
 
 
 def bench_command(options) -> int:

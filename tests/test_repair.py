@@ -13,6 +13,7 @@ from lnl_kit.cli import main
 from lnl_kit.files import RunError
 from lnl_kit.label_errors.find import require_own
 from lnl_kit.reproduce import batch
+from lnl_kit.reproduce.values import values_of
 from lnl_kit.run.device import find_device
 from lnl_kit.toolbox.wide import wide
 
@@ -111,7 +112,7 @@ def test_cells_of_other_rows_stay_text(tmp_path):
 
 @pytest.mark.parametrize("values", ["a/b,a b", "1,'1'", "A,a", "ä,ö"])
 def test_two_values_of_one_safe_name_are_two_copies(tmp_path, values):
-    jobs = batch._jobs(tmp_path / "10_x.ipynb", {"x": batch._values(values)})
+    jobs = batch._jobs(tmp_path / "10_x.ipynb", {"x": values_of(values)})
     assert len({job.name.lower() for job in jobs}) == 2
     assert [job.name for job in batch._jobs(tmp_path / "n.ipynb", {"x": [0.2, -1]})] == ["n-x-0.2", "n-x--1"]
     with pytest.raises(ValueError, match="parameter x has a value twice"):

@@ -15,8 +15,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lnl_kit import figures
 from lnl_kit.reproduce import batch as module
-from lnl_kit.reproduce import execute
+from lnl_kit.reproduce import execute, values
 from lnl_kit.reproduce.batch import find_notebooks, reproduce
+from lnl_kit.reproduce.values import values_of
 
 GOOD = [
     "# Does *it* work?\n\nAsked with $\\pi_1 = 0.2$, see [the other](30_fails.ipynb).\n\nMore.",
@@ -307,7 +308,7 @@ def test_two_presets_are_refused(tmp_path, monkeypatch):
     ],
 )
 def test_values_are_read_as_literals(text, value):
-    read = module._literal(text)
+    read = values.literal(text)
     assert read == value and type(read) is type(value)
 
 
@@ -395,7 +396,39 @@ def test_a_cell_that_hangs_and_a_process_that_dies(tmp_path, monkeypatch, capsys
     ],
 )
 def test_commas_outside_brackets_and_quotes_separate_values(text, values):
-    assert module._values(text) == values
+    assert values_of(text) == values
+
+
+def test_texts_stay_texts_and_paths_are_from_where_the_user_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "cats, dogs", "demo", "digits"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a,b.csv").touch()
+    for text, wanted in (
+        ("none", ["none"]),
+        ("'none'", ["none"]),
+        ("none,symmetric", ["none", "symmetric"]),
+        ("folder:photos", [f"folder:{tmp_path}/photos"]),
+        ("./photos", [f"folder:{tmp_path}/photos"]),
+        ("folder:cats, dogs", [f"folder:{tmp_path}/cats, dogs"]),
+        (f"folder:{tmp_path}/not, there", [f"folder:{tmp_path}/not, there"]),
+        ("folder:photos,folder:demo", [f"folder:{tmp_path}/photos", f"folder:{tmp_path}/demo"]),
+        ("a,b.csv", [f"{tmp_path}/a,b.csv"]),
+        ("demo", ["demo"]),  # the preset, not the folder
+        ("digits,cifar10", ["digits", "cifar10"]),
+        ("", [""]),
+    ):
+        assert values_of(text, is_text=True) == wanted, text
+
+
+def test_the_notebooks_tell_which_parameters_are_texts():
+    texts = values.text_parameters(find_notebooks(["40"]))
+    assert {"dataset", "noise", "labels", "preset"} <= texts and not texts & {
+        "rate",
+        "seed",
+        "epochs",
+        "full",
+    }
 
 
 def test_a_grid_runs_every_combination_goes_on_after_failures_and_resumes(tmp_path, monkeypatch, capsys):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ..data.decode import cores
+from ..data.parallel import cores
 from ..results import measured
 from ..run.opened import OpenedRun
 from . import gpu_jobs

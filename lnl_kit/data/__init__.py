@@ -2,6 +2,16 @@
 
 from .built_in import clothing1m_double_labels, human_labels
 from .classes import CLASSES
-from .dataset import NAMES, Dataset, SecondTest, load
+from .dataset import Dataset, SecondTest, load
+from .naming import NAMES, resolve
 
-__all__ = ["CLASSES", "NAMES", "Dataset", "SecondTest", "clothing1m_double_labels", "human_labels", "load"]
+__all__ = [
+    "CLASSES",
+    "NAMES",
+    "Dataset",
+    "SecondTest",
+    "clothing1m_double_labels",
+    "human_labels",
+    "load",
+    "resolve",
+]

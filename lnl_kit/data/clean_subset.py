@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..files import read_table
 from ..toolbox.rng import seed_of
 from . import label_tables
+from .label_formats import LabelTable, read_table
+from .label_paths import match
 
 
 def draw(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -25,41 +26,64 @@ def draw(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     return clean
 
 
-def read(table: str | Path, names: Sequence[str], classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(clean bool (N,), labels int64 (N,), -1 = as it stands) from a CSV file that lists checked images.
+def read(
+    file: str | Path, names: Sequence[str], classes: Sequence[str], elsewhere: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """(clean bool (N,), labels int64 (N,), -1 = as it stands) from a file that lists checked images.
 
-    names: of the N training images, as in the column `path` (or `index`) of the file; its column `label`,
-        where there is one, holds the right class of each.
+    names: of the N training images, as in the column of paths (or `index`) of the file; its column `label`,
+        where there is one, holds the right class of each. elsewhere: images of the set that are no training
+        images (test images, or left out), which the file may name too: they are counted on standard error.
     Raises FileNotFoundError, and ValueError for images and classes that do not exist.
     """
     try:
-        rows = read_table(Path(table), errors="strict")
-    except (FileNotFoundError, IsADirectoryError):
-        raise FileNotFoundError(f"no clean list {table}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{table} is not a CSV file in UTF-8: {error}") from None
-    column = next((c for c in ("path", "index") if rows and c in rows[0]), None)
+        table = read_table(file)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no clean list {file}") from None
+    by_index = names[0].isdecimal()  # images of folders have endings
+    known = ("path", "index") if by_index else (*label_tables.PATH_COLUMNS, "index")
+    column = next((c for c in known if c in table.header), None)
     if column is None:
-        raise ValueError(f"{table} names no image: a column 'path' (or 'index') and a row for each is needed")
-    at = label_tables.path_keys(names) if column == "path" else {name: i for i, name in enumerate(names)}
-    number = label_tables.class_numbers(classes)
-    keys = [row[column] or "" for row in rows]
-    keys = [key if key in at else key.strip().removeprefix("./") for key in keys]
-    unknown = [key for key in keys if key not in at]
-    if unknown:
         raise ValueError(
-            f"{table} names {len(unknown)} image(s) that are not among the {len(names)} training images, "
+            f"{table.name} names no image: a column 'path' (or 'index') and a row for each is needed, its "
+            f"columns are {', '.join(table.header) or 'none'}"
+        )
+    keys = [row[table.header.index(column)] for row in table.rows]
+    if by_index or column == "index":
+        at = {name: i for i, name in enumerate(names)}
+        found = {key: at[k] for key in keys if (k := label_tables.whole(key.strip())) in at}
+    else:
+        found = match(keys, [*names, *elsewhere]).at
+    if unknown := [key for key in keys if key not in found]:
+        raise ValueError(
+            f"{table.name} names {len(unknown)} image(s) that are not among the {len(names)} training "
+            "images, "
             f"first {unknown[0]!r}: column '{column}' must read like {names[0]!r}"
         )
-    clean, labels = np.zeros(len(names), dtype=bool), np.full(len(names), -1, np.int64)
-    for key, row in zip(keys, rows):
-        clean[at[key]] = True
-        label = row.get("label") or ""
-        label = label if label in number else label.strip()
-        if label and label not in number:
-            raise ValueError(f"{table} calls {key!r} a {label!r}, which is no class: {', '.join(classes)}")
-        if label:
-            labels[at[key]] = number[label]
+    beside = {key for key in keys if found[key] >= len(names)}
+    if beside:
+        print(
+            f"{len(beside)} of the {len(set(keys))} images of {table.name} are no training images "
+            "(test images, "
+            "or left out): the others are the clean subset",
+            file=sys.stderr,
+        )
+    return _marked(table, keys, found, len(names), classes)
+
+
+def _marked(table: LabelTable, keys: list[str], found: dict[str, int], n: int, classes: Sequence[str]):
+    clean, labels = np.zeros(n, dtype=bool), np.full(n, -1, np.int64)
+    number = label_tables.class_numbers(classes)
+    for key, row in zip(keys, table.rows):
+        label = row[table.header.index("label")] if "label" in table.header else ""
+        k = label_tables.class_of(label, number)
+        if k is None and label.strip():
+            raise ValueError(
+                f"{table.name} calls {key!r} a {label.strip()!r}, which is no class: {', '.join(classes)}"
+            )
+        if found[key] < n:
+            clean[found[key]] = True
+            labels[found[key]] = -1 if k is None else k
     return clean, labels
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,12 +22,12 @@ from torch import Tensor
 
 from .. import files
 from ..files import data_root
-from . import built_in, decode, label_tables, large_sets
+from . import built_in, decode, label_tables, large_sets, naming, taken
 from .classes import CLASSES, MEAN_STD, channel_stats
+from .label_formats import LabelTable, as_file, read_table
+from .problems import Problem, counted, report
 from .raw import _decoded, _folder, _Raw, _streamed
 from .streams import Stream, pick
-
-NAMES = (*CLASSES, *large_sets.LISTINGS, "folder:PATH")
 
 
 class SecondTest(NamedTuple):
@@ -59,122 +61,152 @@ class Dataset:
     fingerprint: str = ""  # hex over pixels (or file names and sizes), labels, test sets and class names
     notes: tuple[str, ...] = ()  # choices worth knowing: a split that was made, images that were resized
     second_test: SecondTest | None = None
-    names: tuple[str, ...] = ()  # (N,) as label files call the images: path, or position in the whole set
+    names: tuple[str, ...] = ()  # (N,) what label files call the images: path, or position in the whole set
+    left_out: tuple[str, ...] = ()  # training images that are not in it: dropped by the label file or by
+    # `skip_bad`; for each of them why ("dropped", or the kind of problem), and its label, "" = unknown:
+    left_out_why: tuple[tuple[str, str], ...] = ()
+    test_names: tuple[str, ...] = ()  # (M,) what label files call the test images; () for built-in sets
+    parts: tuple[str, ...] = ()  # (N,) of a folder: the part that each training image lies in
+    taken: str = ""  # one line: what was read, and what was left out
+    skipped_as: tuple[str, ...] = ()  # the kind of each problem in `skipped`
     folder: Path | None = None  # where `paths` and `test_paths` lie; None where pixels are all there is
     test_paths: tuple[str, ...] | None = None  # (M,)
-    left_out: tuple[str, ...] = ()  # training images left out by the label file or by `skip_bad`
+    max_pixels: int | None = None  # of an image file; None = `images.max_pixels()`
+
+    @property
+    def skipped_kinds(self) -> dict[str, int]:
+        """{kind of problem: how many images or rows were left out for it}."""
+        return dict(Counter(self.skipped_as))
 
 
 def load(
-    name: str,
+    name,
     *,
     root=None,
     image_size: int | None = None,
     labels=None,
+    path_column: str | None = None,
     label_column: str | None = None,
     true_column: str | None = None,
     like: str | None = None,
     skip_bad: bool = False,
-    split: bool = True,
+    split: bool | Sequence[str] = True,
+    recursive: bool = True,
+    max_pixels: int | None = None,
+    keep: bool = True,
 ) -> Dataset:
-    """The data set `name`: one of `NAMES`; data/README.md says what to put where.
+    """The data set `name`: one of `NAMES`, or a folder's path; data/README.md says what to put where.
 
     root: where downloads and caches lie; None = `data_root()`.
     image_size: pixels a side. None = the set's own (digits 16, CIFAR 32, tiny_imagenet 64), 224 for
         clothing1m and webvision; for a folder the images' own if they share a square one of at most 256
         pixels, else 32. Resizing scales the shorter side and cuts out the centre.
-    labels: CSV of the training images' labels, with a column `path` (relative to the folder, `train/` may be
-        left out) or, for digits and CIFAR, `index`. label_column: None = `given`, else `label`. true_column:
-        None = the truth is unknown for a folder, clothing1m and webvision, else the set's own labels.
-        A folder without `labels` has its classes as given labels and no true ones, likewise clothing1m and
-        webvision, whose labels come from the web. Their images are a Stream, decoded when they are used.
-        Test images keep their folder's class unless the CSV names them.
+    labels: a table of the training images' labels (a DataFrame, or a file: `label_formats`), with a column of
+        paths (relative to the folder, or as `label_paths.match` understands) or, for digits and CIFAR,
+        `index`. For a folder without class folders it alone says which images and classes there are.
+        path_column, label_column: None = the usual headings. true_column: None = the truth is unknown for a
+        folder, clothing1m and webvision, else the set's own labels. A folder without `labels` has its classes
+        as given labels and no true ones, likewise clothing1m and webvision, whose labels come from the web.
+        Their images are a Stream, decoded when they are used. Test images keep their folder's class unless
+        the table names them.
     like: for a folder with the classes of a built-in set, that set's name: its class order and normalisation.
     skip_bad: leave out unreadable images, unknown classes, images without a label and labels without an
         image, and list them in `Dataset.skipped`; else one ValueError counts them and names the first ten.
     split: False leaves all images of a folder without `test/` in the training set; the test set then repeats
-        some of them.
-
-    Raises ValueError or FileNotFoundError with one sentence that says what to do. Notes go to standard error.
+        some of them. A sequence of train, val and test puts all images of these parts in the training set.
+    recursive: False leaves out images in folders below a class folder. max_pixels: of an image file.
+    keep: False writes nothing: decoded images are not kept for the next time, and the line is not printed.
+    What was read of a folder, and what was left out, is one line on standard error.
+    Raises ValueError or FileNotFoundError with one sentence that says what to do.
     """
-    if image_size is not None and not 4 <= image_size <= 1024:
-        raise ValueError(f"image size {image_size} is outside 4 to 1024 pixels")
+    name = naming.resolve(name)
+    _check(name, image_size, labels, true_column, like, max_pixels)
+    root = data_root() if root is None else Path(root).expanduser()
+    table = None if labels is None else read_table(as_file(labels, root / "cache" / "labels"))
+    columns = (path_column, label_column, true_column)
+    if name.startswith("folder:"):
+        path = Path(name.removeprefix("folder:")).expanduser()
+        slug = "folder-" + files.safe(Path(os.path.abspath(path)).name)
+        more: dict[str, Any] = {"table": table, "columns": columns, "recursive": recursive}
+        more |= {"max_pixels": max_pixels, "keep": keep}
+        raw = _folder(path, root / "cache", image_size, like, split, **more)
+    else:
+        slug, like = name, name
+        raw = _built_in(name, root, image_size)
+    told = None if table is None else _labels_of(raw, table, columns)
+    source = _assemble(name, slug, like or "", raw, told, bool(true_column), skip_bad)
+    if keep and source.taken:
+        taken.say(f"{name}: {source.taken}")
+    return replace(source, max_pixels=max_pixels and int(max_pixels))
+
+
+def _check(name: str, image_size, labels, true_column, like, max_pixels) -> None:
+    """Refuse in one sentence what contradicts itself."""
+    for what, value, low, high in (("image size", image_size, 4, 1024), ("max_pixels", max_pixels, 1, 2**40)):
+        if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
+            raise ValueError(f"{what} {value!r} is not allowed: a whole number of pixels")
+        if value is not None and not low <= int(value) <= high:
+            raise ValueError(f"{what} {value} is outside {low} to {high} pixels")
     if labels is None and true_column:
         raise ValueError(f"true column '{true_column}' of which file? Give labels=FILE.csv (--labels) too")
-    root = data_root() if root is None else Path(root).expanduser()
-    slug, like, raw = _read(name, root, image_size, like, split)
-    names = [str(i) for i in range(len(raw.y))] if raw.paths is None else raw.paths
-    table = None if labels is None else _labels_of(raw, names, labels, label_column, true_column)
-    for note in raw.notes:
-        print(f"{name}: {note}", file=sys.stderr)
-    return _assembled(name, slug, like or "", raw, names, table, bool(true_column), skip_bad)
-
-
-def _read(
-    name: str, root: Path, image_size: int | None, like: str | None, split: bool
-) -> tuple[str, str | None, _Raw]:
-    """(name in paths, the set it is like, its images and labels as they come)."""
     if name.startswith("folder:"):
         if like and like not in CLASSES:
             raise ValueError(f"a folder cannot be like '{like}': choose one of {', '.join(CLASSES)}")
-        path = Path(name.removeprefix("folder:")).expanduser()
-        slug = "folder-" + files.safe(Path(os.path.abspath(path)).name)
-        return slug, like, _folder(path, root / "cache", image_size, like, split)
-    if name not in NAMES:
-        raise ValueError(f"unknown data set '{name}': choose one of {', '.join(NAMES)}")
-    if like not in (None, "", name):
+    elif max_pixels:
+        raise ValueError(f"max_pixels of {name}: that is for folders of images; leave --max-pixels out")
+    elif like not in (None, "", name):
         raise ValueError(f"{name} cannot be like '{like}': that is for folders of images")
+
+
+def _built_in(name: str, root: Path, image_size: int | None) -> _Raw:
     if name == "tiny_imagenet":
-        return name, name, _decoded(large_sets.tiny_imagenet(root), root / "cache", image_size)
+        return _decoded(large_sets.tiny_imagenet(root), root / "cache", image_size)
     if name in large_sets.LISTINGS:
-        return name, name, _streamed(large_sets.LISTINGS[name](root), image_size)
+        return _streamed(large_sets.LISTINGS[name](root), image_size)
     raw = _Raw(CLASSES[name], *(built_in.digits() if name == "digits" else built_in.cifar(name, root)))
-    if image_size is not None:
-        x, test_x = (decode.resize(np.asarray(images), image_size) for images in (raw.x, raw.test_x))
-        raw = raw._replace(x=x, test_x=test_x)
-    return name, name, raw
+    if image_size is None:
+        return raw
+    x, test_x = (decode.resize(np.asarray(images), image_size) for images in (raw.x, raw.test_x))
+    return raw._replace(x=x, test_x=test_x)
 
 
-def _assembled(
+def _assemble(
     name: str,
     slug: str,
     like: str,
     raw: _Raw,
-    names: list[str],
-    table: label_tables.Labels | None,
+    found: label_tables.Labels | None,
     has_truth: bool,
     skip_bad: bool,
 ) -> Dataset:
-    """The data set without what cannot be used. Raises ValueError where it must not be left out."""
-    unknown = name.startswith("folder:") or name in large_sets.OWN_NOISE
-    given, true = (raw.y, None) if unknown else (None, raw.y)
-    test_y, problems = raw.test_y, list(raw.problems)
+    """The data set of what was read, without what is bad. Raises ValueError where that is not allowed."""
+    names = [str(i) for i in range(len(raw.y))] if raw.paths is None else raw.paths
+    truth_unknown = name.startswith("folder:") or name in large_sets.OWN_NOISE
+    given, true = (raw.y, None) if truth_unknown else (None, raw.y)
+    test_y, problems, notes = raw.test_y, list(raw.problems), [*raw.notes]
     keep, keep_test = raw.y >= 0, raw.test_y >= 0  # all but what cannot be read or belongs to no class
-    if table is not None:
-        problems += table.problems
-        given, true = table.given, (table.true if has_truth else true)
+    if found is not None:
+        problems += found.problems
+        notes += found.notes
+        given, true = found.given, (found.true if has_truth else true)
         keep = keep & (given >= 0) & (True if true is None else true >= 0)
-        test_y, keep_test = np.where(table.test >= 0, table.test, test_y), keep_test & ~table.bad_test
+        test_y, keep_test = np.where(found.test >= 0, found.test, test_y), keep_test & ~found.bad_test
     if problems and not skip_bad:
-        raise label_tables.report(problems, name)
-    for part, mask in (("training", keep), ("test", keep_test)):
-        if not mask.any():
-            raise ValueError(f"{name}: no usable {part} image is left out of {len(mask)}")
+        lost = [note for note in raw.notes if note.startswith("no image of")]
+        raise report(problems, name, "; ".join(filter(None, [found.cause if found else "", *lost])))
+    _require_some(name, keep, keep_test)
     x, given, true = _kept(raw.x, keep), _kept(given, keep), _kept(true, keep)
     test_x, test_y = _kept(raw.test_x, keep_test), _kept(test_y, keep_test)
-    digests = decode.image_digests(x) if raw.digests is None else _kept(raw.digests, keep)
-    test_digests = (
-        decode.image_digests(test_x) if raw.test_digests is None else _kept(raw.test_digests, keep_test)
-    )
+    known, test_known = _kept(raw.digests, keep), _kept(raw.test_digests, keep_test)
+    digests = decode.image_digests(x) if known is None else known
+    test_digests = decode.image_digests(test_x) if test_known is None else test_known
+    test_names = tuple(p for p, k in zip(raw.test_paths or (), keep_test) if k)
     second, second_parts = _second(raw)
-    if like and len(MEAN_STD[like][0]) == x.shape[1]:
-        mean, std = MEAN_STD[like]
-    else:
-        mean, std = channel_stats(x)
+    mean, std = MEAN_STD[like] if like and len(MEAN_STD[like][0]) == x.shape[1] else channel_stats(x)
     return Dataset(
         name,
         slug,
-        like or "",
+        like,
         raw.classes,
         _images(x),
         None if true is None else _tensor(true),
@@ -185,30 +217,74 @@ def _assembled(
         mean,
         std,
         skipped=tuple((p.path, p.detail) for p in problems),
-        notes=raw.notes,
+        notes=tuple(notes),
         second_test=second,
         folder=raw.folder,
-        test_paths=None
-        if raw.test_paths is None
-        else tuple(p for p, k in zip(raw.test_paths, keep_test) if k),
+        test_paths=None if raw.test_paths is None else test_names,
         names=tuple(n for n, k in zip(names, keep) if k),
         left_out=tuple(n for n, k in zip(names, keep) if not k),
+        left_out_why=_why(names, keep, raw, found, problems),
+        test_names=test_names,
+        parts=tuple(p for p, k in zip(raw.parts or (), keep) if k),
+        taken=_line(raw, true if given is None else given, test_y, notes, problems),
+        skipped_as=tuple(p.kind for p in problems),
         fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts),
     )
 
 
-def _kept(values, mask):
-    """The values where mask, bool (N,), holds; the memory map itself where nothing is left out."""
+def _require_some(name: str, keep: np.ndarray, keep_test: np.ndarray) -> None:
+    for part, mask in (("training", keep), ("test", keep_test)):
+        if not mask.any():
+            raise ValueError(f"{name}: no usable {part} image is left out of {len(mask)}")
+
+
+def _kept(values, mask: np.ndarray):
+    """The values where the mask is true: the memory map itself where nothing is left out."""
     return values if values is None or mask.all() else pick(values, np.flatnonzero(mask))
 
 
-def _second(raw: _Raw) -> tuple[SecondTest | None, list[np.ndarray]]:
-    """A second test set, and what it adds to the fingerprint: digests and labels."""
+def _second(raw: _Raw) -> tuple[SecondTest | None, tuple]:
+    """(the second test set, its digests and labels for the fingerprint), without what cannot be read."""
     if not raw.second:
-        return None, []
+        return None, ()
     title, *parts = raw.second
-    x, y, digests = (_kept(part, parts[1] >= 0) for part in parts)
-    return SecondTest(title, x, _tensor(y)), [digests, y]
+    there = np.flatnonzero(parts[1] >= 0)
+    x, y, digests = (part if len(there) == len(part) else pick(part, there) for part in parts)
+    return SecondTest(title, x, _tensor(y)), (digests, y)
+
+
+def _why(names, keep, raw: _Raw, found, problems: list[Problem]) -> tuple[tuple[str, str], ...]:
+    """(why, label) of each training image that is left out, in their order."""
+    kinds: dict[str, str] = {}
+    for problem in problems:
+        kinds.setdefault(problem.path, problem.kind)
+    label = raw.y if raw.own is None else raw.own
+    if found is not None:
+        label = np.where(found.dropped | (found.given < 0), -1, found.given)
+    return tuple(
+        (
+            "dropped" if found is not None and found.dropped[i] else kinds.get(names[i], ""),
+            raw.classes[label[i]] if label[i] >= 0 else "",
+        )
+        for i in np.flatnonzero(~keep)
+    )
+
+
+def _line(raw: _Raw, labels: np.ndarray, test_y, notes: list[str], problems: list[Problem]) -> str:
+    """The one line about a folder, or of a built-in set what there is to say.
+
+    labels (n,), test_y (m,): of the images that are left.
+    """
+    if raw.parts is not None:
+        counts = np.bincount(labels, minlength=len(raw.classes))
+        if raw.split_off and not raw.lent:
+            counts += np.bincount(test_y, minlength=len(raw.classes))
+        tested = 0 if raw.split_off or raw.lent else len(test_y)
+        text = taken.line(raw.classes, counts, tested, notes, problems)
+    else:
+        skipped = ", ".join(f"{kind} {n}" for kind, n in counted(problems).items())
+        text = "; ".join([*notes, *[f"left out by --skip-bad: {skipped}"] * bool(problems)])
+    return text
 
 
 def _images(x: np.ndarray | Stream) -> Tensor | Stream:
@@ -219,22 +295,18 @@ def _tensor(labels: np.ndarray) -> Tensor:
     return torch.from_numpy(labels.copy())
 
 
-def _labels_of(
-    raw: _Raw, names: list[str], table, label_column: str | None, true_column: str | None
-) -> label_tables.Labels:
-    if raw.paths is None:
-        key_column, keys, test_keys = "index", {name: i for i, name in enumerate(names)}, {}
-    else:
-        key_column = "path"
-        keys, test_keys = label_tables.path_keys(raw.paths), label_tables.path_keys(raw.test_paths or ())
+def _labels_of(raw: _Raw, table: LabelTable, columns: tuple) -> label_tables.Labels:
+    path_column, label_column, true_column = columns
+    by_index = raw.paths is None
     return label_tables.read(
         table,
         raw.classes,
-        keys=keys,
-        test_keys=test_keys,
-        names=names,
-        n_test=len(raw.test_y),
-        key_column=key_column,
+        names=[str(i) for i in range(len(raw.y))] if raw.paths is None else raw.paths,
+        test_names=[""] * len(raw.test_y) if raw.test_paths is None or raw.lent else raw.test_paths,
+        by_index=by_index,
+        own=raw.y if raw.own is None else raw.own,
+        held=None if raw.parts is None else np.array(raw.parts) != "train",
+        path_column=path_column,
         label_column=label_column,
         true_column=true_column,
     )

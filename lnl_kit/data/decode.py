@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
 from ..files import RunError, create, json_bytes, lock, npy_bytes, read_json, remove, safe, save_atomically
+from . import images
+from .depth import FULL, finite, in_8_bits, is_deep, levels_of
+from .file_state import on_network_drive, sample_of
 from .folders import File
-from .images import on_white, open_image
+from .images import on_white, open_image, reason
+from .parallel import CHUNK, in_parallel
 
-GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 LARGEST_OWN_SIZE = 256  # images of one square size up to this keep it; all others are shown at DEFAULT_SIZE
 DEFAULT_SIZE = 32
-CHUNK = 256  # images a task
-CACHE_VERSION = 1  # to be raised when the same file would be decoded to other pixels
+CACHE_VERSION = 2  # to be raised when the same file would be decoded to other pixels
 
 
 class Pixels(NamedTuple):
@@ -37,31 +38,49 @@ class Pixels(NamedTuple):
 # ---------------------------------------------------------------- their pixels
 
 
-def pixels(folder: Path, files: list[File], image_size: int | None, cache: Path) -> Pixels:
-    """The decoded images of `files`; from the cache if path, size and modification time of every file agree.
+def pixels(
+    folder: Path,
+    files: list[File],
+    image_size: int | None,
+    cache: Path,
+    max_pixels: int | None = None,
+    keep: bool = True,
+) -> Pixels:
+    """The decoded images of `files`; from the cache if every file is the same: path, size, times and inode,
+    on network drives, where these say little, a sample of its bytes.
 
     Grey images give one channel if all are grey, else everything is RGB; transparency is laid on white; a
-    camera's rotation mark is obeyed. `image_size` scales the shorter side and cuts the centre; None keeps the
-    images' size if they share a square one of at most 256 pixels, else 32.
-    Safe with two processes: one decodes, the other waits. Raises OSError where the cache cannot be written.
+    camera's rotation mark is obeyed; of an animation the first picture is taken; images with more than 8 bits
+    a pixel are scaled by the values that the whole set uses. `image_size` scales the shorter side and cuts
+    the centre; None keeps the images' size if they share a square one of at most 256 pixels, else 32. Files
+    of more than `max_pixels` count as unreadable. With keep=False nothing stays in the cache. Safe with two
+    processes: one decodes, the other waits. Raises OSError where the cache cannot be written.
     """
-    folder = Path(os.path.realpath(folder))
-    listing = "\0".join([f"{CACHE_VERSION} {image_size}", *(f"{f.path}\0{f.size} {f.mtime}" for f in files)])
+    folder, max_pixels = Path(os.path.realpath(folder)), max_pixels or images.max_pixels()
+    state = sample_of if on_network_drive(folder) else lambda folder, f: f"{f.inode} {f.ctime}"
+    rows = [f"{f.path}\0{f.size} {f.mtime} {state(folder, f)}" for f in files]
+    listing = "\0".join([f"{CACHE_VERSION} {image_size} {max_pixels} {images.reading()}", *rows])
     key = hashlib.blake2b(os.fsencode(listing), digest_size=16).hexdigest()  # the folder as it is now
     owner = hashlib.blake2b(os.fsencode(folder) + repr(image_size).encode(), digest_size=6).hexdigest()
     place = cache / f"{safe(folder.name)}-{owner}"  # one folder of images at one size
-    if kept := _read(place / key):
-        return kept
+    if found := _still(place / key, folder, files, max_pixels):
+        return found
+    if not keep:
+        with tempfile.TemporaryDirectory() as out:
+            _decode_all(folder, files, image_size, Path(out), max_pixels)
+            decoded = _read(Path(out))
+            assert decoded is not None  # just written
+            return decoded._replace(x=np.load(Path(out) / "images.npy"))
     try:
         place.mkdir(parents=True, exist_ok=True)
         with lock(place / "lock"):
-            if kept := _read(place / key):  # another process was first
-                return kept
+            if found := _still(place / key, folder, files, max_pixels):  # another process was first
+                return found
             for old in place.iterdir():  # earlier states of the folder, and what a killed process left
                 if old.name != "lock":
                     remove(old)
             (place / "tmp").mkdir()
-            _decode_all(folder, files, image_size, place / "tmp")
+            _decode_all(folder, files, image_size, place / "tmp", max_pixels)
             (place / "tmp").rename(place / key)
     except (OSError, RunError) as error:
         raise OSError(
@@ -71,6 +90,18 @@ def pixels(folder: Path, files: list[File], image_size: int | None, cache: Path)
     if (written := _read(place / key)) is None:
         raise OSError(f"the decoded images in {place / key} cannot be read back: is the disk full?")
     return written
+
+
+def _still(place: Path, folder: Path, files: list[File], most: int) -> Pixels | None:
+    """What is kept, unless a file that could not be read can be by now: a fault may pass."""
+    if (found := _read(place)) and found.unreadable:
+        paths = [folder / files[i].path for i in found.unreadable]
+        again = functools.partial(
+            decode_files, shape=found.x.shape[1:], own=False, grey=False, inside=folder, most=most
+        )
+        if any(len(errors) < len(x) for x, errors in in_parallel(again, paths)):
+            return None
+    return found
 
 
 def _read(place: Path) -> Pixels | None:
@@ -83,49 +114,61 @@ def _read(place: Path) -> Pixels | None:
     return Pixels(x, digests, {int(i): reason for i, reason in info["unreadable"].items()}, info["note"])
 
 
-def _decode_all(folder: Path, files: list[File], image_size: int | None, out: Path) -> None:
+def _decode_all(
+    folder: Path, files: list[File], image_size: int | None, out: Path, max_pixels: int | None = None
+) -> None:
     """Write images.npy, digests.npy and info.json of `files` to `out`."""
     paths = [folder / f.path for f in files]
-    width, height, grey = next((h for p in paths if (h := _header(p, folder))), (0, 0, False))
+    width, height, grey = next((h for p in paths if (h := _header(p, folder, max_pixels))), (0, 0, False))
     # What holds for the first image is taken to hold for all, which saves opening every file twice; where it
-    # turns out not to hold, the answer is known (RGB, 32 pixels) and decoding starts again.
-    keep_size = image_size is None and 0 < width == height <= LARGEST_OWN_SIZE
+    # turns out not to hold, the answer is known (RGB, 32 pixels, the levels of the set) and decoding starts
+    # again.
+    own, levels = image_size is None and 0 < width == height <= LARGEST_OWN_SIZE, None
     while True:
-        side = image_size or (width if keep_size else DEFAULT_SIZE)
+        side = image_size or (width if own else DEFAULT_SIZE)
         shape = (1 if grey else 3, side, side)
         try:
-            unreadable = _write_images(paths, shape, keep_size, grey, out, folder)
+            unreadable = _write_images(paths, shape, own, grey, levels, max_pixels, out, folder)
             break
         except _Differs as difference:
             remove(out / "images.npy")
-            keep_size = keep_size and difference.args != ("size",)
-            grey = grey and difference.args != ("colour",)
-    note = (
-        ""
-        if image_size or keep_size
-        else (
+            own, grey = own and difference.args != ("size",), grey and difference.args != ("colour",)
+            if difference.args == ("depth",):
+                levels = _levels(paths, folder, max_pixels)
+    notes = []
+    if not image_size and not own:
+        notes.append(
             f"the images do not share a square size of at most {LARGEST_OWN_SIZE} pixels: "
             f"shown at {shape[1]}x{shape[2]} (--image-size sets another)"
         )
-    )
-    save_atomically(out / "info.json", json_bytes({"unreadable": unreadable, "note": note}))
+    if levels and levels != FULL:
+        low, high = levels
+        notes.append(f"images of more than 8 bits use the values {low:g} to {high:g}, shown as 0 to 255")
+    info = {"unreadable": unreadable, "note": "; ".join(notes)}
+    save_atomically(out / "info.json", json_bytes(info))
 
 
 def _write_images(
-    paths: list[Path], shape: tuple[int, int, int], keep_size: bool, grey: bool, out: Path, folder: Path
+    paths: list[Path],
+    shape: tuple[int, int, int],
+    own: bool,
+    grey: bool,
+    levels: tuple[float, float] | None,
+    most: int | None,
+    out: Path,
+    folder: Path,
 ) -> dict[int, str]:
     """Decode `paths` to images.npy and digests.npy; returns why images could not be read, by position."""
 
     def decode(part: list[Path]):
-        return decode_files(part, shape, keep_size, grey, folder)
+        return decode_files(part, shape, own, grey, folder, levels, most)
 
-    chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
     unreadable: dict[int, str] = {}
     digests = []
     with create(out / "images.npy") as file:  # not through a map: there a full disk kills the process
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *shape)}
         np.lib.format.write_array_header_1_0(file, header)
-        for i, (x, errors) in enumerate(_in_parallel(decode, chunks)):
+        for i, (x, errors) in enumerate(in_parallel(decode, paths)):
             file.write(x.tobytes())
             digests.append(image_digests(x))
             unreadable |= {i * CHUNK + k: reason for k, reason in errors.items()}
@@ -135,81 +178,90 @@ def _write_images(
     return unreadable
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _levels(paths: list[Path], folder: Path, most: int | None) -> tuple[float, float]:
+    """The lowest and highest value of all images of more than 8 bits; FULL where they use 16."""
+
+    def extremes(part: list[Path]) -> list[tuple[float, float]]:
+        found = []
+        for path in part:
+            try:
+                with open_image(path, folder, most) as image:
+                    if is_deep(image) and len(x := finite(np.asarray(image))):
+                        found.append((float(x.min()), float(x.max())))
+            except Exception:  # reported when it is decoded
+                continue
+        return found
+
+    return levels_of(pair for pairs in in_parallel(extremes, paths) for pair in pairs)
 
 
-def _in_parallel(fn, chunks: list) -> Iterator:
-    """`fn` of each chunk, in order, on all cores. Threads: Pillow decodes without holding Python's lock."""
-    pool = ThreadPoolExecutor(cores())
-    bar = tqdm(
-        desc="decoding images",
-        total=sum(map(len, chunks)),
-        unit=" images",
-        disable=len(chunks) < 8,
-        leave=False,
-        mininterval=1,
-        file=sys.stderr,
-    )
-    try:
-        for chunk, result in zip(chunks, pool.map(fn, chunks)):
-            bar.update(len(chunk))
-            yield result
-    finally:
-        pool.shutdown(cancel_futures=True)  # on Ctrl-C, do not decode the rest first
-        bar.close()
+def headers(
+    paths: list[Path], inside: Path | None = None, most: int | None = None
+) -> list[tuple[tuple[int, int], str] | None]:
+    """((width, height), mode) of each image file, None where it cannot be read."""
+    found: list[tuple[tuple[int, int], str] | None] = []
+    for path in paths:
+        try:
+            with open_image(path, inside, most) as image:
+                found.append((image.size, image.mode))
+        except Exception:  # reported when it is decoded
+            found.append(None)
+    return found
 
 
-def _header(path: Path, folder: Path) -> tuple[int, int, bool] | None:
+def _header(path: Path, inside: Path, most: int | None) -> tuple[int, int, bool] | None:
     """(width, height, is grey), None where the file cannot be read."""
     try:
-        with open_image(path, folder) as image:
+        with open_image(path, inside, most) as image:
             return (*image.size, image.mode in GREY_MODES)
     except Exception:  # reported when it is decoded
         return None
 
 
 class _Differs(Exception):
-    """An image is not like the first one; its argument is "size" or "colour"."""
+    """An image is not like the first one; its argument is "size", "colour" or "depth"."""
 
 
 def decode_files(
     paths: list[Path],
     shape: tuple[int, int, int],
-    keep_size: bool,
+    own: bool,
     grey: bool,
     inside: Path | None = None,
+    levels: tuple[float, float] | None = FULL,
+    most: int | None = None,
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Images uint8 (len(paths), *shape), black where unreadable, and the reasons by position.
 
-    inside: the folder that they must lie in. Raises _Differs where `own` size is asked of an image of
-    another size, or `grey` of one in colour.
+    inside: the folder that they must lie in; most: pixels of one of them (see `images.open_image`).
+    levels: the values that become 0 and 255 in images of more than 8 bits; None = not known yet.
+    Raises _Differs where `own` size is asked of an image of another size, `grey` of one in colour, or the
+    levels of one with more than 8 bits.
     """
     x = np.zeros((len(paths), *shape), np.uint8)
     errors = {}
     for i, path in enumerate(paths):
         try:
-            with open_image(path, inside) as image:
+            with open_image(path, inside, most) as image:
+                if levels is None and is_deep(image):
+                    raise _Differs("depth")
                 if grey and image.mode not in GREY_MODES:
                     raise _Differs("colour")
-                if keep_size and image.size != shape[1:]:
+                if own and image.size != shape[1:]:
                     raise _Differs("size")
-                x[i] = _decode(image, shape)
+                x[i] = _decode(image, shape, levels or FULL)
         except _Differs:
             raise
         except Exception as error:  # a damaged file makes Pillow raise all sorts
-            errors[i] = _reason(error, path)
+            errors[i] = reason(error, path)
     return x, errors
 
 
-def _reason(error: Exception, path: Path) -> str:
-    return getattr(error, "strerror", None) or str(error).replace(f"'{path}'", "it") or type(error).__name__
-
-
-def _decode(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
+def _decode(
+    image: Image.Image, shape: tuple[int, int, int], levels: tuple[float, float] = FULL
+) -> np.ndarray:
     """One Pillow image of any mode as uint8 `shape` (C, H, H)."""
-    image = upright(image)
+    image = upright(image, levels)
     mode = "L" if shape[0] == 1 else "RGB"
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = on_white(image, mode)
@@ -218,21 +270,29 @@ def _decode(image: Image.Image, shape: tuple[int, int, int]) -> np.ndarray:
     return x[None] if shape[0] == 1 else x.transpose(2, 0, 1)
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """A Pillow image as it is meant to be seen: turned as the camera's mark says, with 8 bits a channel."""
+def upright(image: Image.Image, levels: tuple[float, float] | None = None) -> Image.Image:
+    """A Pillow image as it is meant to be seen: turned as the camera's mark says, with 8 bits a channel.
+
+    levels: the values that become 0 and 255 where a pixel has more bits; None = those of this image.
+    """
     if image.info.get("exif"):
         image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion cuts off at 255
-        image = Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
+    if is_deep(image):
+        x = np.asarray(image)
+        if levels is None:
+            values = finite(x)
+            levels = (float(values.min()), float(values.max())) if len(values) else FULL
+        image = Image.fromarray(in_8_bits(x, levels))
     return image
 
 
-def whole_digest(path: Path) -> str:
+def whole_digest(path: Path, inside: Path | None = None, most: int | None = None) -> str:
     """A digest of all that an image file shows, at its full size; "" where it cannot be read."""
     try:
-        with open_image(path) as file:
-            image = upright(file).convert("RGBA")
-            return hashlib.blake2b(image.tobytes(), digest_size=16, key=repr(image.size).encode()).hexdigest()
+        with open_image(path, inside, most) as image:
+            shown = upright(image, FULL).convert("RGBA")
+            content = np.asarray(image).tobytes() if is_deep(image) else shown.tobytes()
+            return hashlib.blake2b(content, digest_size=16, key=repr(shown.size).encode()).hexdigest()
     except Exception:  # as in `decode_files`
         return ""
 

@@ -38,7 +38,9 @@ def find_clean(source, share, clean_list, noise, seed):
             "--clean-share beside --clean-list: the list says which labels are right; drop one of them"
         )
     if clean_list:
-        return clean_subset.read(clean_list, source.names, source.classes)
+        return clean_subset.read(
+            clean_list, source.names, source.classes, (*source.test_names, *source.left_out)
+        )
     if not share:
         return None, None
     simulated = noise not in ("none", "human")  # then a folder's classes count as true

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..files import lock, remove
-from . import folders
+from . import folders, tree
 
 IMAGE_SIZE = 224  # pixels a side at which Clothing1M and WebVision are shown
 MD5 = {"tiny-imagenet-200.zip": "90528d7ca1a48142e341f4ef8d21d0de"}  # of the archives that are unpacked here
@@ -132,11 +132,8 @@ def _part(folder: Path, classes: tuple[str, ...], rows: Iterable[tuple[str, int]
     rows = list(rows)
     files = []
     for path, k in rows:
-        try:
-            status = os.stat(f"{folder}/{path}")
-            files.append(folders.File(path, classes[k], test, status.st_size, status.st_mtime_ns))
-        except FileNotFoundError:  # reported with the unreadable images
-            files.append(folders.File(path, classes[k], test, 0, 0))
+        size, mtime, inode, ctime = tree.status(f"{folder}/{path}")
+        files.append(folders.File(path, classes[k], test, size, mtime, inode, ctime))
     return files, np.array([k for _, k in rows], np.int64)
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from . import decode, folders, large_sets
+from . import decode, folders, label_tables, large_sets
 from .classes import CLASSES
-from .label_tables import Problem
+from .label_formats import LabelTable
+from .problems import Problem
 from .streams import Stream, file_digests
 
 
@@ -28,53 +30,131 @@ class _Raw(NamedTuple):
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     second: tuple | None = None  # (name, x, y, digests)
+    parts: tuple[str, ...] | None = None  # (N,) of a folder: train, val or test
+    own: np.ndarray | None = None  # int64 (N,): classes by the folders, also of what cannot be read
+    lent: bool = False  # whether the test images are among the training images
+    split_off: bool = False  # whether the test images were taken from the training images
     folder: Path | None = None  # where `paths` and `test_paths` lie
 
 
-def _folder(path: Path, cache: Path, image_size: int | None, like: str | None, split: bool) -> _Raw:
+def _scan(path: Path, table: LabelTable | None, columns: tuple, recursive: bool, lend: bool) -> folders.Scan:
+    """The images of a folder; where it has no class folders that `table` speaks of, the table says all."""
+    tree = folders.walk(path)
+    if table is None:
+        return folders.arrange(path, tree, recursive=recursive, lend=lend)
+    tree = tree._replace(others=[p for p in tree.others if Path(p).name != table.name])
+    try:
+        scan, why = folders.arrange(path, tree, recursive=recursive, lend=lend), None
+        known = label_tables.class_numbers(sorted({f.label for f in scan.files if f.label}))
+    except ValueError as error:
+        scan, why, known = None, error, {}
+    labels, names = label_tables.classes_of(table, [f.path for f in tree.images], *columns)
+    if scan is not None and (not names or known.keys() & set(names)):
+        return scan
+    if len(names) < 2 or not labels:
+        raise why or ValueError(
+            f"{table.name} speaks of the classes {', '.join(names) or 'none'}, and no row of it names "
+            "an image "
+            f"in {path}"
+        )
+    if not any(labels.values()):
+        raise ValueError(f"no row of {table.name} gives an image in {path} a class")
+    scan = folders.with_labels(tree, labels, (f"classes taken from {table.name}",), lend=lend)
+    return scan._replace(classes=names)
+
+
+def _folder(
+    path: Path,
+    cache: Path,
+    image_size: int | None,
+    like: str | None,
+    split: bool | Sequence[str],
+    *,
+    table: LabelTable | None = None,
+    columns: tuple = (None, None, None),
+    recursive: bool = True,
+    max_pixels: int | None = None,
+    keep: bool = True,
+) -> _Raw:
     """Every image of the folder; the class of one that cannot be used is -1."""
-    files, notes = folders.scan(path)
-    first_test = sum(not f.test for f in files)
-    has_test = any(f.path.startswith("test/") for f in files)
-    test_is_also_train = not split and not has_test
-    n = len(files) if test_is_also_train else first_test
-    if test_is_also_train:
-        notes = notes[:-1]  # the last one says that images were split off
-    names = sorted({f.label for f in files[:n]})
-    if like:
-        lacking, strange = sorted(set(CLASSES[like]) - set(names)), sorted(set(names) - set(CLASSES[like]))
-        if lacking or strange:
-            raise ValueError(
-                f"{path} has not the classes of {like}: {len(lacking)} missing "
-                f"({', '.join(lacking[:5])}), {len(strange)} others ({', '.join(strange[:5])})"
-            )
-        names = list(CLASSES[like])
+    scan = _scan(path, table, columns, recursive, split is not True)
+    files, notes = scan.files, scan.notes
+    wanted = ("train",) if isinstance(split, bool) else tuple(split)
+    tested = np.array([f.test for f in files])
+    # Test images are lent to the training set where these parts are searched, or where they were split off.
+    lent = (
+        scan.split_off
+        if split is False
+        else split is not True and any(f.part in wanted for f in files if f.test)
+    )
+    train = np.flatnonzero([not f.test or lent for f in files] & np.array([f.part in wanted for f in files]))
+    test = np.flatnonzero(tested)
+    notes = [note for note in notes if not (lent and note.startswith("no test folder"))]  # nothing is taken
+    if unused := [f for f in files if f.part not in wanted and not f.test]:
+        notes.append(f"{len(unused)} images of {unused[0].path.split('/')[0]}/ not used in training")
+    names = _class_names({files[i].label for i in train} - {""}, scan.classes, path, like)
     number = {name: k for k, name in enumerate(names)}
-    pixels = decode.pixels(path, files, image_size, cache)
-    y = np.array([number.get(f.label, -1) for f in files])
-    problems = [
-        Problem("images of unknown class", f.path, f"no training image of class '{f.label}'")
-        for f in files
-        if f.label not in number
-    ]
-    problems += [Problem("unreadable images", files[i].path, why) for i, why in pixels.unreadable.items()]
+    pixels = decode.pixels(path, files, image_size, cache, max_pixels, keep)
+    own = np.array([number.get(f.label, -1) for f in files])
+    used = sorted({*train.tolist(), *test.tolist()})
+    problems = _problems(scan, used, number, pixels.unreadable)
+    y = own.copy()
     y[list(pixels.unreadable)] = -1
-    train, test = slice(n), slice(first_test, None)
+    gone = [n for k, n in enumerate(names) if (own[train] == k).any() and not (y[train] == k).any()]
+    notes += [f"no image of class '{name}' can be read" for name in gone]
     paths = [f.path for f in files]
     return _Raw(
         tuple(names),
-        pixels.x[train],
+        _rows(pixels.x, train),
         y[train],
-        pixels.x[test],
+        _rows(pixels.x, test),
         y[test],
         pixels.digests[train],
         pixels.digests[test],
-        paths[train],
-        paths[test],
+        [paths[i] for i in train],
+        [paths[i] for i in test],
         tuple(problems),
         tuple(notes + [pixels.note] * bool(pixels.note)),
+        parts=tuple(files[i].part for i in train),
+        own=own[train],
+        lent=lent,
+        split_off=scan.split_off,
         folder=path,
     )
+
+
+def _problems(scan: folders.Scan, used: Sequence[int], number, unreadable: dict[int, str]) -> list[Problem]:
+    """What is wrong with those images of a folder that are used, and with the folder."""
+    files = [(i, scan.files[i]) for i in used]
+    strange = [f for _, f in files if f.label and f.label not in number]
+    return [
+        *(
+            Problem("images of unknown class", f.path, f"no training image of class '{f.label}'")
+            for f in strange
+        ),
+        *scan.problems,
+        *(Problem("unreadable images", f.path, unreadable[i]) for i, f in files if i in unreadable),
+    ]
+
+
+def _class_names(found: set[str], told: Sequence[str], path: Path, like: str | None) -> tuple[str, ...]:
+    """Class names in their order: that of the table that told them, else sorted; or those of `like`."""
+    if not like:
+        return tuple(name for name in told or sorted(found) if name in found)
+    lacking, strange = sorted(set(CLASSES[like]) - found), sorted(found - set(CLASSES[like]))
+    if lacking or strange:
+        raise ValueError(
+            f"{path} has not the classes of {like}: {len(lacking)} missing "
+            f"({', '.join(lacking[:5])}), {len(strange)} others ({', '.join(strange[:5])})"
+        )
+    return CLASSES[like]
+
+
+def _rows(x: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Images at ascending positions: a view of the memory map where these follow one another, else a copy."""
+    if len(index) and index[-1] - index[0] + 1 == len(index):
+        return x[index[0] : index[-1] + 1]
+    return x[index]
 
 
 def _decoded(listing: large_sets.Listing, cache: Path, image_size: int | None) -> _Raw:

@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import decode, folders
+from .parallel import cores
 
 TASK = 16  # images that a thread decodes in one go
 AHEAD = 512  # images that are decoded at a time on the way into memory
@@ -68,7 +69,7 @@ class Stream:
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(decode.cores())  # threads: Pillow decodes without holding Python's lock
+    return ThreadPoolExecutor(cores())  # threads: Pillow decodes without holding Python's lock
 
 
 def _wait(parts: list[list[Path]], tasks: list[Future], shape: tuple[int, int, int]) -> Tensor:

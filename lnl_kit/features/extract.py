@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..data.decode import cores
+from ..data.parallel import cores
 from ..files import lock, save_atomically
 from ..toolbox import augment
 from ..toolbox.rng import generator

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..data.decode import cores, image_digests, upright
+from ..data.decode import image_digests, upright
+from ..data.images import on_white, open_image, reason
+from ..data.parallel import cores
 from ..files import save_atomically
 
 READ_AT_ONCE = (
@@ -30,8 +32,8 @@ class Files:
     one.
     """
 
-    def __init__(self, folder: Path, paths: Iterable[str], memo: Path):
-        self.folder, self.paths = Path(folder), list(paths)
+    def __init__(self, folder: Path, paths: Iterable[str], memo: Path, max_pixels: int | None = None):
+        self.folder, self.paths, self.max_pixels = Path(folder), list(paths), max_pixels
         self.keys = keys_of_files([self.folder / p for p in self.paths], memo)
 
     def __len__(self) -> int:
@@ -41,7 +43,7 @@ class Files:
         """Image `index` at each size: uint8 (3, size, size). Raises FileError."""
         path = self.folder / self.paths[index]
         try:
-            with Image.open(path) as image:
+            with open_image(path, self.folder, self.max_pixels) as image:
                 if (
                     image.format == "JPEG"
                 ):  # decodes at a half, a quarter or an eighth where that is still large enough
@@ -49,7 +51,8 @@ class Files:
                 return [fitted(picture, size) for picture in [colours(upright(image))] for size in sizes]
         except Exception as error:  # a damaged file makes Pillow raise all sorts
             raise FileError(
-                f"{path} cannot be read ({error}): restore it, or delete it and leave it out with --skip-bad"
+                f"{path} cannot be read ({reason(error, path)}): restore it, or delete it and leave it out "
+                "with --skip-bad"
             ) from None
 
 
@@ -74,8 +77,7 @@ class Pixels:
 def colours(image: Image.Image) -> Image.Image:
     """RGB; transparency is laid on white."""
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return on_white(image, "RGB")
     return image.convert("RGB")
 
 
@@ -92,8 +94,8 @@ def keys_of_files(paths: list[Path], memo: Path) -> np.ndarray:
     """uint8 (N, 16): a digest of what is in each file. So a file that is moved to another class keeps its
     features.
 
-    memo: folder where the digests are kept for files of unchanged path, size and time, which are not read
-        again.
+    memo: folder where the digests are kept for files of unchanged path, size, times and inode, which are not
+        read again.
     """
     status = [stat_of(p) for p in paths]
     listing = "\0".join(f"{os.path.abspath(p)}\0{s}" for p, s in zip(paths, status))
@@ -108,10 +110,12 @@ def keys_of_files(paths: list[Path], memo: Path) -> np.ndarray:
 
 
 def stat_of(path: Path) -> str:
-    """Size and time of a file as text; of one that is not there, nothing."""
+    """Size, times and inode of a file as text, which two swapped files do not share; nothing of one
+    that is not there.
+    """
     try:
         status = path.stat()
-        return f"{status.st_size} {status.st_mtime_ns}"
+        return f"{status.st_size} {status.st_mtime_ns} {status.st_ino} {status.st_ctime_ns}"
     except OSError:
         return ""
 

@@ -1,6 +1,7 @@
 """Files: written whole or not at all, read with limits, locked, named safely; where the kit's files lie."""
 
 from .contents import (
+    TABLE_BYTES,
     csv_bytes,
     csv_line,
     flag,
@@ -31,6 +32,7 @@ from .write import (
 
 __all__ = [
     "PATIENCE",
+    "TABLE_BYTES",
     "RunError",
     "append",
     "clear",

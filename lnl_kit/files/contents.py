@@ -75,13 +75,13 @@ def unguarded(text: str) -> str:
 
 
 def flag(text: str | None) -> bool | None:
-    """Yes or no as people and spreadsheets write it (1, 1.0, true, yes, y, x; 0, 0.0, false, no, n, empty);
-    None for any other text.
+    """Yes or no as people and spreadsheets write it (1, 1.0, true, t, yes, y, x; 0, 0.0, false, f, no, n,
+    empty); None for any other text.
     """
     said = (text or "").strip().lower()
-    if said in ("1", "1.0", "true", "yes", "y", "x"):
+    if said in ("1", "1.0", "true", "t", "yes", "y", "x"):
         return True
-    return False if said in ("", "0", "0.0", "false", "no", "n") else None
+    return False if said in ("", "0", "0.0", "false", "f", "no", "n") else None
 
 
 def read_file(path: Path, at_most: int = TABLE_BYTES) -> bytes:

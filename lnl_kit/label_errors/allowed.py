@@ -7,26 +7,38 @@ from pathlib import Path
 import numpy as np
 
 from .. import data
+from ..data.labelling import choose
 from ..files import read_json
 
 
-def require_images(source: data.Dataset, methods: list[str]) -> None:
-    """Refuse in one sentence what cannot be judged: classes too small for cross-validation."""
-    labels = source.given_labels if source.given_labels is not None else source.true_labels
-    assert labels is not None  # a data set has one or the other
-    count = np.bincount(labels.numpy(), minlength=len(source.classes))
-    if "cross_validation" in methods and (
-        small := [f"{source.classes[k]} ({count[k]})" for k in np.flatnonzero(count < 3)]
-    ):
+def require_images(
+    source: data.Dataset, methods: list[str], train_size: int | None = None, seed: int = 0
+) -> None:
+    """Refuse in one sentence what cross-validation cannot judge: classes too small in what is searched."""
+    if "cross_validation" not in methods:
+        return
+    known = source.given_labels if source.given_labels is not None else source.true_labels
+    assert known is not None  # a data set has one or the other
+    labels = known.numpy()
+    count = np.bincount(labels, minlength=len(source.classes))
+    least = np.bincount(labels[choose(labels, train_size, seed)], minlength=len(count))
+    if least.min() < 3 <= count.min():
+        raise ValueError(
+            f"train_size {train_size} leaves {least.min()} images of class "
+            f"{source.classes[least.argmin()]}, too few to judge their labels: at least {3 * len(count)} "
+            "images (--train-size), or all"
+        )
+    if small := [f"{source.classes[k]} ({count[k]})" for k in np.flatnonzero(count < 3)]:
         raise ValueError(
             f"{len(small)} of {len(count)} classes have fewer than 3 images, too few to judge their labels: "
             f"{', '.join(small[:10])}; add images, or move these classes out of the folder"
         )
 
 
-def require_own(folder: str | Path | None, dataset: str) -> None:
+def require_own(folder: str | Path | None, dataset: str, fingerprint: str = "") -> None:
     """Refuse in one sentence a folder that is not new, empty or of findings (its files would be overwritten),
-    and one with the review of other images (its decisions would be taken for decisions about these).
+    and one with the review of other images (its decisions would be taken for decisions about these). Images
+    of the same fingerprint are the same wherever they lie: a folder that was moved finds its review.
     """
     if folder is None or not Path(folder).exists():
         return
@@ -36,10 +48,12 @@ def require_own(folder: str | Path | None, dataset: str) -> None:
     if not any(path.name != ".lock" for path in folder.iterdir()):
         return
     try:
-        other = read_json(folder / "summary.json")["asked"]["dataset"]
+        summary = read_json(folder / "summary.json")
+        other, before = summary["asked"]["dataset"], summary.get("fingerprint")
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(
             f"{folder} holds other files and no findings: choose a new or empty folder for the findings"
         ) from None
-    if (folder / "decisions.csv").exists() and other != dataset:
+    moved = bool(fingerprint) and before == fingerprint
+    if (folder / "decisions.csv").exists() and other != dataset and not moved:
         raise ValueError(f"{folder} holds the review of {other}: choose another folder for {dataset}")

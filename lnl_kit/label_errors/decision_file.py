@@ -27,11 +27,13 @@ from ..files import (
     save_atomically,
     unguarded,
 )
+from .spreadsheet import plain
 
 ACTIONS = ("keep", "accept", "class", "drop", "unsure")  # and "undo", which takes back the last one
 COLUMNS = ("image", "action", "label", "when", "given", "digest")
 BEFORE = COLUMNS[:4]  # the columns up to version 0.1
 WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+DIGEST = re.compile("[0-9a-f]{16}")
 BYTES = 2**28  # the largest file of decisions that is read
 NOT_KNOWN = (
     "they were made by an earlier version, and whether image and label are still the same is not known"
@@ -181,9 +183,10 @@ class Decisions:
 
     def _rows(self, content: bytes) -> list[Decision]:
         """The rows of a file; an unfinished last one is left out."""
-        text = content.decode("utf-8", "surrogateescape")
-        if not text:
+        saved = content.decode("utf-8", "surrogateescape")
+        if not saved:
             return []
+        text = plain(saved, (COLUMNS, BEFORE))  # a spreadsheet may have saved it
         try:
             rows = [[unguarded(c) for c in row] for row in csv.reader(io.StringIO(text, newline=""))]
         except csv.Error as problem:
@@ -209,10 +212,10 @@ class Decisions:
             raise ValueError(
                 f"{self.path} has a row that is no decision: {', '.join(bad)!r}; mend or delete it"
             )
-        self._mend = bool(torn) or width == len(BEFORE)
+        self._mend = bool(torn) or width == len(BEFORE) or text != saved
         if width == len(BEFORE):
             rows = [rows[0], *self._completed(rows[1:])]
-        self._all = [Decision(*row) for row in rows[1:]]
+        self._all = [_known(Decision(*row)) for row in rows[1:]]
         return self._all
 
     def _completed(self, rows: list[list[str]]) -> list[list[str]]:
@@ -230,6 +233,11 @@ class Decisions:
             [*row, *(table.get(row[0], ("", "")) if written <= _seconds(row[3]) + 1 else ("", ""))]
             for row in rows
         ]
+
+
+def _known(row: Decision) -> Decision:
+    """The row, without a digest that a spreadsheet made a number of."""
+    return row if DIGEST.fullmatch(row.digest) else row._replace(digest="")
 
 
 def _seconds(when: str) -> float:

@@ -29,10 +29,11 @@ def apply(decisions: str | Path, out: str | Path) -> dict[str, int]:
 
     decisions: a `decisions.csv`, with `labels_before.csv` beside it. out: columns index, path, given (the
     corrected label), dropped (1 = leave the image out) and before; a row for every training image, also for
-    those that were not searched or were dropped before. Images without a decision, and those that people were
-    unsure about, keep their label; so do those whose decision does not stand, which are named on standard
-    error. Returns how many labels were changed, kept, dropped, unsure, undecided, how many decisions do not
-    stand and why, and how many were about images that are not there (any more).
+    those that were not searched or were dropped before; a column unreadable where some were left out as
+    such, which are not dropped and come back once they can be read. Images without a decision, and those that
+    people were unsure about, keep their label; so do those whose decision does not stand, which are named
+    on standard error. Returns how many labels were changed, kept, dropped, unsure, undecided, how many
+    decisions do not stand and why, and how many were about images that are not there (any more).
     Raises FileNotFoundError or ValueError with one sentence; a file that `apply` has not written is left
     alone.
     """
@@ -46,6 +47,10 @@ def apply(decisions: str | Path, out: str | Path) -> dict[str, int]:
     table = read_labels(folder / "labels_before.csv")
     summary = _summary(folder)
     require_free(out, folder, summary.get("asked", {}).get("labels"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write in {out.parent}: {error.strerror}; choose another --out") from None
     seen = seen_before(folder / "labels_before.csv") or {}
     standing = Decisions(decisions, seen | _as_they_are(folder, seen))
     made, left_out = standing.made, standing.left_out
@@ -65,7 +70,6 @@ def apply(decisions: str | Path, out: str | Path) -> dict[str, int]:
         )
         count[f"left out, as {why}"] = len(images)
     content = csv_bytes(rows, APPLIED)
-    out.parent.mkdir(parents=True, exist_ok=True)
     _note_applied(folder, content)
     save_atomically(out, content, durable=True)
     return count | ({"about images that are not there any more": len(strange)} if strange else {})
@@ -79,11 +83,14 @@ def corrected(table: list[dict[str, str]], made: dict[str, tuple[str, str]]) -> 
         given = label if action in ("accept", "class") else row["given"]
         what = {"keep": "kept", "drop": "dropped"}.get(action, action)
         out_before = bool(flag(row["dropped"])) and action == "undecided"
-        if not out_before:
+        if row.get("unreadable") and action == "undecided":
+            count["unreadable"] = count.get("unreadable", 0) + 1
+        elif not out_before:
             count["changed" if given != row["given"] else what if what in count else "kept"] += 1
         dropped = int(out_before or action == "drop")
         rows.append(row | {"given": given, "dropped": dropped, "before": row["given"]})
-    return count, [{column: row[column] for column in APPLIED} for row in rows]
+    columns = [*APPLIED, *(["unreadable"] if any(row.get("unreadable") for row in rows) else [])]
+    return count, [{column: row[column] for column in columns} for row in rows]
 
 
 def read_labels(path: Path) -> list[dict[str, str]]:

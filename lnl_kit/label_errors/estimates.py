@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import many_classes
+
 TEMPERATURES = np.geomspace(0.4, 6, 14)
 STEPS = 40  # of expectation-maximisation, for each temperature
 SURE = 0.2  # share of the images predicted as a class, the surest, whose labels T starts from
@@ -55,7 +57,7 @@ def estimate(
     probs, n = np.asarray(probs, np.float64), len(given)
     start = surest(probs, given)
     candidates = []
-    for temperature in TEMPERATURES:
+    for temperature in many_classes.bar(TEMPERATURES, len(TEMPERATURES), probs.size, "estimating errors"):
         p = temper(probs, temperature)
         T = maximise(p, given, start)
         candidates.append((np.log(likelihood(p, T, given)).sum(), temperature, T))
@@ -66,7 +68,7 @@ def estimate(
     counts = [
         n - expect(p, start, given)[rows, given].sum()
     ]  # as many errors as the labels of the surest images speak of
-    for _ in range(DRAWS):
+    for _ in many_classes.bar(range(DRAWS), DRAWS, probs.size, "estimating the interval"):
         weight = rng.multinomial(n, np.full(n, 1 / n)).astype(float)
         drawn = maximise(p, given, T, weight, STEPS // 4)
         counts.append(n - weight @ expect(p, drawn, given)[rows, given])
@@ -189,6 +191,9 @@ def maximise(
 ) -> np.ndarray:
     """(K, K): T after so many steps of expectation-maximisation; weight (N,) counts images."""
     k = p.shape[1]
+    if k > many_classes.MANY:
+        weight = np.ones(len(given)) if weight is None else weight
+        return many_classes.maximise(p, given, T, weight, PRIOR, steps)
     label = np.zeros((len(given), k))
     label[np.arange(len(given)), given] = 1 if weight is None else weight
     for _ in range(steps):

@@ -9,11 +9,9 @@ its column `kind`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 CLOSE = 0.9  # cosine of near duplicates in features on principal axes
 BITS = 8  # of 64, by which the hashes of near duplicates may differ
@@ -27,7 +25,10 @@ SHARP = 100  # images that the median sharpness needs
 
 
 def kinds(
-    x: np.ndarray, features: np.ndarray | None, given: np.ndarray, paths: Sequence[Path] | None
+    x: np.ndarray,
+    features: np.ndarray | None,
+    given: np.ndarray,
+    sizes: Sequence[tuple[int, int] | None] | None,
 ) -> tuple[list[list[str]], list[tuple]]:
     """(for each of N images the names of what is wrong with it, near duplicates as (i, j) with i < j).
 
@@ -50,7 +51,7 @@ def kinds(
         found[i] += ["blurred"] * bool(
             len(x) >= SHARP and sharpness[i] < BLURRED * usual and brightness[i] >= DARK
         )
-    for i in odd_sizes(paths):
+    for i in odd_sizes(sizes):
         found[i].append("odd size")
     return found, pairs
 
@@ -107,19 +108,13 @@ def looks(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return torch.cat(bright).numpy(), torch.cat(sharp).numpy()
 
 
-def odd_sizes(paths: Sequence[Path] | None) -> list[int]:
-    """Positions of files much longer than wide beside what is usual, or much smaller or larger than the
-    median; only headers are read.
+def odd_sizes(found: Sequence[tuple[int, int] | None] | None) -> list[int]:
+    """Positions of images much longer than wide beside what is usual, or much smaller or larger than the
+    median. found (N,): (width, height), None where it is not known.
     """
-    if paths is None:
+    if found is None:
         return []
-    sizes = np.ones((len(paths), 2))
-    for i, path in enumerate(paths):
-        try:
-            with Image.open(path) as image:
-                sizes[i] = image.size
-        except Exception:  # reported where it is decoded
-            continue
+    sizes = np.array([size or (1, 1) for size in found], float)
     shape, area = sizes[:, 0] / sizes[:, 1], sizes.prod(1)
     apart = [np.abs(np.log(v / np.median(v))) for v in (shape, np.sqrt(area))]
     return np.flatnonzero(np.maximum(*apart) > np.log(ODD)).tolist()

@@ -21,13 +21,14 @@ import numpy as np
 import pandas as pd
 
 from .. import data
-from ..data import decode
+from ..data import decode, taken
 from ..data.labelling import default_noise
 from ..data.streams import Stream
 from ..features import DEFAULT
-from ..files import runs_root, safe
+from ..files import make_folder, runs_root, safe
 from ..methods import METHODS
 from ..papers.presets import resolve
+from ..run.asked import WHOLE, share, whole
 from ..run.identity import versions
 from ..train import HOW, train
 from . import faults
@@ -49,12 +50,16 @@ from .ranking import (
     single_score,
 )
 from .report import report_bytes
+from .searched import absolute_labels, by_split, complete, parts_of
 
 RECIPE = ("cross_validation",)  # of networks trained on the images: see notebook 40
-PLACES = ("labels", "label_column", "true_column", "image_size", "like", "train_size")
+PLACES = (
+    "labels path_column label_column true_column image_size like train_size recursive max_pixels splits"
+).split()
 OF_HEADS = {"device", *HOW}  # of the arguments of `train`, those that do not ask for networks
 
 
+@taken.once()
 def find_errors(
     dataset: str | Path = "digits",
     method: str | list[str] | tuple[str, ...] | None = None,
@@ -71,8 +76,8 @@ def find_errors(
 ) -> pd.DataFrame:
     """Every training image with the suspicion that its label is wrong, most suspicious first.
 
-    dataset: `folder:PATH` (or PATH; one without `test/` is searched whole), a built-in set, or one with a
-        synthetic `noise` at a `rate` to try it on (the table then has a column `true`).
+    dataset: `folder:PATH` (or PATH), a built-in set, or one with a synthetic `noise` at a `rate` to try it on
+        (the table then has a column `true`).
     features: the pretrained network that looks at the images, by default `efficientnet_lite0`, which needs
         no connection (see `features.KINDS`); several, separated by commas, look side by side; `npz:PATH` are
         features of one's own; `none` trains networks on the images, as a `method`, a `score` or a setting of
@@ -85,18 +90,22 @@ def find_errors(
         label), clean_score (the method's own), trajectory (the probability's mean over the epochs kept),
         vicinal (its mean over unseen AutoAugment views).
     to: folder of errors.csv, summary.json, labels_before.csv and report.html; None = `errors/...` in `out`.
-    ask: labels, label_column, true_column, like, image_size, skip_bad (see `data.load`), train_size (at most
-        so many images), out (root of the runs), preset, and further arguments of `train`.
+    ask: labels, path_column, label_column, true_column, like, image_size, recursive, max_pixels, skip_bad
+        (see `data.load`), splits (parts of a folder that are searched, of train, val and test; None = all),
+        train_size (at most so many images), out (root of the runs), preset, and what else `train` takes.
 
     Columns: rank (1, 2, ...), index, path (None for built-in sets), given, suggested (the most probable other
-    class), suspicion (estimated probability that the label is wrong; their sum is the estimated number of
-    errors), because, kind (what else is wrong with the image, "" = nothing), `suspicion_<who>`, digest (of
-    the pixels). `attrs["folder"]` is the folder. Raises ValueError or FileNotFoundError with one sentence.
+    class), split (of a folder: the part it lies in), suspicion (estimated probability that the label is
+    wrong; their sum is the estimated number of errors), because, kind (what else is wrong with the image, ""
+    = nothing), `suspicion_<who>`, digest (of the pixels). `attrs["folder"]` is the folder. Raises ValueError
+    or FileNotFoundError with one sentence.
     """
     search = Search.of(dataset, features, probs, method, noise, rate, seed, score, ask)
     source = load(**search.asked, skip_bad=search.skip_bad)
-    require_images(source, search.chosen)
-    require_own(to, search.asked["dataset"])
+    require_images(source, search.chosen, search.asked["train_size"], seed)
+    require_own(to, search.asked["dataset"], source.fingerprint)
+    if to:
+        make_folder(Path(to))  # not after hours of training
     evidence = search.judge(source)
     place = Path(to) if to else search.root / "errors" / safe(source.slug) / Path(*evidence.folder)
     findings = findings_of(source, evidence, place, search)
@@ -125,18 +134,24 @@ class Search:
     def of(cls, dataset, features, probs, method, noise, rate, seed: int, score: str, ask: dict) -> Search:
         """From the arguments of `find_errors`; what contradicts is refused in one sentence."""
         places = {k: ask.pop(k, None) for k in PLACES}
+        places |= {k: whole(k, places[k]) for k in WHOLE}
+        rate, seed = share("rate", rate), whole("seed", seed) or 0
+        if (n := places["train_size"]) is not None and n < 2:
+            raise ValueError(f"train_size {n} is not allowed: at least 2 images")
         preset, skip_bad = ask.pop("preset", "demo"), ask.pop("skip_bad", False)
         root = runs_root(ask.pop("out", None))
         features, chosen = who_judges(features, probs, method, score, ask)
-        dataset = complete(str(dataset))
-        labels, size = places["labels"], places["image_size"]
+        dataset, labels, size = complete(dataset), absolute_labels(places["labels"]), places["image_size"]
+        parts, deep = parts_of(places["splits"], dataset), places["recursive"]
         noise, rate = default_noise(noise or "none", rate, labels, dataset)
         name = places["like"] or dataset.partition(":")[0]
         first = (chosen or RECIPE)[0]
         plan = resolve(preset, first, CrossValidation, dataset=name, noise=noise, rate=rate)
         asked = places | {
             "dataset": dataset,
-            "labels": labels and str(Path(labels).expanduser().absolute()),
+            "labels": labels,
+            "recursive": True if deep is None else deep,
+            "splits": list(parts) if parts else None,
             "image_size": size or plan.image_size,  # as in training: every image is decoded once
         }
         told = {"noise": noise, "rate": rate, "preset": preset, "seed": seed}
@@ -158,13 +173,6 @@ class Search:
             "out": self.root,
         }
         return of_networks(self.chosen, self.asked, noise, rate, seed, more | self.ask)
-
-
-def complete(dataset: str) -> str:
-    """The name of a data set; a path becomes `folder:` and is made absolute."""
-    if dataset in data.NAMES or (":" in dataset and not dataset.startswith("folder:")):
-        return dataset
-    return f"folder:{Path(dataset.removeprefix('folder:')).expanduser().absolute()}"
 
 
 def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | None, list[str]]:
@@ -202,7 +210,7 @@ def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | No
 def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: int, more: dict) -> Evidence:
     """Networks trained on the images: by cross-validation, by methods, or both."""
     preset, score = more.pop("preset"), more.pop("score")
-    places = {k: v for k, v in asked.items() if k not in ("dataset", "train_size")}
+    places = {k: v for k, v in asked.items() if k not in ("dataset", "train_size", "splits")}
     runs = {}
     for name in chosen:
         own: dict[str, Any] = {"settings_class": CrossValidation} if name == "cross_validation" else {}
@@ -214,7 +222,7 @@ def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: i
             preset,
             seed,
             train_size=asked["train_size"] or EVERY,
-            split=False,
+            split=tuple(asked["splits"]) if asked["splits"] else False,
             **places,
             **own,
             **more,
@@ -255,16 +263,11 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, search: S
     n = len(given)
     images = np.array(source.names)[evidence.index]
     digests = np.array(digests_of(source))[evidence.index]
-    groups = conflicting(
-        digests,
-        given,
-        None if source.paths is None else lambda i: decode.whole_digest(source.folder / images[i]),
-    )
-    files = None if source.paths is None else [source.folder / i for i in images]
+    groups, sizes = same_and_sizes(source, images, digests, given)
     kinds, pairs = (
         ([[] for _ in range(n)], [])
         if isinstance(source.x, Stream)
-        else faults.kinds(np.asarray(source.x[evidence.index]), evidence.features, given, files)
+        else faults.kinds(np.asarray(source.x[evidence.index]), evidence.features, given, sizes)
     )
     suspicion = np.maximum(estimates.suspicion, at_least(groups, given, n))
     for pair in pairs:  # nearly one picture, two labels: one of them is wrong
@@ -279,6 +282,8 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, search: S
         1, "index", (evidence.index if source.paths is not None else images.astype(int))[table["at"]]
     )  # as label files count
     table.insert(2, "path", None if source.paths is None else table["image"])
+    if source.parts:
+        table.insert(3, "split", np.array(source.parts)[evidence.index][table["at"]])
     because = why(evidence, groups, pairs, images)
     table["because"] = because[table["at"]]
     table["kind"] = np.array(["; ".join(k) for k in kinds], dtype=object)[table["at"]]
@@ -292,6 +297,10 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, search: S
         "dataset": re.sub(r"^folder:.*[/\\]", "", search.asked["dataset"]),
         "images": n,
         "asked": search.asked,
+        "fingerprint": source.fingerprint,
+        "taken": source.taken,
+        "skipped": source.skipped_kinds,
+        **by_split(source, evidence.index, suspicion, images, digests),
         **search.told,
         "recipe": evidence.about.get("eye") or evidence.about.get("recipe") or "probabilities",
         **numbers(estimates, given, suspicion, classes),
@@ -304,6 +313,18 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, search: S
         **evidence.about,
     }
     return Findings(place, table, summary)
+
+
+def same_and_sizes(source: data.Dataset, images: np.ndarray, digests: np.ndarray, given: np.ndarray) -> tuple:
+    """(groups of the same picture under several labels, sizes of the image files or None); N images."""
+    if source.folder is None or source.paths is None:
+        return conflicting(digests, given, None), None
+    paths = [source.folder / image for image in images]
+    folder, most = source.folder, source.max_pixels
+    groups = conflicting(digests, given, lambda i: decode.whole_digest(paths[i], folder, most))
+    if isinstance(source.x, Stream):
+        return groups, None
+    return groups, [head and head[0] for head in decode.headers(paths, folder, most)]
 
 
 def why(evidence: Evidence, groups: list, pairs: list, images: np.ndarray) -> np.ndarray:

@@ -102,39 +102,64 @@ class Findings:
         }
 
 
-def load(dataset, labels, label_column, true_column, image_size, like, train_size, skip_bad) -> data.Dataset:
-    """The data set with every image of a folder in its training part."""
+def load(
+    dataset,
+    labels,
+    label_column,
+    true_column,
+    image_size,
+    like,
+    train_size,
+    skip_bad,
+    *,
+    splits=None,
+    path_column=None,
+    recursive=False,
+    max_pixels=None,
+) -> data.Dataset:
+    """The data set with every image that is searched in its training part.
+
+    splits: parts of a folder (train, val, test); None = as earlier versions searched: train/, or everything
+    of a folder without test/. They did not look below class folders either.
+    """
     return data.load(
         dataset,
         labels=labels,
+        path_column=path_column,
         label_column=label_column,
         true_column=true_column,
         image_size=image_size,
         like=like,
         skip_bad=skip_bad,
-        split=False,
+        split=tuple(splits) if splits else False,
+        recursive=recursive,
+        max_pixels=max_pixels,
     )
 
 
 def labels_before(source: data.Dataset, searched: dict[str, str]) -> list[dict]:
-    """Rows of labels_before.csv: every training image with its label, searched or not.
+    """Rows of labels_before.csv: every training image with its label, also those that were not searched or
+    are left out: dropped ones with dropped 1; those that could not be used with their label, where it is
+    known, and why in the column `unreadable`, so that they are back once they can be read.
 
     searched: {image: label} of those that were, which may have been made wrong on purpose.
     """
     labels = source.given_labels if source.given_labels is not None else source.true_labels
     given = (source.classes[k] for k in np.asarray(labels).tolist())
-    rows = [(*row, 0) for row in zip(source.names, given, digests_of(source))] + [
-        (name, "", "", 1) for name in source.left_out
-    ]
+    rows = [(*row, 0, "") for row in zip(source.names, given, digests_of(source))]
+    for name, (why, label) in zip(source.left_out, source.left_out_why):
+        rows.append((name, label, "", int(why == "dropped"), "" if why == "dropped" else why))
+    columns = ["unreadable"] if any(why for *_, why in rows) else []
     return [
         {
             "index": n if source.paths is not None else int(name),
             "path": name if source.paths is not None else None,
             "given": searched.get(name, given),
             "dropped": dropped,
+            **dict.fromkeys(columns, why),
             "digest": digest,
         }
-        for n, (name, given, digest, dropped) in enumerate(rows)
+        for n, (name, given, digest, dropped, why) in enumerate(rows)
     ]
 
 

@@ -19,7 +19,8 @@ def picture(findings: Findings, row, pixels: int = PIXELS) -> str:
     """A data URI of an image of the findings: its file made small, or the pixels that the network saw."""
     if findings.images_folder is not None:
         try:
-            with open_image(findings.images_folder / row["path"], findings.images_folder) as opened:
+            folder, most = findings.images_folder, findings.summary["asked"].get("max_pixels")
+            with open_image(folder / row["path"], folder, most) as opened:
                 opened.draft("RGB", (pixels, pixels))
                 image = upright(opened).convert("RGBA")
                 image.thumbnail((pixels, pixels))

@@ -84,9 +84,18 @@ def _plots(findings) -> list[str]:
 
 
 def _tables(summary: dict) -> list[str]:
-    """Which classes are confused most, and pictures that bear several labels (HTML)."""
+    """What was read, where errors sit, who is confused with whom, pictures that are there twice (HTML)."""
+    made = [f"<p class='meta'>{html.escape(summary.get('taken', ''))}</p>"]
+    if "splits" in summary:
+        rows = [(p, n["images"], f"{n['estimated_errors']:.1f}") for p, n in summary["splits"].items()]
+        made.append("<h2>Where they sit</h2>" + _table(("part", "images", "probably wrong"), rows))
+    if summary.get("leaks"):
+        made.append(
+            "<h2>Pictures outside the training images that are among them too</h2>"
+            + _table(("image", "also in training as"), summary["leaks"][:200])
+        )
     pairs = [(p["true"], p["given"], f"{p['images']:.1f}") for p in summary["confused_pairs"]]
-    made = ["<h2>Most often confused</h2>" + _table(("probably", "labelled", "images"), pairs)]
+    made.append("<h2>Most often confused</h2>" + _table(("probably", "labelled", "images"), pairs))
     if summary["conflicting_duplicates"]:
         labelled = [(image, label) for group in summary["conflicting_duplicates"] for image, label in group]
         made.append("<h2>The same picture under several labels</h2>" + _table(("image", "label"), labelled))

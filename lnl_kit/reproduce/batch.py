@@ -8,7 +8,6 @@ With several values for a parameter each combination is a copy of its own, named
 
 from __future__ import annotations
 
-import ast
 import datetime
 import hashlib
 import itertools
@@ -22,6 +21,7 @@ from ..files import lock, make_folder, remove_leftovers, runs_root, safe, save_a
 from . import pages
 from .execute import PACKAGE, _parameters_of, _read, _run, _still_holds
 from .pages import duration
+from .values import text_parameters, values_of
 
 
 class Job(NamedTuple):
@@ -56,7 +56,8 @@ def reproduce(
     ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.
     """
     notebooks = find_notebooks(names)
-    values = {name: _values(value) for name, value in (parameters or {}).items()}
+    texts = text_parameters(notebooks) if parameters else set()
+    values = {name: values_of(value, name in texts) for name, value in (parameters or {}).items()}
     if preset is not None:
         if values.get("preset", [preset]) != [preset]:
             raise ValueError(f"two presets were given, {preset} and {values['preset'][0]}: give one")
@@ -146,36 +147,6 @@ def find_notebooks(names: list[str] | None = None) -> list[Path]:
             )
         notebooks += [p for p in matches if p not in notebooks]
     return notebooks
-
-
-def _literal(value):
-    """`0.5`, `3`, `true`, `none`, `[1, 2]`, `'x'` as what they say; every other text stays text."""
-    if not isinstance(value, str):
-        return value
-    if value.lower() in ("true", "false", "none", "null"):
-        return {"true": True, "false": False}.get(value.lower())
-    try:
-        return ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError):
-        return value
-
-
-def _values(value) -> list:
-    """The values that a text names, separated by commas outside brackets and quotes; else one value."""
-    if not isinstance(value, str):
-        return [value]
-    parts, depth, quote = [""], 0, ""
-    for sign in value:
-        if quote:
-            quote = "" if sign == quote else quote
-        elif sign in "'\"":
-            quote = sign
-        depth += (sign in "([{") - (sign in ")]}") if not quote else 0
-        if sign == "," and not quote and not depth:
-            parts.append("")
-        else:
-            parts[-1] += sign
-    return [_literal(part) for part in parts]
 
 
 def _jobs(notebook: Path, values: dict[str, list]) -> list[Job]:

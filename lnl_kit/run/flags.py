@@ -8,6 +8,14 @@ from ..data import noise
 from ..features import backbones
 from .settings import COMPILES, KEEPS, PRECISIONS
 
+
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults that are values; a flag without one says itself what happens."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 # name -> arguments of `add_argument`
 FLAGS: dict[str, dict] = {
     "--dataset": {
@@ -37,7 +45,12 @@ FLAGS: dict[str, dict] = {
     },
     "--train-size": {"type": int, "help": "at most so many training images; default the preset's"},
     "--image-size": {"type": int, "help": "pixels a side; default the data set's"},
-    "--labels": {"metavar": "FILE.csv", "help": "given (and true) labels by path or index"},
+    "--labels": {
+        "metavar": "FILE",
+        "help": "given (and true) labels by path or index: CSV, JSON lines, Parquet, COCO, Label Studio; for "
+        "a folder without class folders the images and classes too",
+    },
+    "--path-column": {"help": "column of the images' paths; default a usual heading, such as path or file"},
     "--label-column": {"help": "column of the given labels, or which human labels with --noise human"},
     "--true-column": {"help": "column of the true labels, for measuring only"},
     "--like": {"help": "data set with the same classes whose noise, normalisation and cells apply"},
@@ -64,6 +77,12 @@ FLAGS: dict[str, dict] = {
         "choices": KEEPS,
         "help": "also keep features, or the weights at up to 20 epochs",
     },
+    "--no-recursive": {
+        "action": "store_false",
+        "dest": "recursive",
+        "help": "leave out images in folders below a class folder",
+    },
+    "--max-pixels": {"type": int, "help": "larger image files count as unreadable; default 50 million"},
     "--skip-bad": {"action": "store_true", "help": "leave out unreadable images and list them"},
     "--device": {"default": "auto", "help": "cpu, cuda, cuda:1 ... or auto"},
     "--precision": {
@@ -82,7 +101,8 @@ FLAGS: dict[str, dict] = {
         "are several",
     },
 }
-LABELS = ("--labels", "--label-column", "--true-column")
+LABELS = ("--labels", "--path-column", "--label-column", "--true-column")
+FOLDERS = ("--no-recursive", "--max-pixels", "--skip-bad")
 
 
 def share(add: argparse.ArgumentParser, *names: str, **changes: dict) -> None:

@@ -72,6 +72,7 @@ def recorded(prepared: Prepared) -> dict:
         "preset": plan.preset,
         "dataset_path": absolute(plan.dataset),
         "labels_file": plan.labels and str(Path(plan.labels).absolute()),
+        "path_column": plan.path_column,
         "label_column": plan.label_column,
         "true_column": plan.true_column,
         "image_size": plan.image_size,
@@ -80,7 +81,9 @@ def recorded(prepared: Prepared) -> dict:
         "classes": source.classes,
         "mean": source.mean,
         "std": source.std,
-        "split": plan.split,
+        "split": plan.split if isinstance(plan.split, bool) else list(plan.split),
+        "recursive": plan.recursive,
+        "max_pixels": plan.max_pixels,
     }
 
 

@@ -137,11 +137,14 @@ class OpenedRun:
             s["dataset_path"],
             image_size=s["image_size"],
             labels=s["labels_file"],
+            path_column=s.get("path_column"),
             label_column=s["label_column"] if s["labels_file"] else None,
             true_column=s["true_column"],
             like=s["like"] if s["dataset_path"].startswith("folder:") and s["like"] else None,
             skip_bad=True,
             split=s.get("split", True),
+            recursive=s.get("recursive", False),  # earlier versions looked into class folders only
+            max_pixels=s.get("max_pixels"),
         )
         if source.fingerprint != s["fingerprint"]:
             raise ValueError(

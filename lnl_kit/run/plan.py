@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class Resolved:
     not_given: list[str]  # settings that the paper of the preset leaves open
     seed: int
     labels: str | None
+    path_column: str | None
     label_column: str | None
     true_column: str | None
     like: str | None
@@ -46,7 +47,17 @@ class Resolved:
     precision: str  # auto, bf16 or fp32: auto is decided when the size of the images is known
     compile: str
     skip_bad: bool
-    split: bool
+    split: bool | Sequence[str]
+    recursive: bool
+    max_pixels: int | None
+
+    @property
+    def reading(self) -> dict:
+        """What `data.load` is asked for."""
+        keys = (
+            "image_size labels path_column label_column true_column like skip_bad split recursive max_pixels"
+        )
+        return {key: getattr(self, key) for key in keys.split()}
 
     @property
     def labels_slug(self) -> str:
@@ -84,3 +95,12 @@ def check_features(
         raise ValueError(f"the network {model} needs features, such as features={backbones.DEFAULT}")
     if views < 0:
         raise ValueError(f"feature_views {views} is not allowed: 0 or more stored draws of each view")
+
+
+def require_labels(label_column: str | None, labels, noise: str) -> None:
+    """Raise ValueError where a column is named and no table that it could be of."""
+    if label_column and not labels and noise != "human":
+        raise ValueError(
+            f"label column {label_column!r} of which file? Give labels=FILE.csv (--labels) too, or "
+            "noise human"
+        )

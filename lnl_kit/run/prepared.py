@@ -142,16 +142,7 @@ def prepare(plan: Resolved) -> Prepared:
 
     Raises ValueError or FileNotFoundError with one sentence for images or labels that cannot be used.
     """
-    source = data.load(
-        plan.dataset,
-        image_size=plan.image_size,
-        labels=plan.labels,
-        label_column=plan.label_column,
-        true_column=plan.true_column,
-        like=plan.like,
-        skip_bad=plan.skip_bad,
-        split=plan.split,
-    )
+    source = data.load(plan.dataset, **plan.reading)
     share, seed = plan.clean_share, plan.seed
     clean, checked = find_clean(source, share, plan.clean_list, plan.noise, seed)
     given, true = draw_labels(source, plan.noise, plan.rate, seed, plan.label_column, clean, checked, share)
@@ -162,6 +153,24 @@ def prepare(plan: Resolved) -> Prepared:
     second_index = None if second is None else choose(second.y.numpy(), plan.test_size, 0)
     held_out = hold_out(len(index), plan.noisy_val, seed)
     index, val_index = index[~held_out], index[held_out]
+    require_two_classes(given[index], len(val_index), plan)
     if clean is not None:
         clean_subset.require_every_class(given[index], clean[index], source.classes)
     return Prepared(plan, source, given, true, clean, index, val_index, test_index, second_index)
+
+
+def require_two_classes(given: np.ndarray, held_out: int, plan: Resolved) -> None:
+    """Raise ValueError with one sentence where the images that are left to train on are of one class.
+
+    given (n,): their labels.
+    """
+    if len(given) >= 2 and len(np.unique(given)) >= 2:
+        return
+    left = f"{len(given)} training images of {len(np.unique(given))} classes"
+    if held_out:
+        raise ValueError(
+            f"noisy_val {plan.noisy_val:g} holds out {held_out} of {held_out + len(given)} images, "
+            "which leaves "
+            f"{left}: at least two classes are needed, so a smaller share (--noisy-val)"
+        )
+    raise ValueError(f"{left} are left, at least two classes are needed: a larger train_size, or more images")

@@ -9,21 +9,13 @@ Every network has, for x (B, C, H, W):
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import pickle
 from collections.abc import Callable, Iterable
-from http.client import HTTPException
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import ResNet, ResNet18_Weights, ResNet50_Weights
-from torchvision.models.resnet import BasicBlock, Bottleneck
-
-from ..files import PATIENCE, patience
 
 
 def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True) -> Classifier:
@@ -43,7 +35,9 @@ def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True
     if name.endswith("_imagenet") and pretrained:
         if channels != 3:
             raise ValueError(f"{name} starts from weights for images of 3 channels, not {channels}")
-        weights = {k: v for k, v in _imagenet_weights(name).items() if not k.startswith("fc.")}
+        from . import resnets  # as below
+
+        weights = {k: v for k, v in resnets.imagenet_weights(name).items() if not k.startswith("fc.")}
         net.load_state_dict(weights | {k: v for k, v in net.state_dict().items() if k.startswith("fc.")})
     return net
 
@@ -54,38 +48,6 @@ def check(name: str) -> None:
         raise ValueError(f"unknown network {name!r}; choose one of {', '.join(NAMES)}")
     if name == "inception_resnet_v2" and importlib.util.find_spec("timm") is None:
         raise ValueError("inception_resnet_v2 needs the library timm: pip install timm")
-
-
-def _imagenet_weights(name: str) -> dict[str, Tensor]:
-    """torchvision's network trained on ImageNet, as first released; downloaded once, to torch's cache."""
-    weights = {"resnet18_imagenet": ResNet18_Weights, "resnet50_imagenet": ResNet50_Weights}[
-        name
-    ].IMAGENET1K_V1
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    if path.is_file() and not _has_its_hash(path):  # torch checks only what it downloads
-        raise ValueError(
-            f"{path} is not the file that its name says (its SHA-256 does not begin with "
-            f"{path.stem.rpartition('-')[2]}): delete it and fetch it again from {weights.url}"
-        )
-    try:
-        with patience(PATIENCE):
-            return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except pickle.UnpicklingError:
-        raise ValueError(
-            f"{path} holds more than weights and was not loaded: delete it and fetch it again from "
-            f"{weights.url}"
-        ) from None
-    except (OSError, RuntimeError, HTTPException) as error:
-        raise FileNotFoundError(
-            f"the ImageNet weights of {name[:8]} are not at {path}: put {path.name} (from "
-            f"{weights.url}) there (the download failed: {error})"
-        ) from error
-
-
-def _has_its_hash(path: Path) -> bool:
-    """Whether a file's SHA-256 begins as its name ends: resnet18-f37072fd.pth."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().startswith(path.stem.rpartition("-")[2])
 
 
 class Classifier(nn.Module):
@@ -214,35 +176,12 @@ class PreActResNet(Classifier):
         return self.body(x)
 
 
-class TorchvisionResNet(Classifier, ResNet):
-    """torchvision's ResNet; `cifar_stem`: a 3x3 convolution of stride 1 and no max pool, for small images."""
+def _of_torchvision(
+    block: str, blocks: list[int], cifar_stem: bool, num_classes: int, channels: int
+) -> Classifier:
+    from . import resnets  # torchvision takes seconds to import
 
-    def __init__(
-        self, block: type[nn.Module], blocks: list[int], cifar_stem: bool, num_classes: int, channels: int
-    ):
-        super().__init__(block, blocks, num_classes=num_classes)
-        if cifar_stem:
-            self.conv1 = _conv(channels, 64)
-            self.maxpool = nn.Identity()
-        elif channels != 3:
-            self.conv1 = nn.Conv2d(channels, 64, 7, 2, padding=3, bias=False)
-        nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")  # torchvision's rule
-
-    fc: nn.Linear
-    bn1: nn.Module
-    relu: nn.Module
-    layer1: nn.Module
-    layer2: nn.Module
-    layer3: nn.Module
-    layer4: nn.Module
-
-    @property
-    def head(self) -> nn.Linear:  # type: ignore[override]  # torchvision calls it fc
-        return self.fc
-
-    def feature_map(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+    return resnets.TorchvisionResNet(block, blocks, cifar_stem, num_classes, channels)
 
 
 class InceptionResNetV2(Classifier):
@@ -303,11 +242,11 @@ _MAKERS = {
     "preact_resnet18": lambda k, c: PreActResNet(_WIDE, (2, 2, 2, 2), False, k, c),
     "preact_resnet34": lambda k, c: PreActResNet(_WIDE, (3, 4, 6, 3), False, k, c),
     "preact_resnet34_cifar": lambda k, c: PreActResNet((32, 64, 128), (5, 5, 5), True, k, c),
-    "resnet18": lambda k, c: TorchvisionResNet(BasicBlock, [2, 2, 2, 2], True, k, c),
-    "resnet34": lambda k, c: TorchvisionResNet(BasicBlock, [3, 4, 6, 3], True, k, c),
-    "resnet50": lambda k, c: TorchvisionResNet(Bottleneck, [3, 4, 6, 3], False, k, c),
-    "resnet18_imagenet": lambda k, c: TorchvisionResNet(BasicBlock, [2, 2, 2, 2], False, k, c),
-    "resnet50_imagenet": lambda k, c: TorchvisionResNet(Bottleneck, [3, 4, 6, 3], False, k, c),
+    "resnet18": lambda k, c: _of_torchvision("BasicBlock", [2, 2, 2, 2], True, k, c),
+    "resnet34": lambda k, c: _of_torchvision("BasicBlock", [3, 4, 6, 3], True, k, c),
+    "resnet50": lambda k, c: _of_torchvision("Bottleneck", [3, 4, 6, 3], False, k, c),
+    "resnet18_imagenet": lambda k, c: _of_torchvision("BasicBlock", [2, 2, 2, 2], False, k, c),
+    "resnet50_imagenet": lambda k, c: _of_torchvision("Bottleneck", [3, 4, 6, 3], False, k, c),
     "inception_resnet_v2": InceptionResNetV2,
     "head": Head,
     "mlp_head": MLPHead,
