@@ -35,7 +35,7 @@ def test_a_step_is_exact_where_every_class_is_kept(monkeypatch):
     T, weight = estimates.surest(p, given), np.ones(400)
     monkeypatch.setattr(many_classes, "KEPT", 30)
     assert np.allclose(
-        many_classes.maximise(p, given, T, weight, estimates.PRIOR, 5),
+        many_classes.maximise(many_classes.keep(p, given), given, T, weight, estimates.PRIOR, 5),
         estimates.maximise(p, given, T, steps=5),
     )
 

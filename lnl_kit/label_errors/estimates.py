@@ -65,13 +65,12 @@ def estimate(
     p = temper(probs, temperature)
     posterior = expect(p, T, given)
     rng, rows = np.random.RandomState(seed), np.arange(n)
-    counts = [
-        n - expect(p, start, given)[rows, given].sum()
-    ]  # as many errors as the labels of the surest images speak of
+    counts = [n - right(p, start, given).sum()]  # as many errors as the labels of the surest images speak of
+    kept = many_classes.keep(p, given) if p.shape[1] > many_classes.MANY else None
     for _ in many_classes.bar(range(DRAWS), DRAWS, probs.size, "estimating the interval"):
         weight = rng.multinomial(n, np.full(n, 1 / n)).astype(float)
-        drawn = maximise(p, given, T, weight, STEPS // 4)
-        counts.append(n - weight @ expect(p, drawn, given)[rows, given])
+        drawn = maximise(p, given, T, weight, STEPS // 4, kept)
+        counts.append(n - weight @ right(p, drawn, given))
     low, high = np.percentile(counts[1:], (5, 95))
     share = (counts[0] / n + 1 - posterior[rows, given].mean()) / 2
     if ranking is not None:
@@ -107,14 +106,13 @@ def wrong_share(probs: np.ndarray, given: np.ndarray) -> tuple[float, tuple[floa
     that is. Over sets where it is known, a third of the fall of agreement from the surest tenth to the surer
     half is the labels' fault. Disagreement with the predicted class is the upper bound.
     """
-    n, rows = len(given), np.arange(len(given))
-    start = surest(probs, given)
+    n, start = len(given), surest(probs, given)
     found = []
     for temperature in TEMPERATURES:
         p = temper(probs, temperature)
         T = maximise(p, given, start, steps=STEPS // 2)
         found.append((np.log(likelihood(p, T, given)).sum(), temperature))
-    least = 1 - expect(temper(probs, max(found)[1]), start, given)[rows, given].mean()
+    least = 1 - right(temper(probs, max(found)[1]), start, given).mean()
     wrong = (probs.argmax(1) != given)[np.argsort(-probs.max(1), kind="stable")]
     tenth, half = wrong[: max(1, n // 10)].mean(), wrong[: max(1, n // 2)].mean()
     share = float(np.clip(SURELY * least + FALL * (half - tenth), 0, wrong.mean()))
@@ -147,14 +145,14 @@ def with_odds(probs: np.ndarray, posterior: np.ndarray, odds: np.ndarray, given:
 def with_share(posterior: np.ndarray, given: np.ndarray, share: float) -> np.ndarray:
     """The posterior (N, K), every given label's odds times one number, so that `share` are wrong."""
     rows = np.arange(len(given))
-    low, high = -30.0, 30.0
+    own, low, high = posterior[rows, given], -30.0, 30.0
     for _ in range(60):
         middle = (low + high) / 2
-        moved = posterior.copy()
-        moved[rows, given] *= np.exp(middle)
-        moved /= np.maximum(moved.sum(1, keepdims=True), 1e-300)
-        low, high = (middle, high) if 1 - moved[rows, given].mean() > share else (low, middle)
-    return moved
+        odds = own * np.exp(middle)
+        low, high = (middle, high) if (1 - odds / (odds + 1 - own)).mean() > share else (low, middle)
+    moved = posterior.copy()
+    moved[rows, given] *= np.exp(middle)
+    return moved / np.maximum(moved.sum(1, keepdims=True), 1e-300)
 
 
 def temper(probs: np.ndarray, temperature: float) -> np.ndarray:
@@ -186,14 +184,27 @@ def expect(p: np.ndarray, T: np.ndarray, given: np.ndarray) -> np.ndarray:
     return joint / np.maximum(joint.sum(1, keepdims=True), 1e-12)
 
 
+def right(p: np.ndarray, T: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """(N,): probability that the given label is the true class, what `expect` says of it."""
+    return p[np.arange(len(given)), given] * T[given, given] / likelihood(p, T, given)
+
+
 def maximise(
-    p: np.ndarray, given: np.ndarray, T: np.ndarray, weight: np.ndarray | None = None, steps: int = STEPS
+    p: np.ndarray,
+    given: np.ndarray,
+    T: np.ndarray,
+    weight: np.ndarray | None = None,
+    steps: int = STEPS,
+    kept: many_classes.Kept | None = None,
 ) -> np.ndarray:
-    """(K, K): T after so many steps of expectation-maximisation; weight (N,) counts images."""
+    """(K, K): T after so many steps of expectation-maximisation; weight (N,) counts images.
+
+    kept: `many_classes.keep` of p and given, where there are many classes and it is at hand.
+    """
     k = p.shape[1]
     if k > many_classes.MANY:
         weight = np.ones(len(given)) if weight is None else weight
-        return many_classes.maximise(p, given, T, weight, PRIOR, steps)
+        return many_classes.maximise(kept or many_classes.keep(p, given), given, T, weight, PRIOR, steps)
     label = np.zeros((len(given), k))
     label[np.arange(len(given)), given] = 1 if weight is None else weight
     for _ in range(steps):
