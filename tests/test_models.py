@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchvision
 
-from lnl_kit.toolbox import models
+from lnl_kit.toolbox import models, resnets
 
 PARAMETERS = {  # 10 classes, 3 channels
     "small_cnn": 94_122,
@@ -246,7 +246,7 @@ def test_without_network_one_sentence_says_where_the_weights_go(monkeypatch, tmp
     torch.save({k: v.bfloat16() for k, v in build("resnet50", 1000).state_dict().items()}, path)  # as it says
     with pytest.raises(ValueError, match="not the file that its name says"):
         models.make("resnet50_imagenet", 14)
-    monkeypatch.setattr(models, "_has_its_hash", lambda path: True)
+    monkeypatch.setattr(resnets, "_has_its_hash", lambda path: True)
     assert models.make("resnet50_imagenet", 14).head.out_features == 14
 
 

@@ -10,19 +10,16 @@ Where this differs from the paper, or chooses where it is silent:
   too few for an M-step: right after the warm-up f is between two kinds of input (MixUp begins) and g between
   two losses, and a class that one of them misses at that moment is lost for good. `quick` and `demo` renew q
   and the targets every 5 epochs, and warm up for 20, until every class is learned.
-- With so few batches BatchNorm's moving averages lag behind the weights, and predictions swing from epoch to
-  epoch (accuracy .28 between .8 and .85); under `quick` and `demo` they are estimated anew before each
-  E-step.
-- f's prediction after its M-step serves the new labels and (14) at once and, in the next cycle, (11) and the
-  transition matrices, since f has not changed by then.
-- Where an epoch is a class-balanced draw of batches (Clothing1M), E-steps cover the images of that epoch.
+- With so few batches BatchNorm's averages lag behind the weights, and predictions swing from epoch to epoch
+  (accuracy .28 between .8 and .85): under `quick` and `demo` they are estimated anew before each E-step.
+- f's prediction after its M-step serves the new labels and (14) at once and, in the next cycle, (11) and T.
+- Where an epoch is a class-balanced draw of batches (Clothing1M), E-steps cover that epoch's images.
 - The regulariser's logarithm is of g + 1e-8 (CORES2's code), without which (8) has no lower bound for lambda
   > 1; (4) adds 1e-8 above and below; rows of T_c without corrupted mass are uniform; epsilon_i is at least
   1e-6 and gamma within [0.001, 0.999].
 - p(y) in (9) is the frequency of the new labels, counted again each epoch (`prior="uniform"`: 1/K).
-- f's mixed-up images and both strong views go through the network as one batch of 3B images, so that
-  BatchNorm sees them together; MixUp's Beta(4, 4), temperature and the 2-layer projection to 128 dimensions
-  are UNICON's.
+- f's mixed-up images and both strong views are one batch of 3B images, which BatchNorm sees together;
+  MixUp's Beta(4, 4), temperature and the 2-layer projection to 128 dimensions are UNICON's.
 - g trains on crops and is evaluated without augmentation.
 - Without the auxiliary network (Table 6) g trains by (8) on the given labels, each image weighted by (4) as
   in (7), and is tested; epsilon stays 1/K. A step then moves the logits along y + (lambda - 1) g - lambda p:
