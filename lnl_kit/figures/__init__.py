@@ -7,7 +7,7 @@ drawn as percent.
 """
 
 from .boards import NAMES, by_rate, cost, last_against_best, ranking
-from .charts import bars, curves, reliability
+from .charts import bars, calibration, curves, reliability
 from .decagons import decagon, decagon_slider, equiradial
 from .epochs import by_epoch
 from .errors import suspicion_histogram
@@ -35,6 +35,7 @@ from .views import embedding, image_row
 __all__ = [
     "NAMES",
     "bars",
+    "calibration",
     "beside_table",
     "by_epoch",
     "by_rate",
