@@ -35,10 +35,10 @@ from .views import embedding, image_row
 __all__ = [
     "NAMES",
     "bars",
-    "calibration",
     "beside_table",
     "by_epoch",
     "by_rate",
+    "calibration",
     "class_counts",
     "cost",
     "curves",
