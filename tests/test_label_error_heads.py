@@ -138,8 +138,9 @@ def test_near_duplicates_and_other_faults(places):
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(folder / "blue" / "dark.png")
     Image.fromarray(scene[:, :8].repeat(3, 0)).save(folder / "red" / "long.png")
     table = lnl_kit.find_errors(folder, image_size=64, progress=False).set_index("path")
-    for path in ("red/scene.png", "blue/scene.png"):
-        assert "near duplicate, other label" in table["kind"][path] and table["suspicion"][path] >= 0.5
+    scenes = ["red/scene.png", "blue/scene.png"]
+    assert all("near duplicate, other label" in table["kind"][path] for path in scenes)
+    assert table["suspicion"][scenes].sum() >= 1  # at least one of the two is wrong
     assert "looks like blue/scene.png, labelled blue" in table["because"]["red/scene.png"]
     assert "dark" in table["kind"]["blue/dark.png"] and "odd size" in table["kind"]["red/long.png"]
     plain = table[[not any(word in path for word in ("scene", "dark", "long")) for path in table.index]]
