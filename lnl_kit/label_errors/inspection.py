@@ -33,8 +33,8 @@ class Inspection:
         links = np.array(self.pairs + self.across, dtype=np.int64).reshape(-1, 2)
         n = len(self.kinds)
         _, group = connected_components(coo_array((np.ones(len(links)), links.T), (n, n)), directed=False)
-        linked, members = np.unique(links), {}
-        for i in linked.tolist():
+        members: dict[int, list[int]] = {}
+        for i in np.unique(links).tolist():
             members.setdefault(int(group[i]), []).append(i)
         return sorted(members.values(), key=len, reverse=True)
 
