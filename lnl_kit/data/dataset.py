@@ -260,13 +260,12 @@ def _why(names, keep, raw: _Raw, found, problems: list[Problem]) -> tuple[tuple[
         kinds.setdefault(problem.path, problem.kind)
     label = raw.y if raw.own is None else raw.own
     if found is not None:
-        label = np.where(found.dropped | (found.given < 0), -1, found.given)
+        label = found.given
     return tuple(
-        (
-            "dropped" if found is not None and found.dropped[i] else kinds.get(names[i], ""),
-            raw.classes[label[i]] if label[i] >= 0 else "",
-        )
-        for i in np.flatnonzero(~keep)
+        ("dropped", found.of_dropped[i])
+        if found is not None and found.dropped[i]
+        else (kinds.get(names[i], ""), raw.classes[label[i]] if label[i] >= 0 else "")
+        for i in np.flatnonzero(~keep).tolist()
     )
 
 
