@@ -53,7 +53,7 @@ def images_of(source: Dataset, index: np.ndarray | None, test: bool, memo: Path)
     rows = np.arange(len(x)) if index is None else np.asarray(index)
     if paths is None or source.folder is None:
         return Pixels(np.asarray(x[rows]))
-    return Files(source.folder, [paths[i] for i in rows], memo, source.max_pixels)
+    return Files(source.folder, [paths[i] for i in rows], memo, source.max_pixels, source.follow_links)
 
 
 def own(source: Dataset, path: Path, index: np.ndarray | None, test: bool) -> Features:

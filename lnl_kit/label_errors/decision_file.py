@@ -53,7 +53,6 @@ class Seen(NamedTuple):
     digest: str = ""  # of its pixels; "" where they are not known
     since: str = ""  # when decisions were last applied to the labels that were searched; "" = never
     dropped: bool = False  # whether these labels leave it out
-    dropped: bool = False  # whether the labels that were searched leave it out
 
 
 class Decision(NamedTuple):

@@ -116,6 +116,7 @@ def load(
     path_column=None,
     recursive=False,
     max_pixels=None,
+    follow_links=False,
 ) -> data.Dataset:
     """The data set with every image that is searched in its training part.
 
@@ -134,6 +135,7 @@ def load(
         split=tuple(splits) if splits else False,
         recursive=recursive,
         max_pixels=max_pixels,
+        follow_links=follow_links,
     )
 
 
