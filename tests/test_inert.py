@@ -230,7 +230,7 @@ def test_no_path_of_this_machine_is_in_what_a_search_or_a_training_passes_on(tmp
     (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
     asked = {"progress": False, "out": tmp_path / "runs", "labels": str(tmp_path / "labels.csv")}
     networks = {"method": "ce", "epochs": 1, "batch_size": 4, "image_size": 8}
-    noisy = {"noise": f"matrix:{tmp_path / 'flips.csv'}", "true_column": "label"}
+    noisy = {"noise": f"matrix:{tmp_path / 'flips.csv'}", "labels": None}
     searches = [
         {"features": f"npz:{tmp_path / 'mine.npz'}"} | noisy,
         {"probs": tmp_path / "mine.npz"},
@@ -238,7 +238,7 @@ def test_no_path_of_this_machine_is_in_what_a_search_or_a_training_passes_on(tmp
     ]
     for n, search_of in enumerate(searches):
         found = tmp_path / f"found{n}"
-        lnl_kit.find_errors(folder, to=found, **asked, **search_of)
+        lnl_kit.find_errors(folder, to=found, **asked | search_of)
         Decisions(found / "decisions.csv").add("cat/0.png", "drop")
         apply(found / "decisions.csv", found / "corrected.csv")
     passed_on = [*tmp_path.glob("found*/*.csv"), *tmp_path.glob("found*/report.html")]
