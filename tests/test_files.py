@@ -11,12 +11,15 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import lnl_kit
 from lnl_kit import files
+from lnl_kit.features import of_dataset
 from lnl_kit.files import RunError, append, csv_bytes, flag, lock, make_folder, save_atomically
 from lnl_kit.files.write import TEMPORARY
+from lnl_kit.label_errors import evidence
 
 PACKAGE = Path(lnl_kit.__file__).parent
 
@@ -330,6 +333,35 @@ def test_arrays_are_numbers_of_the_size_they_have(tmp_path):
     for name in ("cut", "empty"):
         with pytest.raises(ValueError, match="damaged"):
             files.read_npz(tmp_path / f"{name}.npz")
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "csv", "parquet"])
+def test_tables_of_ones_own_are_read_with_limits(tmp_path, monkeypatch, kind):
+    """Probabilities and features as others made them: no more than memory holds, and no pickles."""
+    path, probs = tmp_path / f"p.{kind}", np.full((500, 2), 0.5)
+    table = pd.DataFrame(probs, columns=["cat", "dog"])
+    write = {
+        "npz": lambda: np.savez_compressed(path, probs=probs, features=probs),
+        "npy": lambda: np.save(path, probs),
+        "csv": lambda: table.to_csv(path, index=False),
+        "parquet": lambda: table.to_parquet(path),
+    }
+    write[kind]()
+    assert np.array_equal(evidence.table_of(path, ["cat", "dog"]), probs)
+    if kind == "npy":  # a header that speaks of more than there is
+        path.write_bytes(path.read_bytes().replace(b"(500, 2)", b"(9999999999, 2)", 1))
+    for module in (evidence, of_dataset):
+        monkeypatch.setattr(module, "free_memory", lambda: 100)
+    with pytest.raises(ValueError, match="cannot be read as probabilities"):
+        evidence.table_of(path, ["cat", "dog"])
+    if kind == "npz":
+        with pytest.raises(ValueError, match="arrays take more than"):
+            of_dataset.own(None, path, None, False)
+    if kind in ("npz", "npy"):
+        array = np.array([[print, print]], dtype=object)
+        np.savez(path, probs=array) if kind == "npz" else np.save(path, array)
+        with pytest.raises(ValueError, match="cannot be read as probabilities"):
+            evidence.table_of(path, ["cat", "dog"])
 
 
 # ---------------------------------------------------------------- beyond Linux
