@@ -21,6 +21,7 @@ from lnl_kit import data
 from lnl_kit.cli import main
 from lnl_kit.data import images, large_sets, streams
 from lnl_kit.data.images import open_image
+from lnl_kit.features import backbones
 from lnl_kit.features.of_dataset import images_of
 from lnl_kit.label_errors.findings import open_findings
 from lnl_kit.label_errors.pictures import picture
@@ -274,6 +275,27 @@ def test_imagenet_weights_put_in_place_by_hand_run_nothing(tmp_path, monkeypatch
     with pytest.raises(ValueError, match="holds more than weights and was not loaded"):
         models.make("resnet18_imagenet", 10)
     assert not (tmp_path / "ran").exists()
+
+
+def test_weights_for_features_put_in_place_by_hand_run_nothing(tmp_path, monkeypatch):
+    from torchvision.models import ResNet18_Weights, resnet18
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub" / "checkpoints" / ResNet18_Weights.DEFAULT.url.rpartition("/")[2]
+    place.parent.mkdir(parents=True)
+    torch.save(Call(os.mkdir, (str(tmp_path / "ran"),)), place, _use_new_zipfile_serialization=False)
+    with pytest.raises(ValueError, match="is not the file that its name says"):
+        backbones.backbone("torchvision:resnet18")
+    monkeypatch.setattr(resnets, "_has_its_hash", lambda path: True)  # even with the right name
+    with pytest.raises(ValueError, match="holds more than weights and was not loaded"):
+        backbones.backbone("torchvision:resnet18")
+    assert not (tmp_path / "ran").exists()
+    torch.save(resnet18().state_dict(), place)
+    with torch.inference_mode():
+        assert backbones.backbone("torchvision:resnet18").network()(torch.zeros(1, 3, 64, 64)).shape == (
+            1,
+            512,
+        )
 
 
 def test_an_archive_that_would_fill_the_disk_is_not_unpacked(tmp_path, monkeypatch):
