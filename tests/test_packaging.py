@@ -90,6 +90,8 @@ def test_dependencies_have_the_bounds_that_are_known():
     assert not bounds["filelock"].contains("3.20.2") and bounds["filelock"].contains(
         "3.20.3"
     )  # follows no link
+    clip = Requirement(PROJECT["project"]["optional-dependencies"]["clip"][0]).specifier
+    assert not clip.contains("2.28.0") and clip.contains("2.29.0")  # loads nothing but weights
 
 
 def locked() -> dict[str, list[tuple[str, Marker | None]]]:
