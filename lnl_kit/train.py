@@ -238,7 +238,8 @@ def carry_out(
     with lock(folder):
         if fresh:
             clear(folder)
-        remove_leftovers(folder)
+        for place in (folder, folder / "weights"):
+            remove_leftovers(place)
         if is_finished(folder):
             return loaded(folder)
         run = begin(prepared, folder, root, progress, on_epoch)
