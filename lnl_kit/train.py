@@ -79,6 +79,7 @@ class Plan:
     split: bool | Sequence[str] = True
     recursive: bool = True
     max_pixels: int | None = None
+    follow_links: bool = False
     settings_class: type[Settings] = Settings
     settings: dict = field(default_factory=dict)
 
@@ -148,6 +149,7 @@ class Plan:
             split=self.split,
             recursive=self.recursive,
             max_pixels=self.max_pixels,
+            follow_links=self.follow_links,
         )
 
 
@@ -179,7 +181,8 @@ def train(
     method: a name of `lnl methods`, or a function `(data, settings, run)` of one's own (its settings are
         `settings_class`, by default the plain recipe).
     dataset: a built-in name, or the path of a folder of images (`folder:PATH` too). labels, path_column,
-        label_column, true_column, like, skip_bad, recursive, max_pixels: see `data.load`.
+        label_column, true_column, like, skip_bad, recursive, max_pixels, follow_links: see
+        `data.load`.
     noise, rate: see `lnl_kit.data.noise`; by default symmetric 0.5, or the labels as they come with `labels`
         and for clothing1m and webvision.
     preset: quick | demo | paper | paper:NAME; settings given as keyword arguments override its values.
@@ -235,7 +238,8 @@ def carry_out(
     with lock(folder):
         if fresh:
             clear(folder)
-        remove_leftovers(folder)
+        for place in (folder, folder / "weights"):
+            remove_leftovers(place)
         if is_finished(folder):
             return loaded(folder)
         run = begin(prepared, folder, root, progress, on_epoch)

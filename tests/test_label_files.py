@@ -299,7 +299,7 @@ def dropping(tmp_path, word):
 @pytest.mark.parametrize("word", ["1", "1.0", "true", "TRUE", "yes", "Y", "x", "t"])
 def test_dropped_reads_as_people_write_it(word, photos, load, tmp_path):
     found = load(photos, labels=dropping(tmp_path, word))
-    assert found.left_out == ("cat/0.png",) and found.left_out_why == (("dropped", ""),)
+    assert found.left_out == ("cat/0.png",) and found.left_out_why == (("dropped", "dog"),)
     assert "1 dropped by the label file" in found.taken and not found.skipped
 
 
@@ -340,7 +340,7 @@ def test_what_could_not_be_read_is_kept_apart_from_what_was_dropped(photos, load
     (photos / "dog" / "0.png").write_bytes(b"")
     found = load(photos, labels=dropping(tmp_path, "1"), skip_bad=True)
     assert dict(zip(found.left_out, found.left_out_why)) == {
-        "cat/0.png": ("dropped", ""),
+        "cat/0.png": ("dropped", "dog"),
         "dog/0.png": ("unreadable images", "dog"),
     }
     assert found.skipped_kinds == {"unreadable images": 1}
