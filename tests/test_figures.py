@@ -105,6 +105,16 @@ def test_reliability_shows_bins_and_ece():
     assert tuple(diagonal.x) == tuple(diagonal.y) == (0, 1)
 
 
+def test_calibration_of_known_bins_as_a_table_keeps_them():
+    p, came_true = np.array([0.05, 0.05, 0.95, 0.95]), np.array([False, True, True, True])
+    r = metrics.binned(p, came_true, 10)
+    kept = {k: r[k].tolist() for k in ("confidence", "accuracy", "count")}  # NaN where a bin is empty
+    fig = figures.calibration({"suspicion": kept}, x="suspicion", y="share wrong")
+    (line,) = named(fig, "suspicion (ECE 25.0%)")  # half of .45 off, half of .05
+    assert list(line.x) == [0.05, 0.95] and list(line.y) == [0.5, 1.0]
+    assert fig.layout.yaxis.title.text == "share wrong" and fig.layout.xaxis2.title.text == "suspicion"
+
+
 def test_labels_that_would_overlap_are_moved_apart():
     from lnl_kit.figures.charts import apart
 

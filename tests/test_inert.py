@@ -191,6 +191,9 @@ def test_a_report_of_hostile_names_and_settings(tmp_path, monkeypatch, browser, 
     names = [hostile[n % len(hostile)] for n in range(len(table))]
     for column in ("given", "suggested", "because", "image"):
         table[column] = names
+    table["because"] = [f"a; looks like {name}" for name in names]
+    table["kind"] = "near duplicate, other label; dark"
+    summary["alike"] = [names]
     for key in ("dataset", "noise", "recipe", "device"):
         summary[key] = " ".join(hostile)
     summary["noise"] = "matrix:/home/someone/" + hostile[0]

@@ -12,9 +12,10 @@ import lnl_kit
 from lnl_kit import data
 from lnl_kit.bench.label_errors import quality
 from lnl_kit.cli import main
+from lnl_kit.data import copies
 from lnl_kit.data.labelling import draw_labels
 from lnl_kit.features import heads as linear
-from lnl_kit.label_errors import evidence, faults, heads
+from lnl_kit.label_errors import evidence, faults, heads, inspection
 from lnl_kit.label_errors.by_probs import rank_labels
 from lnl_kit.label_errors.estimates import with_odds, wrong_share
 from lnl_kit.label_errors.findings import open_findings
@@ -143,8 +144,42 @@ def test_near_duplicates_and_other_faults(places):
     assert "dark" in table["kind"]["blue/dark.png"] and "odd size" in table["kind"]["red/long.png"]
     plain = table[[not any(word in path for word in ("scene", "dark", "long")) for path in table.index]]
     assert (plain["kind"] == "").mean() > 0.9  # the others are as they should be
-    report = (open_findings(table.attrs["folder"]).folder / "report.html").read_text()
-    assert "What else is wrong with the images" in report and "near duplicate, other label (2)" in report
+    findings = open_findings(table.attrs["folder"])
+    assert ["blue/scene.png", "red/scene.png"] in [sorted(group) for group in findings.summary["alike"]]
+    assert findings.summary["kinds"]["near duplicate, other label"] == 2
+    report = (findings.folder / "report.html").read_text()
+    assert "and what else is wrong with images" in report and ">near duplicate, other label (2)<" in report
+    assert "looks like blue/scene.png, labelled blue</div>" in report
+
+
+def test_labels_of_near_duplicates_are_as_suspicious_as_they_are_rare_among_them():
+    """Three images that look alike, one of them labelled otherwise; the control is a pair of one label."""
+    found = inspection.Inspection([], [(0, 1), (0, 2), (1, 2), (3, 4)], [], [[] for _ in range(6)])
+    suspicion = inspection.raised(np.full(6, 0.1), found, np.array([0, 0, 1, 1, 1, 0]))
+    assert suspicion == pytest.approx([1 / 3, 1 / 3, 2 / 3, 0.1, 0.1, 0.1])
+    assert found.alike() == [[0, 1, 2], [3, 4]]
+
+
+def test_near_copies_across_splits_are_found_by_features_where_pixels_differ(places):
+    folder = folder_of(places, {"red": 20, "blue": 20})
+    for name in ("red", "blue"):
+        (folder / "train").mkdir(exist_ok=True)
+        (folder / name).rename(folder / "train" / name)
+        (folder / "test" / name).mkdir(parents=True)
+        for n in range(3):
+            (folder / "train" / name / f"{n:02d}.png").rename(folder / "test" / name / f"{n:02d}.png")
+    scene = np.kron(np.random.RandomState(1).randint(20, 200, (8, 8, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    Image.fromarray(scene).save(folder / "train" / "red" / "scene.png")
+    Image.fromarray(scene + 12).save(folder / "test" / "blue" / "brighter.png")
+    table = lnl_kit.find_errors(folder, image_size=64, progress=False).set_index("path")
+    summary = open_findings(table.attrs["folder"]).summary
+    assert ["test/blue/brighter.png", "train/red/scene.png"] in summary["leaks"]
+    for path in ("test/blue/brighter.png", "train/red/scene.png"):
+        assert {"copy across splits", "near duplicate, other label"} <= {*table["kind"][path].split("; ")}
+    source = data.load(f"folder:{folder}", image_size=64, split=("train", "test"))
+    pixels = copies.leaks(np.array(source.parts), [str(i) for i in range(len(source.x))], source.x)
+    named = [tuple(source.names[i] for i in pair) for pair in pixels]
+    assert ("test/blue/brighter.png", "train/red/scene.png") not in named  # the pixels alone do not say so
 
 
 def test_hashes_of_a_changed_brightness_are_alike_and_of_other_pictures_not():

@@ -13,7 +13,7 @@ import pytest
 import lnl_kit
 from lnl_kit.label_errors import review
 from lnl_kit.label_errors.decisions import Decisions
-from lnl_kit.label_errors.findings import open_findings
+from lnl_kit.label_errors.findings import Findings, open_findings
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +98,37 @@ def test_a_cell_of_the_table_filters_and_counts_what_is_undecided(wall, findings
     assert wall.page == wall.pages - 1
 
 
+def test_a_kind_shows_its_images_alone_with_those_that_look_alike_side_by_side(findings, tmp_path):
+    table, names = findings.table.copy(), list(findings.table["image"][:9])
+    table["kind"] = ""
+    table.loc[[0, 2, 5, 7], "kind"] = "near duplicate"
+    table.loc[[2, 3], "kind"] = ["near duplicate; dark", "dark"]
+    alike = [[names[0], names[7]], [names[2], names[5]]]
+    wall = review.Review(Findings(tmp_path, table, findings.summary | {"alike": alike}))
+    assert wall.kinds == [["near duplicate", 4], ["dark", 2]] and wall.kind == ""
+    assert wall.cards[2]["kind"] == "near duplicate; dark"
+    send(wall, "kind", kind="near duplicate")
+    assert [c["image"] for c in wall.cards] == [names[0], names[7], names[2], names[5]]
+    send(wall, "decide", image=names[0], action="drop")
+    assert wall.cursor == 1 and wall.kind == "near duplicate"
+    send(wall, "kind", kind="dark")
+    assert [c["image"] for c in wall.cards] == [names[2], names[3]]
+    send(wall, "undo")  # of an image of another kind: all are shown, this one among them
+    assert wall.kind == "" and wall.cards[wall.cursor]["image"] == names[0]
+    send(wall, "kind", kind="purple")
+    assert "no image here is of the kind 'purple'" in wall.status and wall.kind == ""
+    send(wall, "kind", kind="dark")
+    given, suggested = next((g, s) for g in range(10) for s in range(10) if wall.counts[g][s])
+    send(wall, "filter", filter=[given, suggested])
+    assert wall.kind == "" and wall.filter == [given, suggested]
+
+
+def test_findings_of_an_earlier_version_have_no_kinds(findings, tmp_path):
+    old = findings.table.drop(columns="kind")
+    wall = review.Review(Findings(tmp_path, old, findings.summary))
+    assert wall.kinds == [] and wall.cards[0]["kind"] == ""
+
+
 def test_what_cannot_be_written_is_said_and_not_decided(wall, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     before = (wall.page, wall.cursor)
@@ -126,7 +157,8 @@ window.ready = true;
 
 def show(browser, **values):
     """The widget's page with these values and no Python behind it; `answer` stands for Python's answer."""
-    values = {"status": "", "page": 0, "pages": 2, "filter": [], "undoable": True, "cursor": 0} | values
+    values = {"kinds": [], "kind": "", "undoable": True, "cursor": 0} | values
+    values = {"status": "", "page": 0, "pages": 2, "filter": []} | values
     script = (
         "data:text/javascript;base64,"
         + base64.b64encode(Path(review.__file__).with_name("review.js").read_bytes()).decode()
@@ -192,6 +224,27 @@ def test_names_with_markup_are_text_on_the_page_and_keys_are_sent(browser):
         {"do": "filter", "filter": [1, 0]},
         {"do": "filter", "filter": []},
     ]
+
+
+@pytest.mark.browser
+def test_kinds_are_buttons_that_ask_for_theirs(browser):
+    page, press = show(
+        browser,
+        cards=[card("x", "a", "b", kind="dark"), card("y", "a", "b")],
+        classes=["a", "b"],
+        counts=[[0, 2], [0, 0]],
+        kinds=[["dark", 1], [NASTY, 2]],
+        kind="dark",
+    )
+    buttons = page.locator(".kinds button")
+    assert buttons.all_text_contents() == ["all images", "dark (1)", f"{NASTY} (2)"]
+    assert [b.get_attribute("aria-pressed") for b in buttons.all()] == ["false", "true", "false"]
+    assert page.locator(".card .kind").all_text_contents() == ["dark"]
+    buttons.nth(0).click()
+    press()
+    buttons.nth(2).click()
+    assert page.evaluate("window.sent") == [{"do": "kind", "kind": ""}, {"do": "kind", "kind": NASTY}]
+    assert page.evaluate("window.hurt === undefined")
 
 
 @pytest.mark.browser

@@ -7,9 +7,10 @@ probabilities.
     python -m lnl_kit.bench.label_error_heads probs FILE.npz ...        # `probs`, `given`, `true`
     python -m lnl_kit.bench.label_error_heads ablation data/cifar10-jpeg
 
-Rows go to `data/measured/find_errors_heads.csv`; those that the file has are not measured again. `seconds`
-are those of the search itself, features included where they were not kept from before; `cpu_seconds` count
-all threads.
+Rows go to `data/measured/find_errors_heads.csv`, and how often a suspicion came true to
+`find_errors_reliability.csv`; those that the files have are not measured again. `minutes` are those of the
+search itself, features included where they were not kept from before; `cpu_seconds` count all threads;
+`peak_bytes` is what the process has had at most until then, what it measured before included.
 """
 
 from __future__ import annotations
@@ -32,9 +33,13 @@ from ..label_errors.evidence import labels_of, of_features
 from ..label_errors.findings import load
 from ..methods import linear_probe
 from ..results import measured
+from ..toolbox import metrics
 from .label_errors import HUMAN, NOISES, SEEDS, SIZE, cleanlab_suspicions, quality
+from .stacked import peak_memory
 
 RECIPE = "lnl-kit heads"
+RANKED, CALIBRATED = "find_errors_heads", "find_errors_reliability"  # the files
+BINS = 10  # of the suspicion
 
 
 def rows_of(
@@ -47,10 +52,20 @@ def rows_of(
     interval: tuple[float, float],
     cost: dict,
 ) -> None:
-    """Add the rows of one cell: ours, and cleanlab's where it is installed, from the same probabilities (and
-    features).
+    """Add the rows of one cell that are not there: ours, and cleanlab's where it is installed, from the same
+    probabilities (and features).
     """
     wrong, n = given != true, len(given)
+    if not there(label, CALIBRATED):
+        found = metrics.binned(suspicion, wrong, BINS)
+        bins = {key: found[key].tolist() for key in ("confidence", "accuracy", "count")}
+        save(
+            label,
+            {"recipe": RECIPE, "calibration_error": metrics.calibration_error(found)} | bins,
+            CALIBRATED,
+        )
+    if there(label, RANKED):
+        return
     ours = {"low_share": interval[0] / n, "high_share": interval[1] / n} | cost | quality(wrong, suspicion)
     save(label, {"recipe": RECIPE} | ours)
     print(label, {k: round(v, 4) for k, v in ours.items() if isinstance(v, float)}, flush=True)
@@ -85,16 +100,18 @@ def cleanlab_scores(
     return found
 
 
-def save(label: dict, row: dict) -> None:
-    """A row of the file; the place of the images does not count."""
+def save(label: dict, row: dict, file: str = RANKED) -> None:
+    """A row of a file; the place of the images does not count."""
     asked = json.dumps({"recipe": row["recipe"]} | label, sort_keys=True)
-    measured.add("find_errors_heads", label | {"method": row["recipe"], "asked": asked} | row)
+    measured.add(file, label | {"method": row["recipe"], "asked": asked} | row)
 
 
-def there(label: dict) -> bool:
-    """Whether the file has our row of a cell."""
+def there(label: dict, *files: str) -> bool:
+    """Whether these files (none named: both) have our row of a cell."""
     wanted = json.dumps({"recipe": RECIPE} | label, sort_keys=True)
-    return any(row["asked"] == wanted for row in measured.read("find_errors_heads"))
+    return all(
+        any(row["asked"] == wanted for row in measured.read(file)) for file in files or (RANKED, CALIBRATED)
+    )
 
 
 def measure(
@@ -127,7 +144,12 @@ def measure(
     noise, rate = default_noise(noise or "none", rate, labels, dataset)
     cpu = time.process_time()
     found = of_features(source, DEFAULT, noise, rate, seed, label_column=column, train_size=size)
-    cost = {"minutes": found.seconds / 60, "cpu_seconds": time.process_time() - cpu, "device": found.device}
+    cost = {
+        "minutes": found.seconds / 60,
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_bytes": peak_memory(),
+        "device": found.device,
+    }
     (probs,) = found.probs.values()
     assert found.true is not None  # measured where the truth is known
     rows_of(
@@ -175,20 +197,11 @@ def ablation(folder: str) -> None:
             )
             index, given, true = labels_of(source, "none", 0.0, seed, column, SIZE)
             z = principal(features_of(source, DEFAULT, index))
-            for part, odds in parts_of(z, given, len(source.classes), seed):
-                row = {
-                    "dataset": "cifar10n",
-                    "labels": column,
-                    "seed": seed,
-                    "train_images": SIZE,
-                    "part": part,
-                }
-                measured.add(
-                    "find_errors_ablation",
-                    {"method": RECIPE, "asked": f"{column} {part}"}
-                    | row
-                    | quality_of_order(given != true, odds),
-                )
+            label = {"dataset": "cifar10n", "labels": column, "seed": seed, "train_images": SIZE}
+            found = list(parts_of(z, given, len(source.classes), seed))  # all of a cell, or none
+            for part, odds in found:
+                row = {"method": RECIPE, "asked": f"{column} {part}", "part": part}
+                measured.add("find_errors_ablation", label | row | quality_of_order(given != true, odds))
 
 
 def quality_of_order(wrong: np.ndarray, odds: np.ndarray) -> dict[str, float]:

@@ -7,7 +7,7 @@ drawn as percent.
 """
 
 from .boards import NAMES, by_rate, cost, last_against_best, ranking
-from .charts import bars, curves, reliability
+from .charts import bars, calibration, curves, reliability
 from .decagons import decagon, decagon_slider, equiradial
 from .epochs import by_epoch
 from .errors import suspicion_histogram
@@ -38,6 +38,7 @@ __all__ = [
     "beside_table",
     "by_epoch",
     "by_rate",
+    "calibration",
     "class_counts",
     "cost",
     "curves",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -27,6 +27,8 @@ from .style import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+BESIDE = 3  # curves above which the legend of a calibration stands beside them
 
 
 def curves(
@@ -189,6 +191,22 @@ def reliability(
     predictions: name -> (probs (N, K), labels (N,)); the first is drawn red (the model itself), the second
     blue (its view ensemble). The legend gives the expected calibration error over `bins` equal-width bins.
     """
+    found = {name: metrics.reliability(*prediction, bins) for name, prediction in predictions.items()}
+    return calibration(found, title=title, subtitle=subtitle)
+
+
+def calibration(
+    found: Mapping[str, Mapping[str, Any]],
+    *,
+    x: str = "confidence of the prediction",
+    y: str = "accuracy",
+    title: str = "Confidence against accuracy",
+    subtitle: str = "",
+) -> go.Figure:
+    """The same of bins that are known: name -> what `metrics.binned` returns, or lists of the same names.
+
+    x, y: what the axes say, the probability and how often it came true.
+    """
     fig = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.78, 0.22], vertical_spacing=0.05)
     fig.add_scatter(
         x=[0, 1],
@@ -200,9 +218,9 @@ def reliability(
         row=1,
         col=1,
     )
-    for (name, (probs, labels)), color in zip(predictions.items(), (RED, BLUE, *PALETTE[2:])):
-        r = metrics.reliability(probs, labels, bins)
-        full, error = r["count"] > 0, metrics.ece(probs, labels, bins)
+    for (name, bins), color in zip(found.items(), (RED, BLUE, *PALETTE[2:])):
+        r = {key: np.asarray(bins[key], float) for key in ("confidence", "accuracy", "count")}
+        full, edges = r["count"] > 0, np.linspace(0, 1, len(r["count"]) + 1)
         share = r["count"] / r["count"].sum()
         marker = dict(size=7 + 9 * np.sqrt(share[full]), opacity=1, line_width=0)
         fig.add_scatter(
@@ -210,16 +228,16 @@ def reliability(
             y=r["accuracy"][full],
             mode="lines+markers",
             marker=marker,
-            name=f"{name} (ECE {error:.1%})",
+            name=f"{name} (ECE {metrics.calibration_error(r):.1%})",
             line=dict(color=color, width=2),
             legendgroup=name,
             customdata=r["count"][full],
             row=1,
             col=1,
-            hovertemplate="confidence %{x:.1%}, accuracy %{y:.1%}<br>%{customdata} images",
+            hovertemplate=f"{x} %{{x:.1%}}, {y} %{{y:.1%}}<br>%{{customdata}} images",
         )
         fig.add_bar(
-            x=(r["edges"][:-1] + r["edges"][1:]) / 2,
+            x=(edges[:-1] + edges[1:]) / 2,
             y=share,
             marker_color=fade(color, 0.55),
             legendgroup=name,
@@ -231,7 +249,10 @@ def reliability(
             hovertemplate="%{customdata} images (%{y:.1%})",
         )
     fig.update_xaxes(range=[-0.01, 1.02], tickformat=".0%")
-    fig.update_xaxes(title="confidence of the prediction", row=2, col=1)
-    fig.update_yaxes(title="accuracy", range=[-0.02, 1.04], tickformat=".0%", row=1, col=1)
+    fig.update_xaxes(title=x, row=2, col=1)
+    fig.update_yaxes(title=y, range=[-0.02, 1.04], tickformat=".0%", row=1, col=1)
     fig.update_yaxes(title="images", tickformat=".0%", nticks=3, rangemode="tozero", row=2, col=1)
-    return layout(fig, title, subtitle, height=420, bargap=0.1)
+    fig = layout(fig, title, subtitle, height=420, bargap=0.1)
+    if len(found) > BESIDE:
+        fig.update_layout(legend=dict(orientation="v", x=1.02, xanchor="left", y=1, yanchor="top"))
+    return fig

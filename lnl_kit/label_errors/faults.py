@@ -13,6 +13,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+# every kind, in the order of its tab; the first three link images, which are shown beside each other
+OTHER_LABEL, ACROSS, NEAR = "near duplicate, other label", "copy across splits", "near duplicate"
+LINKED = (OTHER_LABEL, ACROSS, NEAR)
+KINDS = (*LINKED, "outlier", "dark", "bright", "blurred", "odd size")
 CLOSE = 0.9  # cosine of near duplicates in features on principal axes
 BITS = 8  # of 64, by which the hashes of near duplicates may differ
 FAR = 4.0  # median absolute deviations by which an outlier's nearest neighbours are farther than usual
@@ -37,7 +41,7 @@ def kinds(
     found: list[list[str]] = [[] for _ in range(len(x))]
     pairs = [] if features is None else near_duplicates(x, features)
     for i, j in pairs:
-        kind = "near duplicate" if given[i] == given[j] else "near duplicate, other label"
+        kind = NEAR if given[i] == given[j] else OTHER_LABEL
         for k in (i, j):
             if kind not in found[k]:
                 found[k].append(kind)

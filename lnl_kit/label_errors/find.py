@@ -21,9 +21,8 @@ import numpy as np
 import pandas as pd
 
 from .. import data
-from ..data import decode, taken
+from ..data import taken
 from ..data.labelling import default_noise
-from ..data.streams import Stream
 from ..features import DEFAULT
 from ..files import make_folder, runs_root, safe
 from ..methods import METHODS
@@ -31,22 +30,19 @@ from ..papers.presets import resolve
 from ..run.asked import WHOLE, share, whole
 from ..run.identity import versions
 from ..train import HOW, train
-from . import faults
 from .allowed import require_images, require_own
 from .cross_validation import CrossValidation, cross_validation
 from .estimates import disagreement, estimate
 from .evidence import Evidence, of_features, of_probs
 from .findings import Findings, digests_of, labels_before, load, write
+from .inspection import inspect, raised, why
 from .pictures import picture
 from .ranking import (
     EVERY,
     SCORES,
-    at_least,
-    conflicting,
     geometric_mean,
     numbers,
     ranked,
-    reasons,
     single_score,
 )
 from .report import report_bytes
@@ -266,16 +262,8 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, search: S
     n = len(given)
     images = np.array(source.names)[evidence.index]
     digests = np.array(digests_of(source))[evidence.index]
-    groups, sizes = same_and_sizes(source, images, digests, given)
-    kinds, pairs = (
-        ([[] for _ in range(n)], [])
-        if isinstance(source.x, Stream)
-        else faults.kinds(np.asarray(source.x[evidence.index]), evidence.features, given, sizes)
-    )
-    suspicion = np.maximum(estimates.suspicion, at_least(groups, given, n))
-    for pair in pairs:  # nearly one picture, two labels: one of them is wrong
-        if given[pair[0]] != given[pair[1]]:
-            suspicion[list(pair)] = np.maximum(suspicion[list(pair)], 0.5)
+    inspection = inspect(source, evidence, images, digests)
+    suspicion = raised(estimates.suspicion, inspection, given)
     posterior = estimates.posterior
     for i, (suspected, other) in evidence.few.items():
         suspicion[i] = suspected
@@ -287,9 +275,8 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, search: S
     table.insert(2, "path", None if source.paths is None else table["image"])
     if source.parts:
         table.insert(3, "split", np.array(source.parts)[evidence.index][table["at"]])
-    because = why(evidence, groups, pairs, images)
-    table["because"] = because[table["at"]]
-    table["kind"] = np.array(["; ".join(k) for k in kinds], dtype=object)[table["at"]]
+    table["because"] = why(evidence, inspection, images)[table["at"]]
+    table["kind"] = np.array(["; ".join(k) for k in inspection.kinds], dtype=object)[table["at"]]
     if evidence.true is not None:
         table["true"] = np.array(classes, dtype=object)[evidence.true[table["at"]]]
     for name, p in evidence.probs.items():
@@ -303,12 +290,15 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, search: S
         "fingerprint": source.fingerprint,
         "taken": source.taken,
         "skipped": source.skipped_kinds,
-        **by_split(source, evidence.index, suspicion, images, digests),
+        **by_split(source, evidence.index, suspicion, images, inspection.across),
         **search.told,
         "recipe": evidence.about.get("eye") or evidence.about.get("recipe") or "probabilities",
         **numbers(estimates, given, suspicion, classes),
-        "conflicting_duplicates": [[(images[i], classes[given[i]]) for i in group] for group in groups],
-        "kinds": dict(Counter(k for found in kinds for k in found)),
+        "conflicting_duplicates": [
+            [(images[i], classes[given[i]]) for i in group] for group in inspection.same
+        ],
+        "kinds": dict(Counter(k for found in inspection.kinds for k in found)),
+        "alike": [images[group].tolist() for group in inspection.alike()],
         "runs": evidence.runs,
         "seconds": evidence.seconds,
         "device": evidence.device,
@@ -316,30 +306,3 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, search: S
         **evidence.about,
     }
     return Findings(place, table, summary)
-
-
-def same_and_sizes(source: data.Dataset, images: np.ndarray, digests: np.ndarray, given: np.ndarray) -> tuple:
-    """(groups of the same picture under several labels, sizes of the image files or None); N images."""
-    if source.folder is None or source.paths is None:
-        return conflicting(digests, given, None), None
-    paths = [source.folder / image for image in images]
-    inside, most = source.inside, source.max_pixels
-    groups = conflicting(digests, given, lambda i: decode.whole_digest(paths[i], inside, most))
-    if isinstance(source.x, Stream):
-        return groups, None
-    return groups, [head and head[0] for head in decode.headers(paths, inside, most)]
-
-
-def why(evidence: Evidence, groups: list, pairs: list, images: np.ndarray) -> np.ndarray:
-    """str (N,): what spoke against each label."""
-    given, classes = evidence.given, evidence.classes
-    because = np.array(reasons(evidence.probs, given, classes, groups), dtype=object)
-    for i, (_, other) in evidence.few.items():
-        because[i] = (
-            f"too few images of {classes[given[i]]} for heads; images that look like it are {classes[other]}"
-        )
-    for i, j in pairs:
-        for a, b in ((i, j), (j, i)):
-            label = f", labelled {classes[given[b]]}" if given[a] != given[b] else ""
-            because[a] += f"; looks like {images[b]}{label}"
-    return because

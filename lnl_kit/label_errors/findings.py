@@ -29,6 +29,7 @@ from ..files import (
     save_atomically,
     sync,
 )
+from . import faults
 from .decision_file import Decisions, Seen, applied, digest_of, seen_before
 
 STAGED = ".findings"  # a search that is written in full, and not all in its place
@@ -100,6 +101,28 @@ class Findings:
             image: before.get(image, Seen(""))._replace(given=given, digest=digest)
             for image, given, digest in zip(self.table["image"], self.table["given"], self.table["digest"])
         }
+
+
+def by_kind(table: pd.DataFrame, alike: list[list[str]]) -> dict[str, np.ndarray]:
+    """{what is wrong with images: rows of the table}, most suspicious first; of linked images each group
+    stands where its most suspicious one does. alike: summary.json's groups of images.
+    """
+    if "kind" not in table:  # of an earlier version
+        return {}
+    kinds = [str(text).split("; ") for text in table["kind"]]
+    group = {image: n for n, images in enumerate(alike) for image in images}
+    groups = [group.get(image, -1 - row) for row, image in enumerate(table["image"])]
+    found = {}
+    for kind in faults.KINDS:
+        rows = [row for row, of in enumerate(kinds) if kind in of]
+        if kind in faults.LINKED:
+            first: dict[int, int] = {}
+            for row in rows:
+                first.setdefault(groups[row], row)
+            rows.sort(key=lambda row: first[groups[row]])
+        if rows:
+            found[kind] = np.array(rows)
+    return found
 
 
 def load(

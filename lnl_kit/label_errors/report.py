@@ -12,6 +12,8 @@ import numpy as np
 from .. import figures
 from ..figures.page import document, figure_block
 from ..files import save_atomically
+from .faults import LINKED
+from .findings import by_kind
 
 # How far estimates were off where the truth is known: data/measured/find_errors.csv, and 47 sets for heads.
 OFF = {
@@ -23,6 +25,7 @@ OFF = {
     "truth in 9 of 10.",
 }
 WALL = 120  # images on the page, the most suspicious
+SHOWN = 60  # images of each other kind
 WALL_STYLE = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
 
 
@@ -40,8 +43,7 @@ def report_bytes(findings, picture) -> bytes:
     findings: a `Findings`; picture(findings, row, pixels): a data URI of a row's image.
     """
     title = f"Suspicious labels in {findings.summary['dataset']}"
-    tables = [*_tables(findings.summary), faults_section(findings.table)]
-    parts = [_about(findings), *_plots(findings), *tables, *_wall(findings, picture)]
+    parts = [_about(findings), *_plots(findings), *_tables(findings.summary), *_walls(findings, picture)]
     plotly = (importlib.resources.files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8")
     body = f"<h1>{html.escape(title)}</h1>{''.join(parts)}"
     return document(title, body, style=WALL_STYLE, plotly=plotly).encode("utf-8", "replace")
@@ -104,34 +106,52 @@ def _tables(summary: dict) -> list[str]:
     return made
 
 
-def _wall(findings, picture) -> list[str]:
-    """The most suspicious images with what is known of each (HTML)."""
+def _walls(findings, picture) -> list[str]:
+    """The most suspicious images, and in tabs beside them those with which something else is wrong (HTML)."""
+    n = min(WALL, len(findings.table))
+    kinds = by_kind(findings.table, findings.summary.get("alike", []))
+    first = _wall(findings, np.arange(n), picture)
+    if not kinds:
+        return [f"<h2>The {n} most suspicious</h2>", first]
+    tabs = [(f"the {n} most suspicious", first)]
+    for kind, rows in kinds.items():
+        left_out = f"<p class='meta'>The first {SHOWN} of {len(rows)}.</p>" if len(rows) > SHOWN else ""
+        wall = _wall(findings, rows[:SHOWN], picture, linked=kind in LINKED)
+        tabs.append((f"{kind} ({len(rows)})", left_out + wall))
+    heads = "".join(
+        f"<input type='radio' name='tab' id='tab{k}'{' checked' * (k == 0)}>"
+        f"<label for='tab{k}'>{html.escape(name)}</label>"
+        for k, (name, _) in enumerate(tabs)
+    )
+    panels = "".join(
+        f"<section><h3>{html.escape(name.capitalize())}</h3>{wall}</section>" for name, wall in tabs
+    )
+    return [
+        "<h2>The most suspicious, and what else is wrong with images</h2>",
+        f"<div class='tabs'>{heads}{panels}</div>",
+    ]
+
+
+def _wall(findings, rows: np.ndarray, picture, linked: bool = False) -> str:
+    """Images (rows of the table) with what is known of each (HTML); linked: those that look alike stand side
+    by side, on one ground, and say whom they look like.
+    """
     text = html.escape
-    made = [f"<h2>The {min(WALL, len(findings.table))} most suspicious</h2><div class='wall'>"]
-    for row in findings.table.head(WALL).to_dict("records"):
+    group = {image: n for n, images in enumerate(findings.summary.get("alike", [])) for image in images}
+    made, ground, before = ["<div class='wall'>"], True, None
+    for row in findings.table.iloc[rows].to_dict("records"):
+        ground, before = ground ^ (group.get(row["image"]) != before), group.get(row["image"])
+        like = [part for part in row["because"].split("; ") if part.startswith("looks like ")]
         made.append(
-            f"<figure title='{text(row['because'], quote=True)}'>"
+            f"<figure{' class=alike' * (linked and ground)} title='{text(row['because'], quote=True)}'>"
             f"<img loading='lazy' alt='' src='{picture(findings, row, 112)}'>"
             f"<div class='given'>given {text(row['given'])}</div>"
             f"<div>rather <b>{text(row['suggested'])}</b></div><div>suspicion {row['suspicion']:.0%}</div>"
-            f"<div class='path'>{text(row['image'])}</div></figure>"
+            f"<div class='path'>{text(row['image'])}</div>"
+            + "".join(f"<div class='meta'>{text(part)}</div>" for part in like[:3] if linked)
+            + "</figure>"
         )
-    return [*made, "</div>"]
-
-
-def faults_section(table) -> str:
-    """What else is wrong with the images, a table for each kind (HTML); "" without any."""
-    if "kind" not in table or not (table["kind"] != "").any():
-        return ""
-    parts = ["<h2>What else is wrong with the images</h2>"]
-    for kind in dict.fromkeys(k for kinds in table["kind"] for k in kinds.split("; ") if k):
-        rows = table[[kind in kinds.split("; ") for kinds in table["kind"]]]
-        cells = [(r["image"], r["given"], r["because"]) for r in rows.head(30).to_dict("records")]
-        more = f", the first 30 of {len(rows)}" if len(rows) > 30 else ""
-        parts.append(
-            f"<h3>{html.escape(kind)} ({len(rows)}{more})</h3>" + _table(("image", "label", "because"), cells)
-        )
-    return "".join(parts)
+    return "".join([*made, "</div>"])
 
 
 def _table(head, rows) -> str:

@@ -25,6 +25,9 @@ const STYLE = `
 .lnl-review .heat td { padding: 0; min-width: 40px; } .lnl-review .heat td button { width: 40px; border-radius: 0; padding: 3px 0; border-color: transparent; }
 .lnl-review .heat td button[aria-pressed="true"] { outline: 2px solid #2f7fd0; outline-offset: -2px; }
 .lnl-review details { margin: 4px 0; }
+.lnl-review .kinds button { border-radius: 12px; }
+.lnl-review .kinds button[aria-pressed="true"] { border-color: #2f7fd0; box-shadow: inset 0 0 0 1px #2f7fd0; }
+.lnl-review .kind { font-size: 11px; font-weight: 600; }
 `;
 const KEYS = { a: "accept", k: "keep", d: "drop", u: "unsure" };
 const HELP = "a accept the suggestion, k keep the label, d drop the image, u unsure, 0-9 or c another class, z undo, arrows move, " +
@@ -48,8 +51,11 @@ function render({ model, el }) {
   root.dataset.lmSuppressShortcuts = "true";  // keys pressed here are not JupyterLab's
   const status = make("div", "bar status"), heat = make("details", "cells"), tools = make("div", "bar"), wall = make("div", "wall");
   status.setAttribute("aria-live", "polite");
+  const kinds = make("div", "bar kinds");
+  kinds.setAttribute("role", "group");
+  kinds.setAttribute("aria-label", "What else is wrong with images");
   heat.open = true;
-  root.append(status, tools, wall, make("div", "soft", HELP), heat);
+  root.append(status, kinds, tools, wall, make("div", "soft", HELP), heat);
   el.append(style, root);
 
   const cards = () => model.get("cards"), classes = () => model.get("classes");
@@ -71,6 +77,16 @@ function render({ model, el }) {
   };
 
   function drawStatus() { status.textContent = model.get("status"); }
+
+  function drawKinds() {
+    const all = model.get("kinds"), shown = model.get("kind");
+    kinds.replaceChildren(...(all.length ? [["", ""], ...all] : []).map(([kind, count]) => {
+      const press = button(kind ? `${kind} (${count})` : "all images", kind ? `only images of this kind: ${kind}` : "by suspicion",
+        () => send({ do: "kind", kind }));
+      press.setAttribute("aria-pressed", String(kind === shown));
+      return press;
+    }));
+  }
 
   function drawTools() {
     const page = model.get("page"), pages = model.get("pages"), filter = model.get("filter");
@@ -140,7 +156,7 @@ function render({ model, el }) {
       const press = make("div", "bar");
       for (const [key, action] of Object.entries(KEYS)) press.append(button(key, action, () => { cursor = i; decide(action); }));
       node.append(picture, given, suggested, make("div", "soft", `suspicion ${(100 * card.suspicion).toFixed(0)} %`),
-        make("div", "why", card.because), make("div", "decision", card.decision), press, choose);
+        ...(card.kind ? [make("div", "kind", card.kind)] : []), make("div", "why", card.because), make("div", "decision", card.decision), press, choose);
       return node;
     }));
   }
@@ -168,6 +184,7 @@ function render({ model, el }) {
     waiting = false;
     cursor = model.get("cursor");
     drawStatus();
+    drawKinds();
     drawTools();
     drawHeat();
     drawWall();

@@ -10,7 +10,7 @@ import traitlets
 
 from ..files import RunError
 from .decision_file import Decisions
-from .findings import Findings, open_findings
+from .findings import Findings, by_kind, open_findings
 from .pictures import picture
 
 PAGE = 12  # images on the wall at a time
@@ -35,6 +35,8 @@ class Review(anywidget.AnyWidget):
     page = traitlets.Int(0).tag(sync=True)
     pages = traitlets.Int(1).tag(sync=True)
     filter: traitlets.List = traitlets.List().tag(sync=True)  # [given, suggested], or [] for all
+    kinds: traitlets.List = traitlets.List().tag(sync=True)  # [what is wrong with images, how many]
+    kind = traitlets.Unicode().tag(sync=True)  # of those, the one that is shown, or "" for all images
     undoable = traitlets.Bool(False).tag(sync=True)
     revision = traitlets.Int(0).tag(sync=True)  # set last: the page draws itself anew when it changes
 
@@ -47,6 +49,8 @@ class Review(anywidget.AnyWidget):
         self._place = {image: n for n, image in enumerate(self._table["image"])}
         self.decisions = Decisions(self._findings.folder / "decisions.csv", self._findings.seen())
         self.classes = list(self._findings.classes)
+        self._by_kind = by_kind(self._table, self._findings.summary.get("alike", []))
+        self.kinds = [[kind, len(rows)] for kind, rows in self._by_kind.items()]
         self._problem = ""
         self._go_to_undecided(0)
         self._show()
@@ -66,7 +70,10 @@ class Review(anywidget.AnyWidget):
             elif what == "undo":
                 self._undo()
             elif what == "filter":
-                self.filter = self._cell(message["filter"])
+                self.filter, self.kind = self._cell(message["filter"]), ""
+                self._go_to_undecided(0)
+            elif what == "kind":
+                self.filter, self.kind = [], self._known(message["kind"])
                 self._go_to_undecided(0)
             elif what == "page":
                 self.page, self.cursor = min(max(0, int(message["page"])), self.pages - 1), 0
@@ -86,6 +93,12 @@ class Review(anywidget.AnyWidget):
             raise ValueError(f"the table has no cell {cell!r}")
         return list(cell)
 
+    def _known(self, kind) -> str:
+        """A kind that images here have, or "" for all; ValueError for anything else."""
+        if kind and kind not in self._by_kind:
+            raise ValueError(f"no image here is of the kind {kind!r}")
+        return kind
+
     def _decide(self, image: str, action: str, label: str) -> None:
         if image not in self._place:
             raise ValueError(f"{image!r} is not among the images of this review")
@@ -103,11 +116,15 @@ class Review(anywidget.AnyWidget):
         image = self.decisions.undo()
         if image in self._place:
             if self._place[image] not in self._listed():
-                self.filter = []
+                self.filter, self.kind = [], ""
             self._go_to(int(np.flatnonzero(self._listed() == self._place[image])[0]))
 
     def _listed(self) -> np.ndarray:
-        """Rows of the table on the pages, by suspicion; under a filter those that its cell counted."""
+        """Rows of the table on the pages, by suspicion; under a filter those that its cell counted, or all of
+        one kind.
+        """
+        if self.kind:
+            return self._by_kind[self.kind]
         if not self.filter:
             return np.arange(len(self._table))
         given, suggested = (self.classes[k] for k in self.filter)
@@ -167,5 +184,6 @@ class Review(anywidget.AnyWidget):
             "suggested": row["suggested"],
             "suspicion": float(row["suspicion"]),
             "because": row["because"],
+            "kind": row.get("kind", ""),
             "decision": f"now {label}" if action in ("accept", "class") else WORDS.get(action, ""),
         }

@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from .. import data
-from ..data import copies
 from ..data.label_formats import as_file
-from ..data.streams import pick
 from ..files import data_root
 
 PARTS = ("train", "val", "test")  # of a folder
@@ -64,11 +61,16 @@ def in_sentences(summary: dict) -> str:
 
 
 def by_split(
-    source: data.Dataset, index: np.ndarray, suspicion: np.ndarray, images: np.ndarray, digests: np.ndarray
+    source: data.Dataset,
+    index: np.ndarray,
+    suspicion: np.ndarray,
+    images: np.ndarray,
+    across: list[tuple[int, int]],
 ) -> dict:
     """Where errors sit, and which pictures of val/ and test/ are in train/ too; empty for one part.
 
-    index (n,): positions of the images that were searched; suspicion, images (their names), digests (n,).
+    index (n,): positions of the images that were searched; suspicion, images (their names) (n,); across: the
+    pictures that are in both, as positions.
     """
     parts = np.array(source.parts)[index] if source.parts else np.array([])
     names = [part for part in PARTS if (parts == part).any()]
@@ -81,6 +83,4 @@ def by_split(
         }
         for part in names
     }
-    x = source.x if len(index) == len(source.x) else pick(source.x, torch.from_numpy(index))
-    pairs = copies.leaks(parts, digests.tolist(), x)
-    return {"splits": counts, "leaks": [(images[i], images[j]) for i, j in pairs]}
+    return {"splits": counts, "leaks": [(images[i], images[j]) for i, j in across]}

@@ -25,11 +25,15 @@ def ece(probs: np.ndarray, labels: np.ndarray, bins: int = 15) -> float | None:
 
     Σ_b n_b/N |accuracy_b − confidence_b|, the confidence being the largest probability.
     """
-    r = reliability(probs, labels, bins)
-    total = r["count"].sum()
+    return calibration_error(reliability(probs, labels, bins))
+
+
+def calibration_error(r: dict[str, np.ndarray]) -> float | None:
+    """The expected calibration error of the bins of `reliability` or `binned`; None without images."""
+    total = np.sum(r["count"])
     if total == 0:
         return None
-    return float(np.nansum(r["count"] * np.abs(r["accuracy"] - r["confidence"])) / total)
+    return float(np.nansum(r["count"] * np.abs(np.subtract(r["accuracy"], r["confidence"]))) / total)
 
 
 def reliability(probs: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict[str, np.ndarray]:
@@ -38,8 +42,13 @@ def reliability(probs: np.ndarray, labels: np.ndarray, bins: int = 15) -> dict[s
     confidence and accuracy (bins,): means, NaN in an empty bin; count (bins,) images; edges (bins + 1,).
     """
     probs = np.asarray(probs, np.float64)
-    confidence = probs.max(1)
-    correct = probs.argmax(1) == labels
+    return binned(probs.max(1), probs.argmax(1) == labels, bins)
+
+
+def binned(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> dict[str, np.ndarray]:
+    """The same of any probability (N,) of an event, and whether it came about (N,) bool: per bin the mean
+    probability (`confidence`) and how often it came about (`accuracy`).
+    """
     edges = np.linspace(0, 1, bins + 1)
     which = np.digitize(confidence, edges[1:-1], right=True)
     count = np.bincount(which, minlength=bins)
