@@ -37,7 +37,7 @@ from .run.loop import Run
 from .run.opened import OpenedRun, is_finished, open_run
 from .run.plan import Resolved, check_features, require_labels
 from .run.prepared import Prepared, prepare
-from .run.settings import Settings, check_choices, make
+from .run.settings import Settings, check_choices, make, refuse
 from .run.summary import summarise, write_labels
 from .toolbox import augment
 
@@ -103,8 +103,7 @@ class Plan:
         require_labels(self.label_column, self.labels, noise)
         like_name = self.like or dataset.partition(":")[0]
         noise_models.check(noise, rate, like_name)
-        if not 0 <= self.noisy_val < 1:
-            raise ValueError(f"noisy_val {self.noisy_val} is outside [0, 1)")
+        refuse(not 0 <= self.noisy_val < 1, f"noisy_val {self.noisy_val} is outside [0, 1)")
         preset = resolve_preset(self.preset, name, settings_class, dataset=like_name, noise=noise, rate=rate)
         settings = make(settings_class, **(preset.settings | self.settings))
         if self.train_size is not None and self.train_size < 2:
