@@ -306,7 +306,7 @@ def test_dropped_reads_as_people_write_it(word, photos, load, tmp_path):
 def test_the_label_of_what_is_dropped_stays_also_where_its_class_is_gone(tmp_path, load):
     flat = pictures(tmp_path / "flat", "all")
     (tmp_path / "l.csv").write_text("path,given,dropped\nall/0.png,cat,0\nall/1.png,dog,0\nall/2.png,emu,1\n")
-    found = load(flat, labels=tmp_path / "l.csv", split=False)
+    found = load(flat, labels=tmp_path / "l.csv")
     assert found.classes == ("cat", "dog") and found.left_out_why == (("dropped", "emu"),)
 
 
