@@ -91,9 +91,8 @@ class Plan:
         return cls(method=method, settings=settings, **{k: v for k, v in ask.items() if k in names})
 
     def resolve(self) -> Resolved:
-        """Check what is asked and choose noise, preset, settings and device; no data is read.
-
-        Raises ValueError with one sentence for what is not allowed.
+        """Choose noise, preset, settings and device; no data is read. Raises ValueError with one sentence for
+        what is not allowed.
         """
         self = plain(self)
         dataset = str(self.dataset)

@@ -303,6 +303,13 @@ def test_dropped_reads_as_people_write_it(word, photos, load, tmp_path):
     assert "1 dropped by the label file" in found.taken and not found.skipped
 
 
+def test_the_label_of_what_is_dropped_stays_also_where_its_class_is_gone(tmp_path, load):
+    flat = pictures(tmp_path / "flat", "all")
+    (tmp_path / "l.csv").write_text("path,given,dropped\nall/0.png,cat,0\nall/1.png,dog,0\nall/2.png,emu,1\n")
+    found = load(flat, labels=tmp_path / "l.csv")
+    assert found.classes == ("cat", "dog") and found.left_out_why == (("dropped", "emu"),)
+
+
 @pytest.mark.parametrize("word", ["", "0", "0.0", "false", "No", "n"])
 def test_not_dropped_too(word, photos, load, tmp_path):
     assert labels(load(photos, labels=dropping(tmp_path, word))) == SWAPPED
