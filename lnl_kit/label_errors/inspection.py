@@ -84,16 +84,26 @@ def across_splits(
 
 
 def raised(suspicion: np.ndarray, found: Inspection, given: np.ndarray) -> np.ndarray:
-    """Suspicions (N,), at least as high as copies speak against a label: of one picture, or of an image and
-    its near duplicates, each label is as probable as frequent among them.
+    """Suspicions (N,), at least as high as copies speak against a label.
+
+    Of one picture each label is as probable as frequent. An image and its near duplicates are of one class:
+    by Bayes, given that, with the suspicions as they are. So of two labels that heads are sure of, one is
+    wrong and nobody knows which; and where heads already suspect one of them, the other is not suspected.
     """
+    told = np.clip(suspicion, 1e-6, 1 - 1e-6)
+    wrong, right = np.log(told), np.log1p(-told)
     suspicion = np.maximum(suspicion, at_least(found.same, given, len(given)))
     near: dict[int, list[int]] = {}
     for i, j in found.pairs:
         near.setdefault(i, [i]).append(j)
         near.setdefault(j, [j]).append(i)
     for i, group in near.items():
-        suspicion[i] = max(suspicion[i], (given[group] != given[i]).mean())
+        labels = given[group]
+        logs = [np.where(labels == c, right[group], wrong[group]).sum() for c in np.unique(labels)]
+        own = np.where(labels == given[i], right[group], wrong[group]).sum()
+        if len(logs) > 1:
+            every = np.logaddexp.reduce([*logs, wrong[group].sum()])  # one of the labels, or none of them
+            suspicion[i] = max(suspicion[i], -np.expm1(own - every))
     return suspicion
 
 

@@ -153,10 +153,12 @@ function render({ model, el }) {
       };
       choose.onchange = () => { if (!typed) done(true); };
       choose.onclick = (event) => event.stopPropagation();
+      const why = make("div", "why", card.because);
+      why.title = card.because;  // it may be longer than its place
       const press = make("div", "bar");
       for (const [key, action] of Object.entries(KEYS)) press.append(button(key, action, () => { cursor = i; decide(action); }));
       node.append(picture, given, suggested, make("div", "soft", `suspicion ${(100 * card.suspicion).toFixed(0)} %`),
-        ...(card.kind ? [make("div", "kind", card.kind)] : []), make("div", "why", card.because), make("div", "decision", card.decision), press, choose);
+        ...(card.kind ? [make("div", "kind", card.kind)] : []), why, make("div", "decision", card.decision), press, choose);
       return node;
     }));
   }
