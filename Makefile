@@ -29,7 +29,7 @@ lint: $(STAMP)
 
 # What LOCKED=1 installs, with versions and hashes, for every platform. A workflow renews it every month.
 lock: $(STAMP)
-	"$(BIN)/python" -m pip install -q --disable-pip-version-check "uv>=0.8"
+	"$(BIN)/python" -m pip install -q --disable-pip-version-check "uv>=0.8,<1"
 	"$(BIN)/uv" pip compile -q --no-config --universal --python-version 3.11 --extra test --upgrade \
 	--generate-hashes --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 

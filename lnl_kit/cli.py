@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -22,7 +23,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser(argv)
     options = parser.parse_args(argv)
     try:
-        return options.command(options)
+        status = options.command(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `lnl check photos | head`: whoever read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError, RunError) as error:
         print(f"lnl: {error}", file=sys.stderr)
         return 2

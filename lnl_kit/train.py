@@ -37,7 +37,7 @@ from .run.loop import Run
 from .run.opened import OpenedRun, is_finished, open_run
 from .run.plan import Resolved, check_features, require_labels
 from .run.prepared import Prepared, prepare
-from .run.settings import Settings, check_choices, make
+from .run.settings import Settings, check_choices, make, refuse
 from .run.summary import summarise, write_labels
 from .toolbox import augment
 
@@ -79,6 +79,7 @@ class Plan:
     split: bool | Sequence[str] = True
     recursive: bool = True
     max_pixels: int | None = None
+    follow_links: bool = False
     settings_class: type[Settings] = Settings
     settings: dict = field(default_factory=dict)
 
@@ -90,9 +91,8 @@ class Plan:
         return cls(method=method, settings=settings, **{k: v for k, v in ask.items() if k in names})
 
     def resolve(self) -> Resolved:
-        """Check what is asked and choose noise, preset, settings and device; no data is read.
-
-        Raises ValueError with one sentence for what is not allowed.
+        """Choose noise, preset, settings and device; no data is read. Raises ValueError with one sentence for
+        what is not allowed.
         """
         self = plain(self)
         dataset = str(self.dataset)
@@ -102,8 +102,7 @@ class Plan:
         require_labels(self.label_column, self.labels, noise)
         like_name = self.like or dataset.partition(":")[0]
         noise_models.check(noise, rate, like_name)
-        if not 0 <= self.noisy_val < 1:
-            raise ValueError(f"noisy_val {self.noisy_val} is outside [0, 1)")
+        refuse(not 0 <= self.noisy_val < 1, f"noisy_val {self.noisy_val} is outside [0, 1)")
         preset = resolve_preset(self.preset, name, settings_class, dataset=like_name, noise=noise, rate=rate)
         settings = make(settings_class, **(preset.settings | self.settings))
         if self.train_size is not None and self.train_size < 2:
@@ -148,6 +147,7 @@ class Plan:
             split=self.split,
             recursive=self.recursive,
             max_pixels=self.max_pixels,
+            follow_links=self.follow_links,
         )
 
 
@@ -179,7 +179,8 @@ def train(
     method: a name of `lnl methods`, or a function `(data, settings, run)` of one's own (its settings are
         `settings_class`, by default the plain recipe).
     dataset: a built-in name, or the path of a folder of images (`folder:PATH` too). labels, path_column,
-        label_column, true_column, like, skip_bad, recursive, max_pixels: see `data.load`.
+        label_column, true_column, like, skip_bad, recursive, max_pixels, follow_links: see
+        `data.load`.
     noise, rate: see `lnl_kit.data.noise`; by default symmetric 0.5, or the labels as they come with `labels`
         and for clothing1m and webvision.
     preset: quick | demo | paper | paper:NAME; settings given as keyword arguments override its values.
@@ -235,7 +236,8 @@ def carry_out(
     with lock(folder):
         if fresh:
             clear(folder)
-        remove_leftovers(folder)
+        for place in (folder, folder / "weights"):
+            remove_leftovers(place)
         if is_finished(folder):
             return loaded(folder)
         run = begin(prepared, folder, root, progress, on_epoch)

@@ -47,7 +47,7 @@ def _die_at(n: int, place: str) -> None:
             path, _, flags = details
             if isinstance(path, (str, bytes)) and flags & WRITING and os.fsdecode(path).startswith(place):
                 point()
-        elif event in EVENTS and str(details[0]).startswith(place):
+        elif event in EVENTS and _path(details, event).startswith(place):
             point()
 
     real_write, real_sync = os.write, os.fsync
@@ -64,6 +64,13 @@ def _die_at(n: int, place: str) -> None:
     os.write, os.fsync = write, sync
     sys.addaudithook(hook)
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (as long as the process lives)
+
+
+def _path(details: tuple, event: str) -> str:
+    """What an event is about, also where it is named from an open folder, as `shutil.rmtree` does."""
+    path = os.fsdecode(details[0]) if isinstance(details[0], (str, bytes, os.PathLike)) else ""
+    folder = details[-1] if event in ("os.remove", "os.rmdir", "os.mkdir") else -1
+    return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), path) if folder >= 0 else path
 
 
 def every_point(

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -154,3 +156,13 @@ def test_the_loop_is_nearly_free():
     for method in ("ce", "nrd"):
         row = loop.loop_over_bound(method, "small_cnn", 16, device=torch.device("cpu"), compiles=("off",))
         assert row["ratio"] >= 0.75, row
+
+
+def test_a_reader_that_has_read_enough_is_no_error():
+    script = "import sys; from lnl_kit import cli; sys.exit(cli.main(['methods']))"
+    running = subprocess.Popen(
+        [sys.executable, "-u", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    running.stdout.readline()
+    running.stdout.close()
+    assert running.stderr.read() == "" and running.wait() == 0

@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from findings_by_hand import photos, search
 
+from lnl_kit import cli
 from lnl_kit.label_errors.decisions import COLUMNS, Decisions, apply
 
 NAMES = [
@@ -195,3 +197,14 @@ def test_apply_writes_every_image_with_its_corrected_label(tmp_path):
 def test_the_file_has_the_columns_it_says(tmp_path):
     Decisions(tmp_path / "decisions.csv").add("a", "keep")
     assert (tmp_path / "decisions.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
+def test_apply_says_where_it_cannot_write(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LNL_DATA", str(tmp_path / "cache"))
+    search(photos(tmp_path / "photos"), tmp_path / "found")
+    (tmp_path / "afile").write_text("")
+    asked = ["apply", str(tmp_path / "found" / "decisions.csv"), "--out", str(tmp_path / "afile" / "x.csv")]
+    Decisions(tmp_path / "found" / "decisions.csv").add("cat/1.png", "keep")
+    assert cli.main(asked) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"lnl: cannot write in {tmp_path / 'afile'}") and "--out" in said

@@ -18,7 +18,15 @@ from PIL import Image
 from lnl_kit import data
 from lnl_kit.cli import main
 from lnl_kit.files import lock
-from lnl_kit.label_errors.decision_file import APPLIED, COLUMNS, NOT_KNOWN, OTHER_IMAGE, OTHER_LABEL
+from lnl_kit.label_errors import decision_file, decisions
+from lnl_kit.label_errors.decision_file import (
+    APPLIED,
+    COLUMNS,
+    LEFT_OUT,
+    NOT_KNOWN,
+    OTHER_IMAGE,
+    OTHER_LABEL,
+)
 from lnl_kit.label_errors.decisions import Decisions, apply
 from lnl_kit.label_errors.findings import open_findings
 from lnl_kit.label_errors.review import Review
@@ -109,6 +117,81 @@ def test_a_second_round_starts_from_the_first_and_keeps_the_experts_hand(place):
     found = {image: (row["given"], row["dropped"]) for image, row in labels_of(place / "two.csv").items()}
     assert found["cat/0.png"] == ("dog", "0") and found["cat/1.png"] == ("cat", "0")
     assert found["dog/2.png"] == ("cat", "0") and found["cat/3.png"][1] == "1"
+
+
+def rounds(place, edit, decisions):
+    """labels.csv of a second round into the same folder, over the first round's as an expert edited them."""
+    folder = photos(place / "photos")
+    made = Decisions(search(folder, place / "found").folder / "decisions.csv")
+    for image, *what in decisions:
+        made.add(image, *what)
+    apply(made.path, place / "one.csv")
+    text = (place / "one.csv").read_text()
+    for before, after in edit:
+        assert before in text
+        text = text.replace(before, after)
+    (place / "one.csv").write_text(text)
+    search(folder, place / "found", labels=place / "one.csv")
+    count = apply(made.path, place / "two.csv")
+    two = {image: (row["given"], row["dropped"]) for image, row in labels_of(place / "two.csv").items()}
+    return Decisions(made.path), count, two
+
+
+def test_an_image_that_an_expert_took_back_in_stays_in(place):
+    edit = [("cat/3.png,cat,1", "cat/3.png,cat,0"), ("cat/2.png,cat,1", "cat/2.png,dog,0")]
+    second, count, two = rounds(place, edit, [(f"cat/{n}.png", "drop") for n in (1, 2, 3)])
+    assert two["cat/3.png"] == ("cat", "0") and two["cat/2.png"] == ("dog", "0")
+    assert two["cat/1.png"] == ("cat", "1")  # nobody took it back
+    assert second.left_out == {APPLIED: ["cat/3.png"], OTHER_LABEL: ["cat/2.png"]}
+    assert count[f"left out, as {APPLIED}"] == 1 and count["dropped"] == 1
+
+
+def test_an_image_that_an_expert_left_out_stays_out(place):
+    edit = [(f"{image},cat,0", f"{image},cat,1") for image in ("cat/0.png", "cat/1.png")]
+    edit.append(("cat/2.png,dog,0", "cat/2.png,cat,1"))
+    decisions = [("cat/0.png", "keep"), ("cat/1.png", "unsure"), ("cat/2.png", "class", "dog")]
+    second, _, two = rounds(place, edit, decisions)
+    assert [two[f"cat/{n}.png"] for n in range(4)] == [("cat", "1")] * 3 + [("cat", "0")]
+    assert second.made == {} and second.left_out == {LEFT_OUT: ["cat/0.png", "cat/1.png", "cat/2.png"]}
+
+
+def test_a_dropped_image_keeps_its_label_through_every_round(place):
+    """For whoever takes it back in later, also where no other image of its class is left."""
+    dropped = [(f"cat/{n}.png", "drop") for n in range(3)]
+    _, _, two = rounds(place, [("cat/3.png,cat,0", "cat/3.png,cat,1")], dropped)
+    assert {two[f"cat/{n}.png"] for n in range(4)} == {("cat", "1")}
+    labels_of_two = (place / "two.csv").read_text().replace("cat/0.png,cat,1", "cat/0.png,cat,0")
+    (place / "two.csv").write_text(labels_of_two)
+    found = data.load(f"folder:{place / 'photos'}", labels=place / "two.csv", split=False)
+    assert [found.classes[k] for p, k in zip(found.paths, found.given_labels) if p == "cat/0.png"] == ["cat"]
+
+
+def test_decisions_made_after_a_table_was_applied_are_not_taken_for_applied_in_it(place, monkeypatch):
+    """Also where another table was applied in between: a table is known by its content."""
+    folder = photos(place / "photos")
+    made = Decisions(search(folder, place / "found").folder / "decisions.csv")
+    moment = iter(f"2030-01-01T00:00:{n:02d}Z" for n in range(60))
+    for module in (decision_file, decisions):
+        monkeypatch.setattr(module, "utc", lambda: next(moment))
+    made.add("cat/0.png", "class", "dog")
+    apply(made.path, place / "one.csv")
+    made.add("cat/1.png", "class", "dog")
+    apply(made.path, place / "other.csv")
+    search(folder, place / "found", labels=place / "one.csv")
+    second = Decisions(made.path)
+    assert second.made == {"cat/1.png": ("class", "dog")} and second.left_out == {OTHER_LABEL: ["cat/0.png"]}
+
+
+def test_labels_of_any_kind_are_searched_a_second_time(place):
+    """What `apply` wrote is looked for in the table: it need not be CSV in UTF-8."""
+    folder = photos(place / "photos", ("café", "dog"))
+    made = Decisions(search(folder, place / "found").folder / "decisions.csv")
+    made.add("dog/0.png", "class", "café")
+    apply(made.path, place / "one.csv")
+    for name, how in (("other.csv", "cp1252"), ("other.txt", "utf-16")):
+        (place / name).write_text((place / "one.csv").read_text(), encoding=how)
+        search(folder, place / "found", labels=place / name)
+        assert Decisions(made.path).left_out == {OTHER_LABEL: ["dog/0.png"]}
 
 
 def old_file(path, rows):

@@ -16,9 +16,15 @@ import pytest
 import torch
 from PIL import Image
 
+import lnl_kit
 from lnl_kit import data
+from lnl_kit.cli import main
 from lnl_kit.data import images, large_sets, streams
 from lnl_kit.data.images import open_image
+from lnl_kit.features import backbones
+from lnl_kit.features.of_dataset import images_of
+from lnl_kit.label_errors.findings import open_findings
+from lnl_kit.label_errors.pictures import picture
 from lnl_kit.toolbox import models, resnets
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n(%pipe%touch started) (w) file\n"
@@ -77,6 +83,31 @@ def test_links_out_of_the_folder_are_refused_unless_asked_for(photos, tmp_path, 
     assert "lies outside of its folder" in why(photos, "cat/link.png")
     monkeypatch.setenv("LNL_FOLLOW_LINKS", "1")
     assert len(load(photos).x) == 11
+
+
+def test_a_flag_follows_links_wherever_images_are_opened(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LNL_DATA", str(tmp_path / "cache"))
+    elsewhere = tmp_path / "elsewhere.png"
+    Image.new("RGB", (16, 16), "red").save(elsewhere)
+    os.symlink(elsewhere, photos / "cat" / "link.png")
+    found = load(photos, follow_links=True)
+    assert len(found.x) == 11 and found.inside is None
+    at = found.paths.index("cat/link.png")
+    assert images_of(found, None, False, tmp_path / "memo").at(at, (8,))[0].shape == (3, 8, 8)
+    assert "lies outside of its folder" in why(photos, "cat/link.png")  # what was decoded is not lent
+    for more, status in (((), 1), (("--follow-links",), 0)):
+        assert main(["check", str(photos), *more]) == status
+    asked = {"follow_links": True, "progress": False, "report": False, "to": tmp_path / "found"}
+    lnl_kit.find_errors(photos, probs=np.full((11, 2), 0.5), **asked)
+    findings = open_findings(tmp_path / "found")
+    assert not any(findings.changed().values()) and findings.pixels("cat/link.png") is not None
+    monkeypatch.setattr(type(findings), "pixels", lambda *_: pytest.fail("the file itself can be shown"))
+    assert picture(findings, {"path": "cat/link.png", "image": "cat/link.png"}).startswith("data:image/jpeg")
+    tiny = {"epochs": 1, "batch_size": 4, "image_size": 8, "progress": False, "out": tmp_path / "runs"}
+    run = lnl_kit.train("ce", photos, "none", follow_links=True, **tiny)
+    assert "cat/link.png" in {*(opened := lnl_kit.open_run(run.folder).dataset()).paths, *opened.test_paths}
+    with pytest.raises(ValueError, match="for folders of images"):
+        data.load("digits", follow_links=True)
 
 
 def test_a_link_inside_the_folder_is_followed(photos):
@@ -244,6 +275,27 @@ def test_imagenet_weights_put_in_place_by_hand_run_nothing(tmp_path, monkeypatch
     with pytest.raises(ValueError, match="holds more than weights and was not loaded"):
         models.make("resnet18_imagenet", 10)
     assert not (tmp_path / "ran").exists()
+
+
+def test_weights_for_features_put_in_place_by_hand_run_nothing(tmp_path, monkeypatch):
+    from torchvision.models import ResNet18_Weights, resnet18
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub" / "checkpoints" / ResNet18_Weights.DEFAULT.url.rpartition("/")[2]
+    place.parent.mkdir(parents=True)
+    torch.save(Call(os.mkdir, (str(tmp_path / "ran"),)), place, _use_new_zipfile_serialization=False)
+    with pytest.raises(ValueError, match="is not the file that its name says"):
+        backbones.backbone("torchvision:resnet18")
+    monkeypatch.setattr(resnets, "_has_its_hash", lambda path: True)  # even with the right name
+    with pytest.raises(ValueError, match="holds more than weights and was not loaded"):
+        backbones.backbone("torchvision:resnet18")
+    assert not (tmp_path / "ran").exists()
+    torch.save(resnet18().state_dict(), place)
+    with torch.inference_mode():
+        assert backbones.backbone("torchvision:resnet18").network()(torch.zeros(1, 3, 64, 64)).shape == (
+            1,
+            512,
+        )
 
 
 def test_an_archive_that_would_fill_the_disk_is_not_unpacked(tmp_path, monkeypatch):

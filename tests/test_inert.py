@@ -8,13 +8,16 @@ import threading
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from findings_by_hand import photos, search
 from hostile import strings
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+import lnl_kit
 from lnl_kit.figures.page import document, without_places
 from lnl_kit.figures.web import PLOTLY
+from lnl_kit.label_errors.decisions import Decisions, apply
 from lnl_kit.label_errors.pictures import picture
 from lnl_kit.label_errors.report import report_bytes
 from lnl_kit.reproduce import pages
@@ -218,6 +221,38 @@ def test_what_notebooks_show_stays(tmp_path):
     assert harmless("<a href='30_x.ipynb#a'>x</a>").startswith('<a href="30_x.ipynb#a"')
     assert "<math" in pages.markdown("$\\pi_1$") and "<mi>" in pages.markdown("$\\pi_1$")
     assert harmless("<img src='https://e.com/a.png' alt='a <b>'>") == "<em>a &lt;b&gt;</em>"
+
+
+def test_no_path_of_this_machine_is_in_what_a_search_or_a_training_passes_on(tmp_path, monkeypatch):
+    """The report, the tables, the corrected labels and the labels of a run, of data that lie anywhere."""
+    monkeypatch.setenv("LNL_DATA", str(tmp_path / "cache"))
+    folder, rng = photos(tmp_path / "my photos", each=12), np.random.RandomState(0)
+    np.savez(tmp_path / "mine.npz", features=rng.randn(24, 4), probs=np.full((24, 2), 0.5))
+    np.savetxt(tmp_path / "flips.csv", [[0.9, 0.1], [0.1, 0.9]], delimiter=",")
+    rows = [f"{c}/{n}.png,{c}" for c in ("cat", "dog") for n in range(12)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    asked = {"progress": False, "out": tmp_path / "runs", "labels": str(tmp_path / "labels.csv")}
+    networks = {"method": "ce", "epochs": 1, "batch_size": 4, "image_size": 8}
+    noisy = {"noise": f"matrix:{tmp_path / 'flips.csv'}", "labels": None}
+    searches = [
+        {"features": f"npz:{tmp_path / 'mine.npz'}"} | noisy,
+        {"probs": tmp_path / "mine.npz"},
+        networks,
+    ]
+    for n, search_of in enumerate(searches):
+        found = tmp_path / f"found{n}"
+        lnl_kit.find_errors(folder, to=found, **asked | search_of)
+        Decisions(found / "decisions.csv").add("cat/0.png", "drop")
+        apply(found / "decisions.csv", found / "corrected.csv")
+    passed_on = [*tmp_path.glob("found*/*.csv"), *tmp_path.glob("found*/report.html")]
+    passed_on += [p for p in tmp_path.glob("runs/ce/**/*.csv")]
+    assert len(passed_on) == 3 * 5 + 2, passed_on
+    for path in passed_on:
+        assert str(tmp_path) not in (text := path.read_text("utf-8")), (
+            path,
+            text[text.index(str(tmp_path)) :][:200],
+        )
+    assert "npz:mine.npz" in (tmp_path / "found0" / "report.html").read_text("utf-8")
 
 
 def test_no_path_of_this_machine_is_passed_on(tmp_path, monkeypatch):

@@ -323,7 +323,9 @@ def test_what_max_pixels_allows_is_allowed_wherever_the_file_is_opened(tmp_path,
     assert decode.headers([path], photos, found.max_pixels) == [((40, 30), "RGB")]
     seen = images_of(found, None, False, tmp_path / "memo")
     assert seen.at(found.paths.index("cat/big.png"), (8,))[0].shape == (3, 8, 8)
-    with pytest.raises(ValueError, match="digits: that is for folders of images"):
+    with pytest.raises(
+        ValueError, match="max_pixels, follow_links and digits: that is for folders of images"
+    ):
         data.load("digits", max_pixels=10**6)
 
 

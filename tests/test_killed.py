@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from findings_by_hand import photos, search
@@ -14,20 +15,15 @@ from torch.nn.functional import cross_entropy
 
 import lnl_kit
 from lnl_kit import data
+from lnl_kit.features.store import Store
 from lnl_kit.label_errors.decisions import Decisions, apply, read_labels
 from lnl_kit.label_errors.findings import open_findings
 from lnl_kit.results import measured
 from lnl_kit.run.fit import fit_epoch
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process at every point")
-TINY = {
-    "epochs": 2,
-    "train_size": 64,
-    "batch_size": 32,
-    "image_size": 8,
-    "progress": False,
-    "model": "small_cnn",
-}
+TINY = {"epochs": 2, "batch_size": 8, "image_size": 8, "progress": False, "model": "small_cnn"}
+TINY["keep"] = ("features", "weights")
 
 
 @pytest.fixture
@@ -71,11 +67,12 @@ def outcome(run):
 
 
 def test_training_and_its_stages(place):
-    whole = outcome(lnl_kit.train(staged, out=place / "whole", **TINY))
+    asked = TINY | {"dataset": photos(place / "photos", each=6), "noise": "symmetric"}
+    whole = outcome(lnl_kit.train(staged, out=place / "whole", **asked))
     root, seen = place / "root", []
 
     def check(n):
-        run = lnl_kit.train(staged, out=root, **TINY)
+        run = lnl_kit.train(staged, out=root, **asked)
         assert outcome(run) == whole and outcome(lnl_kit.open_run(run.folder)) == whole, n
         hidden = {p.name for p in root.rglob(".*")}
         assert hidden <= {".lock"}, (n, hidden)  # nothing is left over
@@ -84,9 +81,8 @@ def test_training_and_its_stages(place):
     points = every_point(
         root,
         lambda: shutil.rmtree(root, ignore_errors=True),
-        lambda: lnl_kit.train(staged, out=root, **TINY),
+        lambda: lnl_kit.train(staged, out=root, **asked),
         check,
-        step=1,
     )
     assert points > 60 and seen[-1] == points
 
@@ -206,6 +202,31 @@ def test_the_cache_of_decoded_images(place):
     prepare = lambda: shutil.rmtree(cache, ignore_errors=True)  # noqa: E731
     act = lambda: data.load(f"folder:{folder}", root=cache, split=False)  # noqa: E731
     assert every_point(cache, prepare, act, check) > 8
+
+
+def test_the_cache_of_features(place):
+    keys = np.arange(64, dtype=np.uint8).reshape(4, 16)
+    rows = np.random.RandomState(0).randn(4, 3).astype(np.float16)
+    cache, kept = place / "features", []
+
+    def fill(part):
+        Store(cache, 3).append(keys[part], rows[part])
+
+    def check(n):
+        store = Store(cache, 3)
+        at = store.rows(keys)
+        assert (store.features()[at[at >= 0]] == rows[at >= 0]).all() and (at[:2] >= 0).all(), n
+        kept.append(at[-1] >= 0)
+        fill(slice(None))
+        store.refresh()
+        assert (store.features()[store.rows(keys)] == rows).all() and store.count == 4, n
+
+    def prepare():
+        shutil.rmtree(cache, ignore_errors=True)
+        fill(slice(2))
+
+    assert every_point(cache, prepare, lambda: fill(slice(2, 4)), check) > 6
+    assert not kept[0] and kept[-1]
 
 
 def test_reproduced_notebooks(place, monkeypatch):

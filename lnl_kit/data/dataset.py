@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from .. import files
-from ..files import data_root
 from . import built_in, decode, label_tables, large_sets, naming, taken
 from .classes import CLASSES, MEAN_STD, channel_stats
 from .label_formats import LabelTable, as_file, read_table
@@ -72,6 +71,12 @@ class Dataset:
     folder: Path | None = None  # where `paths` and `test_paths` lie; None where pixels are all there is
     test_paths: tuple[str, ...] | None = None  # (M,)
     max_pixels: int | None = None  # of an image file; None = `images.max_pixels()`
+    follow_links: bool = False  # whether images may lie elsewhere, by a link
+
+    @property
+    def inside(self) -> Path | None:
+        """The folder that image files must lie in; None = anywhere."""
+        return None if self.follow_links else self.folder
 
     @property
     def skipped_kinds(self) -> dict[str, int]:
@@ -93,6 +98,7 @@ def load(
     split: bool | Sequence[str] = True,
     recursive: bool = True,
     max_pixels: int | None = None,
+    follow_links: bool = False,
     keep: bool = True,
 ) -> Dataset:
     """The data set `name`: one of `NAMES`, or a folder's path; data/README.md says what to put where.
@@ -115,20 +121,20 @@ def load(
     split: False leaves all images of a folder without `test/` in the training set; the test set then repeats
         some of them. A sequence of train, val and test puts all images of these parts in the training set.
     recursive: False leaves out images in folders below a class folder. max_pixels: of an image file.
-    keep: False writes nothing: decoded images are not kept for the next time, and the line is not printed.
+    follow_links: images may lie elsewhere, by a link. keep: False writes nothing, nor is the line printed.
     What was read of a folder, and what was left out, is one line on standard error.
     Raises ValueError or FileNotFoundError with one sentence that says what to do.
     """
     name = naming.resolve(name)
-    _check(name, image_size, labels, true_column, like, max_pixels)
-    root = data_root() if root is None else Path(root).expanduser()
+    _check(name, image_size, labels, true_column, like, max_pixels, follow_links)
+    root = files.data_root() if root is None else Path(root).expanduser()
     table = None if labels is None else read_table(as_file(labels, root / "cache" / "labels"))
     columns = (path_column, label_column, true_column)
     if name.startswith("folder:"):
         path = Path(name.removeprefix("folder:")).expanduser()
         slug = "folder-" + files.safe(Path(os.path.abspath(path)).name)
         more: dict[str, Any] = {"table": table, "columns": columns, "recursive": recursive}
-        more |= {"max_pixels": max_pixels, "keep": keep}
+        more |= {"max_pixels": max_pixels, "keep": keep, "follow_links": follow_links}
         raw = _folder(path, root / "cache", image_size, like, split, **more)
     else:
         slug, like = name, name
@@ -137,10 +143,10 @@ def load(
     source = _assemble(name, slug, like or "", raw, told, bool(true_column), skip_bad)
     if keep and source.taken:
         taken.say(f"{name}: {source.taken}")
-    return replace(source, max_pixels=max_pixels and int(max_pixels))
+    return replace(source, max_pixels=max_pixels and int(max_pixels), follow_links=bool(follow_links))
 
 
-def _check(name: str, image_size, labels, true_column, like, max_pixels) -> None:
+def _check(name: str, image_size, labels, true_column, like, max_pixels, follow_links) -> None:
     """Refuse in one sentence what contradicts itself."""
     for what, value, low, high in (("image size", image_size, 4, 1024), ("max_pixels", max_pixels, 1, 2**40)):
         if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
@@ -152,8 +158,8 @@ def _check(name: str, image_size, labels, true_column, like, max_pixels) -> None
     if name.startswith("folder:"):
         if like and like not in CLASSES:
             raise ValueError(f"a folder cannot be like '{like}': choose one of {', '.join(CLASSES)}")
-    elif max_pixels:
-        raise ValueError(f"max_pixels of {name}: that is for folders of images; leave --max-pixels out")
+    elif max_pixels or follow_links:
+        raise ValueError(f"max_pixels, follow_links and {name}: that is for folders of images; leave it out")
     elif like not in (None, "", name):
         raise ValueError(f"{name} cannot be like '{like}': that is for folders of images")
 
@@ -260,13 +266,12 @@ def _why(names, keep, raw: _Raw, found, problems: list[Problem]) -> tuple[tuple[
         kinds.setdefault(problem.path, problem.kind)
     label = raw.y if raw.own is None else raw.own
     if found is not None:
-        label = np.where(found.dropped | (found.given < 0), -1, found.given)
+        label = found.given
     return tuple(
-        (
-            "dropped" if found is not None and found.dropped[i] else kinds.get(names[i], ""),
-            raw.classes[label[i]] if label[i] >= 0 else "",
-        )
-        for i in np.flatnonzero(~keep)
+        ("dropped", found.of_dropped[i])
+        if found is not None and found.dropped[i]
+        else (kinds.get(names[i], ""), raw.classes[label[i]] if label[i] >= 0 else "")
+        for i in np.flatnonzero(~keep).tolist()
     )
 
 

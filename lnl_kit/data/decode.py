@@ -45,6 +45,7 @@ def pixels(
     cache: Path,
     max_pixels: int | None = None,
     keep: bool = True,
+    follow_links: bool = False,
 ) -> Pixels:
     """The decoded images of `files`; from the cache if every file is the same: path, size, times and inode,
     on network drives, where these say little, a sample of its bytes.
@@ -53,34 +54,36 @@ def pixels(
     camera's rotation mark is obeyed; of an animation the first picture is taken; images with more than 8 bits
     a pixel are scaled by the values that the whole set uses. `image_size` scales the shorter side and cuts
     the centre; None keeps the images' size if they share a square one of at most 256 pixels, else 32. Files
-    of more than `max_pixels` count as unreadable. With keep=False nothing stays in the cache. Safe with two
-    processes: one decodes, the other waits. Raises OSError where the cache cannot be written.
+    of more than `max_pixels` count as unreadable, and without `follow_links` those that lie elsewhere. With
+    keep=False nothing stays in the cache. Safe with two processes: one decodes, the other waits. Raises
+    OSError where the cache cannot be written.
     """
     folder, max_pixels = Path(os.path.realpath(folder)), max_pixels or images.max_pixels()
+    inside = None if follow_links else folder
     state = sample_of if on_network_drive(folder) else lambda folder, f: f"{f.inode} {f.ctime}"
     rows = [f"{f.path}\0{f.size} {f.mtime} {state(folder, f)}" for f in files]
-    listing = "\0".join([f"{CACHE_VERSION} {image_size} {max_pixels} {images.reading()}", *rows])
+    listing = "\0".join([f"{CACHE_VERSION} {image_size} {max_pixels} {images.reading(follow_links)}", *rows])
     key = hashlib.blake2b(os.fsencode(listing), digest_size=16).hexdigest()  # the folder as it is now
     owner = hashlib.blake2b(os.fsencode(folder) + repr(image_size).encode(), digest_size=6).hexdigest()
     place = cache / f"{safe(folder.name)}-{owner}"  # one folder of images at one size
-    if found := _still(place / key, folder, files, max_pixels):
+    if found := _still(place / key, folder, files, inside, max_pixels):
         return found
     if not keep:
         with tempfile.TemporaryDirectory() as out:
-            _decode_all(folder, files, image_size, Path(out), max_pixels)
+            _decode_all(folder, files, image_size, Path(out), inside, max_pixels)
             decoded = _read(Path(out))
             assert decoded is not None  # just written
             return decoded._replace(x=np.load(Path(out) / "images.npy"))
     try:
         place.mkdir(parents=True, exist_ok=True)
         with lock(place / "lock"):
-            if found := _still(place / key, folder, files, max_pixels):  # another process was first
+            if found := _still(place / key, folder, files, inside, max_pixels):  # another process was first
                 return found
             for old in place.iterdir():  # earlier states of the folder, and what a killed process left
                 if old.name != "lock":
                     remove(old)
             (place / "tmp").mkdir()
-            _decode_all(folder, files, image_size, place / "tmp", max_pixels)
+            _decode_all(folder, files, image_size, place / "tmp", inside, max_pixels)
             (place / "tmp").rename(place / key)
     except (OSError, RunError) as error:
         raise OSError(
@@ -92,12 +95,12 @@ def pixels(
     return written
 
 
-def _still(place: Path, folder: Path, files: list[File], most: int) -> Pixels | None:
+def _still(place: Path, folder: Path, files: list[File], inside: Path | None, most: int) -> Pixels | None:
     """What is kept, unless a file that could not be read can be by now: a fault may pass."""
     if (found := _read(place)) and found.unreadable:
         paths = [folder / files[i].path for i in found.unreadable]
         again = functools.partial(
-            decode_files, shape=found.x.shape[1:], own=False, grey=False, inside=folder, most=most
+            decode_files, shape=found.x.shape[1:], own=False, grey=False, inside=inside, most=most
         )
         if any(len(errors) < len(x) for x, errors in in_parallel(again, paths)):
             return None
@@ -115,11 +118,11 @@ def _read(place: Path) -> Pixels | None:
 
 
 def _decode_all(
-    folder: Path, files: list[File], image_size: int | None, out: Path, max_pixels: int | None = None
+    folder: Path, files: list[File], image_size: int | None, out: Path, inside: Path | None, most: int
 ) -> None:
     """Write images.npy, digests.npy and info.json of `files` to `out`."""
     paths = [folder / f.path for f in files]
-    width, height, grey = next((h for p in paths if (h := _header(p, folder, max_pixels))), (0, 0, False))
+    width, height, grey = next((h for p in paths if (h := _header(p, inside, most))), (0, 0, False))
     # What holds for the first image is taken to hold for all, which saves opening every file twice; where it
     # turns out not to hold, the answer is known (RGB, 32 pixels, the levels of the set) and decoding starts
     # again.
@@ -128,13 +131,13 @@ def _decode_all(
         side = image_size or (width if own else DEFAULT_SIZE)
         shape = (1 if grey else 3, side, side)
         try:
-            unreadable = _write_images(paths, shape, own, grey, levels, max_pixels, out, folder)
+            unreadable = _write_images(paths, shape, own, grey, levels, most, out, inside)
             break
         except _Differs as difference:
             remove(out / "images.npy")
             own, grey = own and difference.args != ("size",), grey and difference.args != ("colour",)
             if difference.args == ("depth",):
-                levels = _levels(paths, folder, max_pixels)
+                levels = _levels(paths, inside, most)
     notes = []
     if not image_size and not own:
         notes.append(
@@ -156,12 +159,12 @@ def _write_images(
     levels: tuple[float, float] | None,
     most: int | None,
     out: Path,
-    folder: Path,
+    inside: Path | None,
 ) -> dict[int, str]:
     """Decode `paths` to images.npy and digests.npy; returns why images could not be read, by position."""
 
     def decode(part: list[Path]):
-        return decode_files(part, shape, own, grey, folder, levels, most)
+        return decode_files(part, shape, own, grey, inside, levels, most)
 
     unreadable: dict[int, str] = {}
     digests = []
@@ -178,14 +181,14 @@ def _write_images(
     return unreadable
 
 
-def _levels(paths: list[Path], folder: Path, most: int | None) -> tuple[float, float]:
+def _levels(paths: list[Path], inside: Path | None, most: int | None) -> tuple[float, float]:
     """The lowest and highest value of all images of more than 8 bits; FULL where they use 16."""
 
     def extremes(part: list[Path]) -> list[tuple[float, float]]:
         found = []
         for path in part:
             try:
-                with open_image(path, folder, most) as image:
+                with open_image(path, inside, most) as image:
                     if is_deep(image) and len(x := finite(np.asarray(image))):
                         found.append((float(x.min()), float(x.max())))
             except Exception:  # reported when it is decoded
@@ -209,7 +212,7 @@ def headers(
     return found
 
 
-def _header(path: Path, inside: Path, most: int | None) -> tuple[int, int, bool] | None:
+def _header(path: Path, inside: Path | None, most: int | None) -> tuple[int, int, bool] | None:
     """(width, height, is grey), None where the file cannot be read."""
     try:
         with open_image(path, inside, most) as image:

@@ -38,7 +38,8 @@ def max_pixels() -> int:
 def open_image(path: Path, inside: Path | None = None, most: int | None = None) -> Iterator[Image.Image]:
     """A Pillow image, not decoded yet, of one of the FORMATS; every image file of the kit is opened here.
 
-    inside: the folder that the file must lie in, wherever links lead ($LNL_FOLLOW_LINKS=1: it need not).
+    inside: the folder that the file must lie in, wherever links lead; None = it need not, nor does it with
+        $LNL_FOLLOW_LINKS=1.
     most: pixels; None = `max_pixels()`.
     Raises OSError and ValueError that say what is wrong with "it"; what Pillow raises while it decodes comes
     on top.
@@ -71,9 +72,14 @@ def _lazily(file) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def reading() -> str:
+def follows_links() -> bool:
+    """Whether $LNL_FOLLOW_LINKS allows images to lie outside of their folder, in all data sets."""
+    return os.environ.get("LNL_FOLLOW_LINKS") == "1"
+
+
+def reading(follow_links: bool = False) -> str:
     """What decides, beside a file itself, whether it can be read: formats that are there, links followed."""
-    return f"{' '.join(_formats())} {os.environ.get('LNL_FOLLOW_LINKS') == '1'}"
+    return f"{' '.join(_formats())} {follow_links or follows_links()}"
 
 
 @functools.cache
@@ -109,11 +115,12 @@ def reason(error: Exception, path: Path) -> str:
 
 def _open(path: Path, inside: Path | None):
     """The file, open for reading; a pipe or device is refused, and so is what lies outside of its folder."""
-    if inside is not None and os.environ.get("LNL_FOLLOW_LINKS") != "1" and not _plainly_in(path, inside):
+    if inside is not None and not follows_links() and not _plainly_in(path, inside):
         real, base = Path(os.path.realpath(path)), Path(os.path.realpath(inside))
         if not real.is_relative_to(base):
             raise ValueError(
-                "it lies outside of its folder, by a link or '..': copy it there, or set LNL_FOLLOW_LINKS=1"
+                "it lies outside of its folder, by a link or '..': copy it there, or allow it with "
+                "--follow-links or LNL_FOLLOW_LINKS=1"
             )
         path = real
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

@@ -182,6 +182,19 @@ def _label_studio(path: Path, tasks: list[dict]) -> list[dict]:
 
 
 def _parquet(path: Path, content: bytes) -> LabelTable:
+    table = parquet_table(path, content, TABLE_BYTES)
+    names = _class_names(table.schema.metadata or {})
+    records = table.to_pylist()
+    for column, classes in names.items():
+        for record in records:
+            if isinstance(k := record.get(column), int) and 0 <= k < len(classes):
+                record[column] = classes[k]
+    named = [f"class names of column {column} from its schema" for column in names]
+    return of_records(path.name, records, tuple(named))
+
+
+def parquet_table(path: Path, content: bytes, at_most: int):
+    """A Parquet file's content as pyarrow's table of at most so many bytes. Raises ValueError."""
     try:
         from pyarrow import parquet
     except ImportError:
@@ -192,19 +205,11 @@ def _parquet(path: Path, content: bytes) -> LabelTable:
         file = parquet.ParquetFile(io.BytesIO(content))
         told = file.metadata
         size = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
-        if size > TABLE_BYTES or told.num_rows > PARQUET_ROWS:
-            raise ValueError(f"{told.num_rows} rows, {size / 1e6:.0f} MB: more than labels take")
-        table = file.read()
+        if size > at_most or told.num_rows > PARQUET_ROWS:
+            raise ValueError(f"{told.num_rows} rows, {size / 1e6:.0f} MB: more than such a table takes")
+        return file.read()
     except Exception as error:  # a damaged file makes pyarrow raise all sorts
         raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
-    names = _class_names(table.schema.metadata or {})
-    records = table.to_pylist()
-    for column, classes in names.items():
-        for record in records:
-            if isinstance(k := record.get(column), int) and 0 <= k < len(classes):
-                record[column] = classes[k]
-    named = [f"class names of column {column} from its schema" for column in names]
-    return of_records(path.name, records, tuple(named))
 
 
 def _class_names(metadata: dict) -> dict[str, list[str]]:

@@ -34,6 +34,7 @@ class Labels(NamedTuple):
     test: np.ndarray  # int64 (M,), -1 where the table does not name the test image
     bad_test: np.ndarray  # bool (M,): named with an unknown class, or dropped
     dropped: np.ndarray  # bool (N,): left out by the column `dropped`
+    of_dropped: dict[int, str]  # the label that each of these has in the table, a class name where it is one
     problems: list[Problem]
     notes: tuple[str, ...]  # how the file was read, where that is not plain
     cause: str  # of rows that name no image, as far as it can be seen
@@ -84,11 +85,10 @@ def read(
     else:
         found, ambiguous, how = match(keys, [*names, *test_names])
         notes += how
-    number = class_numbers(classes)
-    _refuse_counting_from_one(table, at, found, number, classes, own)
+    _refuse_counting_from_one(table, at, found, classes, own)
 
     labels = _unlabelled(len(names), len(test_names), at.true is not None)
-    seen = _fill(labels, table, at, found, ambiguous, number, [*names, *test_names])
+    seen = _fill(labels, table, at, found, ambiguous, classes, [*names, *test_names])
     notes += _keep_theirs(labels, table, own, held, seen[: len(names)])
     _say_counts(labels, table, names, seen[: len(names)])
     repeated = len(table.rows) - len({tuple(row) for row in table.rows})
@@ -105,7 +105,7 @@ def read(
 def _unlabelled(n: int, n_test: int, has_true: bool) -> Labels:
     given, test = np.full(n, -1, np.int64), np.full(n_test, -1, np.int64)
     true = np.full(n, -1, np.int64) if has_true else None
-    return Labels(given, true, test, np.zeros(n_test, bool), np.zeros(n, bool), [], (), "")
+    return Labels(given, true, test, np.zeros(n_test, bool), np.zeros(n, bool), {}, [], (), "")
 
 
 def _keep_theirs(labels: Labels, table: LabelTable, own, held, seen: np.ndarray) -> tuple[str, ...]:
@@ -130,8 +130,11 @@ def _say_counts(labels: Labels, table: LabelTable, names: Sequence[str], seen: n
         labels.problems.append(Problem("images without a label", names[i], f"no row in {table.name}"))
 
 
-def _fill(labels: Labels, table: LabelTable, at: Columns, found, ambiguous, number, images) -> np.ndarray:
+def _fill(
+    labels: Labels, table: LabelTable, at: Columns, found, ambiguous, classes: Sequence[str], images
+) -> np.ndarray:
     """Write each row's label to its image; returns how many different rows each image has, int64 (N + M,)."""
+    number = class_numbers(classes)
     n, seen = len(labels.given), np.zeros(len(images), np.int64)
     before: dict[int, tuple] = {}
 
@@ -164,6 +167,9 @@ def _fill(labels: Labels, table: LabelTable, at: Columns, found, ambiguous, numb
         dropped = at.dropped is not None and is_yes(row[at.dropped], table, line)
         if i < n:
             labels.dropped[i] = dropped
+            if dropped:
+                k = class_of(row[at.label], number)
+                labels.of_dropped[i] = row[at.label].strip() if k is None else classes[k]
             labels.given[i] = -1 if dropped else said(row, at.label, images[i])
             if labels.true is not None and at.true is not None:
                 labels.true[i] = -1 if dropped else said(row, at.true, images[i])
@@ -220,7 +226,7 @@ def class_numbers(classes) -> dict[str, int]:
     return number | {str(k): k for k in range(len(classes))}
 
 
-def _refuse_counting_from_one(table: LabelTable, at: Columns, found, number, classes, own) -> None:
+def _refuse_counting_from_one(table: LabelTable, at: Columns, found, classes, own) -> None:
     """Class numbers that never say 0 and agree with the folders only when 1 is subtracted are refused."""
     texts = [(whole(row[at.label].strip()), found.get(row[at.key])) for row in table.rows]
     if own is None or not texts or any(text in classes for text, _ in texts):

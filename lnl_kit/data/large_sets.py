@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..files import lock, remove
+from ..files import lock, read_file, remove
 from . import folders, tree
 
 IMAGE_SIZE = 224  # pixels a side at which Clothing1M and WebVision are shown
@@ -144,7 +144,7 @@ def _absent(name: str, path: Path) -> FileNotFoundError:
 def _lines(name: str, folder: Path, file: str) -> list[str]:
     """The lines of a file that are not empty."""
     try:
-        text = (folder / file).read_text(encoding="utf-8")
+        text = read_file(folder / file).decode()
     except (FileNotFoundError, NotADirectoryError):
         raise _absent(name, folder / file) from None
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -75,6 +75,7 @@ def _folder(
     recursive: bool = True,
     max_pixels: int | None = None,
     keep: bool = True,
+    follow_links: bool = False,
 ) -> _Raw:
     """Every image of the folder; the class of one that cannot be used is -1."""
     scan = _scan(path, table, columns, recursive, split is not True)
@@ -94,7 +95,7 @@ def _folder(
         notes.append(f"{len(unused)} images of {unused[0].path.split('/')[0]}/ not used in training")
     names = _class_names({files[i].label for i in train} - {""}, scan.classes, path, like)
     number = {name: k for k, name in enumerate(names)}
-    pixels = decode.pixels(path, files, image_size, cache, max_pixels, keep)
+    pixels = decode.pixels(path, files, image_size, cache, max_pixels, keep, follow_links)
     own = np.array([number.get(f.label, -1) for f in files])
     used = sorted({*train.tolist(), *test.tolist()})
     problems = _problems(scan, used, number, pixels.unreadable)

@@ -127,13 +127,20 @@ def of_torchvision(name: str, rest: str, size: int | None) -> Backbone:
     """Any classifier of torchvision with its default weights, without its last linear layer."""
     from torchvision import models
 
+    from ..toolbox.resnets import weights_of  # heavy, as above
+
     if rest not in models.list_models(models):
         raise ValueError(
             f"torchvision has no network {rest!r}: one of {', '.join(models.list_models(models)[:8])} ..."
         )
     weights = models.get_model_weights(rest).DEFAULT
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    net = headless(fetched(name, weights.url, folder, lambda: models.get_model(rest, weights=weights)))
+
+    def make() -> nn.Module:
+        weights_of(weights, rest)  # refuses what torchvision would run
+        return models.get_model(rest, weights=weights)
+
+    net = headless(fetched(name, weights.url, folder, make))
     told = weights.transforms()
     return Backbone(
         name, size or told.crop_size[0], tuple(told.mean), tuple(told.std), digest_of(net), lambda: net.eval()

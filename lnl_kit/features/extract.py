@@ -131,7 +131,7 @@ def opened(place: Path, eye: Backbone) -> Store:
             raise ValueError(
                 f"{eye.name} gives {tuple(found.shape)} for one image: one row of features is needed"
             )
-        save_atomically(told, str(found.shape[1]).encode())
+        save_atomically(told, str(found.shape[1]).encode(), durable=True)
     return Store(place, int(told.read_text()))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dataset import Dataset
-from ..files import data_root
+from ..data.streams import free_memory
+from ..files import data_root, read_npz
 from . import backbones
 from .extract import PLAIN, Features, extract
 from .pictures import Files, Pixels
@@ -53,7 +54,7 @@ def images_of(source: Dataset, index: np.ndarray | None, test: bool, memo: Path)
     rows = np.arange(len(x)) if index is None else np.asarray(index)
     if paths is None or source.folder is None:
         return Pixels(np.asarray(x[rows]))
-    return Files(source.folder, [paths[i] for i in rows], memo, source.max_pixels)
+    return Files(source.folder, [paths[i] for i in rows], memo, source.max_pixels, source.follow_links)
 
 
 def own(source: Dataset, path: Path, index: np.ndarray | None, test: bool) -> Features:
@@ -66,9 +67,8 @@ def own(source: Dataset, path: Path, index: np.ndarray | None, test: bool) -> Fe
             f"there is no file {path}: npz:PATH names an .npz with an array `features` (N, D)"
         )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            held = dict(arrays)
-    except (ValueError, OSError, AttributeError) as error:
+        held = read_npz(path, free_memory())
+    except (ValueError, OSError) as error:
         raise ValueError(
             f"{path} is no .npz of arrays ({error}): write it by numpy.savez(path, features=...)"
         ) from None

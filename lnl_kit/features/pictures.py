@@ -32,8 +32,16 @@ class Files:
     one.
     """
 
-    def __init__(self, folder: Path, paths: Iterable[str], memo: Path, max_pixels: int | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        paths: Iterable[str],
+        memo: Path,
+        max_pixels: int | None = None,
+        follow_links: bool = False,
+    ):
         self.folder, self.paths, self.max_pixels = Path(folder), list(paths), max_pixels
+        self.inside = None if follow_links else self.folder
         self.keys = keys_of_files([self.folder / p for p in self.paths], memo)
 
     def __len__(self) -> int:
@@ -43,7 +51,7 @@ class Files:
         """Image `index` at each size: uint8 (3, size, size). Raises FileError."""
         path = self.folder / self.paths[index]
         try:
-            with open_image(path, self.folder, self.max_pixels) as image:
+            with open_image(path, self.inside, self.max_pixels) as image:
                 if (
                     image.format == "JPEG"
                 ):  # decodes at a half, a quarter or an eighth where that is still large enough

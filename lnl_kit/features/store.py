@@ -1,7 +1,7 @@
 """Features on disk: rows of float16 in one file that only grows, and beside it a key for each row.
 
 A chunk is written in two steps, features first and keys after them; a row counts when its key is there. A
-process that is killed loses the chunk it was at, and what it left of that chunk is cut off by the next one.
+process that is killed loses at most the chunk it was at, and what it left of that is cut off by the next one.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Store:
         return np.array([self._row.get(key.tobytes(), -1) for key in keys], dtype=np.int64)
 
     def append(self, keys: np.ndarray, features: np.ndarray) -> None:
-        """Add the rows of a chunk, (n, 16) and (n, width), whole or not at all, also where the power fails;
-        but for those that another process has added meanwhile.
+        """Add the rows of a chunk, (n, 16) and (n, width), each whole or not at all, also where the power
+        fails; but for those that another process has added meanwhile.
         """
         with lock(self.place / "append.lock"):
             self._read()

@@ -208,16 +208,8 @@ def calibration(
     x, y: what the axes say, the probability and how often it came true.
     """
     fig = make_subplots(2, 1, shared_xaxes=True, row_heights=[0.78, 0.22], vertical_spacing=0.05)
-    fig.add_scatter(
-        x=[0, 1],
-        y=[0, 1],
-        mode="lines",
-        line=dict(color=LINE, dash="dash"),
-        name="perfectly calibrated",
-        hoverinfo="skip",
-        row=1,
-        col=1,
-    )
+    perfect = dict(name="perfectly calibrated", mode="lines", line=dict(color=LINE, dash="dash"))
+    fig.add_scatter(x=[0, 1], y=[0, 1], hoverinfo="skip", row=1, col=1, **perfect)
     for (name, bins), color in zip(found.items(), (RED, BLUE, *PALETTE[2:])):
         r = {key: np.asarray(bins[key], float) for key in ("confidence", "accuracy", "count")}
         full, edges = r["count"] > 0, np.linspace(0, 1, len(r["count"]) + 1)

@@ -63,7 +63,7 @@ def add_check(commands) -> None:
         "check", help="what train and find-errors would read of a folder, and what is odd; writes nothing"
     )
     add.add_argument("name", metavar="PATH", help="a folder of images, or a built-in data set")
-    share(add, *LABELS, "--like", "--image-size", "--no-recursive", "--max-pixels")
+    share(add, *LABELS, "--like", "--image-size", "--no-recursive", "--max-pixels", "--follow-links")
     add.add_argument("--json", action="store_true", help="print the result as JSON")
     add.set_defaults(command=check_command)
 

@@ -9,6 +9,7 @@ counts as undecided.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 import time
@@ -20,6 +21,7 @@ from ..files import (
     RunError,
     append,
     csv_line,
+    flag,
     lock,
     read_file,
     read_json,
@@ -40,6 +42,7 @@ NOT_KNOWN = (
 )
 APPLIED = "the labels that were searched had it applied already"
 OTHER_IMAGE = "the image is another one than when it was decided"
+LEFT_OUT = "the labels that were searched leave the image out"
 OTHER_LABEL = "the image had another label when it was decided"
 
 
@@ -49,6 +52,7 @@ class Seen(NamedTuple):
     given: str  # its label
     digest: str = ""  # of its pixels; "" where they are not known
     since: str = ""  # when decisions were last applied to the labels that were searched; "" = never
+    dropped: bool = False  # whether these labels leave it out
 
 
 class Decision(NamedTuple):
@@ -63,6 +67,8 @@ class Decision(NamedTuple):
 
     def why_not(self, seen: Seen | None) -> str:
         """Why it does not stand for the image as it is `seen` now; "" where it does."""
+        if seen is not None and seen.dropped and self.action != "drop":
+            return LEFT_OUT  # by an earlier round or by hand: it was not looked at since
         if seen is None or not seen.given:
             return ""  # an image that is not there any more, or was left out: nothing can be done to it
         if not self.given:
@@ -71,7 +77,8 @@ class Decision(NamedTuple):
             return OTHER_IMAGE
         if self.given != seen.given:
             return OTHER_LABEL
-        applied = self.action in ("accept", "class") and self.when <= seen.since
+        changed = self.action in ("accept", "class") or (self.action == "drop" and not seen.dropped)
+        applied = changed and self.when <= seen.since
         return APPLIED if applied else ""  # and whoever took it back by hand since, meant it
 
 
@@ -149,8 +156,8 @@ class Decisions:
             del self._history[last]
 
     def _append(self, image: str, action: str, label: str) -> None:
-        given, digest, _ = (self.seen or {}).get(image, Seen(""))
-        row = Decision(image, action, label, utc(), given, digest)
+        seen = (self.seen or {}).get(image, Seen(""))
+        row = Decision(image, action, label, utc(), seen.given, seen.digest)
         try:
             with lock(self.path.parent):
                 self._write(row)
@@ -253,7 +260,10 @@ def seen_before(path: Path) -> dict[str, Seen] | None:
         return None
     return {
         row.get("path") or row.get("index", ""): Seen(
-            row.get("given", ""), row.get("digest", ""), row.get("since", "")
+            row.get("given", ""),
+            row.get("digest", ""),
+            row.get("since", ""),
+            bool(flag(row.get("dropped"))),
         )
         for row in read_table(path)
     }
@@ -266,6 +276,11 @@ def applied(folder: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def digest_of(content: bytes) -> str:
+    """What `applied` knows a table by."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def utc() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from ..files import (
     read_table,
     save_atomically,
 )
-from .decision_file import ACTIONS, COLUMNS, Decision, Decisions, Seen, applied, seen_before, utc
+from .decision_file import ACTIONS, COLUMNS, Decision, Decisions, Seen, applied, digest_of, seen_before, utc
 
 __all__ = ["ACTIONS", "COLUMNS", "Decision", "Decisions", "Seen", "apply"]
 OF_FINDINGS = ("errors.csv", "labels_before.csv", "summary.json", "report.html", "applied.json")
@@ -116,7 +115,7 @@ def require_free(out: Path, folder: Path, searched: str | None) -> None:
         raise ValueError(f"{out} is the table that was searched: write the corrected labels to another file")
     if not (out.exists() or out.is_symlink()):
         return
-    if out.is_symlink() or not out.is_file() or _digest(read_file(out)) not in applied(folder):
+    if out.is_symlink() or not out.is_file() or digest_of(read_file(out)) not in applied(folder):
         raise ValueError(
             f"{out} is there and is not, unchanged, what `lnl apply` wrote from these findings: name another "
             "file, or move it away"
@@ -163,12 +162,8 @@ def _summary(folder: Path) -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
 def _note_applied(folder: Path, content: bytes) -> None:
-    known = {digest: when for digest, when in applied(folder).items() if digest != _digest(content)}
-    known = dict([*known.items()][-99:]) | {_digest(content): utc()}
+    known = {digest: when for digest, when in applied(folder).items() if digest != digest_of(content)}
+    known = dict([*known.items()][-99:]) | {digest_of(content): utc()}
     with contextlib.suppress(RunError):  # findings that cannot be written: out cannot be overwritten later
         save_atomically(folder / "applied.json", json_bytes(known))

@@ -4,6 +4,7 @@ probabilities of one's own.
 
 from __future__ import annotations
 
+import io
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,12 @@ import numpy as np
 import torch
 
 from .. import data
+from ..data.label_formats import parquet_table
 from ..data.labelling import choose, draw_labels
-from ..data.streams import Stream
+from ..data.streams import Stream, free_memory
 from ..features import heads
 from ..features.of_dataset import features_of
+from ..files import read_file, read_npz
 from ..run.device import device_name, find_device
 from . import heads as judges
 from .estimates import Estimate, with_odds
@@ -190,19 +193,23 @@ def read_probs(probs, n: int, classes) -> np.ndarray:
 
 def table_of(path: Path, classes) -> np.ndarray:
     """The array in a file of probabilities."""
-    kind = path.suffix.lower()
+    kind, most = path.suffix.lower(), free_memory()
     try:
-        if kind in (".npz", ".npy"):
-            held = np.load(path, allow_pickle=False)
-            if kind == ".npy":
-                return held
+        if kind == ".npy":  # through a map: no more is read than the file has
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        if kind == ".npz":
+            held = read_npz(path, most)
             if "probs" not in held:
-                raise ValueError(f"it holds {', '.join(held.files)} and no array `probs`")
+                raise ValueError(f"it holds {', '.join(held)} and no array `probs`")
             return held["probs"]
         if kind in (".csv", ".parquet"):
             import pandas as pd
 
-            table = pd.read_csv(path) if kind == ".csv" else pd.read_parquet(path)
+            content = read_file(path, most)
+            if kind == ".csv":
+                table = pd.read_csv(io.BytesIO(content))
+            else:
+                table = parquet_table(path, content, most).to_pandas()
             lacking = [c for c in classes if c not in table.columns]
             if lacking:
                 raise ValueError(

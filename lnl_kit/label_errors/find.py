@@ -50,7 +50,8 @@ from .searched import absolute_labels, by_split, complete, parts_of
 
 RECIPE = ("cross_validation",)  # of networks trained on the images: see notebook 40
 PLACES = (
-    "labels path_column label_column true_column image_size like train_size recursive max_pixels splits"
+    "labels path_column label_column true_column image_size like train_size recursive max_pixels "
+    "follow_links splits"
 ).split()
 OF_HEADS = {"device", *HOW}  # of the arguments of `train`, those that do not ask for networks
 
@@ -86,9 +87,10 @@ def find_errors(
         label), clean_score (the method's own), trajectory (the probability's mean over the epochs kept),
         vicinal (its mean over unseen AutoAugment views).
     to: folder of errors.csv, summary.json, labels_before.csv and report.html; None = `errors/...` in `out`.
-    ask: labels, path_column, label_column, true_column, like, image_size, recursive, max_pixels, skip_bad
-        (see `data.load`), splits (parts of a folder that are searched, of train, val and test; None = all),
-        train_size (at most so many images), out (root of the runs), preset, and what else `train` takes.
+    ask: labels, path_column, label_column, true_column, like, image_size, recursive, max_pixels, skip_bad,
+        follow_links (see `data.load`), splits (parts of a folder that are searched, of train, val and test;
+        None = all), train_size (at most so many images), out (root of the runs), preset, and what else
+        `train` takes.
 
     Columns: rank (1, 2, ...), index, path (None for built-in sets), given, suggested (the most probable other
     class), split (of a folder: the part it lies in), suspicion (estimated probability that the label is
@@ -147,6 +149,7 @@ class Search:
             "dataset": dataset,
             "labels": labels,
             "recursive": True if deep is None else deep,
+            "follow_links": bool(places["follow_links"]),
             "splits": list(parts) if parts else None,
             "image_size": size or plan.image_size,  # as in training: every image is decoded once
         }

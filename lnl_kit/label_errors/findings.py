@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 
 from .. import data
-from ..data import decode
+from ..data import decode, label_formats
 from ..data.streams import Stream
 from ..files import (
     csv_bytes,
     json_bytes,
     lock,
-    read_csv,
+    read_file,
     read_json,
     read_table,
     remove,
@@ -30,7 +30,7 @@ from ..files import (
     sync,
 )
 from . import faults
-from .decision_file import Decisions, Seen, applied, seen_before
+from .decision_file import Decisions, Seen, applied, digest_of, seen_before
 
 STAGED = ".findings"  # a search that is written in full, and not all in its place
 NO_REPORT = "no-report"  # in that folder: this search has none, and one of an older search goes
@@ -139,6 +139,7 @@ def load(
     path_column=None,
     recursive=False,
     max_pixels=None,
+    follow_links=False,
 ) -> data.Dataset:
     """The data set with every image that is searched in its training part.
 
@@ -157,6 +158,7 @@ def load(
         split=tuple(splits) if splits else False,
         recursive=recursive,
         max_pixels=max_pixels,
+        follow_links=follow_links,
     )
 
 
@@ -242,10 +244,12 @@ def _since(findings: Findings) -> str:
     """When decisions of this folder were last applied, if the labels that were searched come from `apply`:
     such a decision is in them, unless somebody took it back by hand.
     """
-    table = findings.summary["asked"]["labels"]
-    if not table or "before" not in (read_csv(Path(table)) or [[]])[0]:
+    table, known = findings.summary["asked"]["labels"], applied(findings.folder)
+    if not table or not known:
         return ""
-    return max(applied(findings.folder).values(), default="")
+    if when := known.get(digest_of(read_file(Path(table)))):  # just as it was written
+        return when
+    return max(known.values()) if "before" in label_formats.read_table(table).header else ""
 
 
 def bring_in(folder: Path) -> None:

@@ -58,11 +58,11 @@ def same_and_sizes(source: data.Dataset, images: np.ndarray, digests: np.ndarray
     if source.folder is None or source.paths is None:
         return conflicting(digests, given, None), None
     paths = [source.folder / image for image in images]
-    folder, most = source.folder, source.max_pixels
-    groups = conflicting(digests, given, lambda i: decode.whole_digest(paths[i], folder, most))
+    inside, most = source.inside, source.max_pixels
+    groups = conflicting(digests, given, lambda i: decode.whole_digest(paths[i], inside, most))
     if isinstance(source.x, Stream):
         return groups, None
-    return groups, [head and head[0] for head in decode.headers(paths, folder, most)]
+    return groups, [head and head[0] for head in decode.headers(paths, inside, most)]
 
 
 def across_splits(

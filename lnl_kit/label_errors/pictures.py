@@ -19,8 +19,9 @@ def picture(findings: Findings, row, pixels: int = PIXELS) -> str:
     """A data URI of an image of the findings: its file made small, or the pixels that the network saw."""
     if findings.images_folder is not None:
         try:
-            folder, most = findings.images_folder, findings.summary["asked"].get("max_pixels")
-            with open_image(folder / row["path"], folder, most) as opened:
+            folder, asked = findings.images_folder, findings.summary["asked"]
+            inside = None if asked.get("follow_links") else folder
+            with open_image(folder / row["path"], inside, asked.get("max_pixels")) as opened:
                 opened.draft("RGB", (pixels, pixels))
                 image = upright(opened).convert("RGBA")
                 image.thumbnail((pixels, pixels))

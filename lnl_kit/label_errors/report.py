@@ -52,7 +52,9 @@ def report_bytes(findings, picture) -> bytes:
 def _about(findings) -> str:
     """How many labels are probably wrong, how sure that is, and how it was found (HTML)."""
     summary, text = findings.summary, html.escape
-    noise = re.sub(r"^matrix:.*[/\\]", "matrix:", str(summary["noise"]))  # without the path of its file
+    # of the user's own files only the names: the page may be passed on
+    noise = re.sub(r"^matrix:.*[/\\]", "matrix:", str(summary["noise"]))
+    recipe = re.sub(r"\b(npz|file):[^,]*[/\\]", r"\1:", str(summary["recipe"]))
     low, high = summary["estimated_errors_interval"]
     made_wrong = (
         ""
@@ -64,7 +66,7 @@ def _about(findings) -> str:
         f"wrong ({summary['estimated_share']:.1%}; {low:.0f} to {high:.0f}).</strong> "
         f"The {summary['called_errors']} images with a suspicion of 50 % or more are more likely wrong "
         f"than right. {OFF['networks' if summary.get('runs') else 'heads']} Suspicion is a probability, no "
-        f"verdict: look before you change a label.{made_wrong}</p><p class='meta'>{text(summary['recipe'])} "
+        f"verdict: look before you change a label.{made_wrong}</p><p class='meta'>{text(recipe)} "
         f"&middot; {text(summary['device'])} &middot; lnl-kit {text(summary['versions']['lnl_kit'])}</p>"
     )
 

@@ -93,31 +93,30 @@ def _run(
     """
     import papermill
 
-    unfinished = folder / f".{name}.unfinished.ipynb"
-    unfinished.unlink(missing_ok=True)  # papermill would write through a link
     made_from, error, start = _made_from(notebook, parameters), None, time.monotonic()
     progress = {
         "desc": name,
         "leave": False,
         "disable": True if threads else None,
     }  # None: only on a terminal
-    try:
-        with _kernel_of_this_python(folder.parent, threads):
-            papermill.execute_notebook(
-                notebook,
-                unfinished,
-                parameters,
-                kernel_name="python3",
-                language="python",
-                cwd=notebook.parent,
-                progress_bar=progress,
-                execution_timeout=int(timeout) if timeout else None,
-            )
-    except Exception as exception:  # an error in a cell, a cell that takes too long, a kernel that died
-        error = _explain(exception, unfinished, timeout)
-    except KeyboardInterrupt:
-        unfinished.unlink(missing_ok=True)
-        raise
+    with tempfile.TemporaryDirectory() as place:  # papermill would write through a link left by others
+        unfinished = Path(place) / f"{name}.ipynb"
+        try:
+            with _kernel_of_this_python(folder.parent, threads):
+                papermill.execute_notebook(
+                    notebook,
+                    unfinished,
+                    parameters,
+                    kernel_name="python3",
+                    language="python",
+                    cwd=notebook.parent,
+                    progress_bar=progress,
+                    execution_timeout=int(timeout) if timeout else None,
+                )
+        except Exception as exception:  # an error in a cell, a cell that takes too long, a kernel that died
+            error = _explain(exception, unfinished, timeout)
+        # not even the kernel started: the copy is the notebook itself
+        copy = _copy(unfinished if unfinished.exists() else notebook)
     # The notebook may have written a table of its own: that must not make it out of date.
     made_from["tables"] = _made_from(notebook, parameters)["tables"]
     record = {
@@ -131,9 +130,7 @@ def _run(
     }
     target = folder / f"{name}.json"
     target.unlink(missing_ok=True)  # a copy without a record is not taken for finished
-    # not even the kernel started: the copy is the notebook itself
-    save_atomically(folder / f"{name}.ipynb", _copy(unfinished if unfinished.exists() else notebook))
-    unfinished.unlink(missing_ok=True)
+    save_atomically(folder / f"{name}.ipynb", copy)
     save_atomically(target, json_bytes(record))
     return record
 

@@ -1,7 +1,8 @@
 """The leaderboard: what `lnl compare` measured for all methods, averaged over seeds.
 
-The rows are those of data/measured/digits.csv and cifar10n.csv: one network, epochs, batch, schedule and view
-for every method; `last` is the headline, `best` (chosen by looking at the test set) stands beside it.
+The rows are those of data/measured/digits.csv, cifar10n.csv and memorise.csv: one network, epochs, batch,
+schedule and view for every method; `last` is the headline, `best` (chosen by looking at the test set) stands
+beside it. `python -m lnl_kit.results.leaderboard` prints the README's table of photographs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 from ..methods import family
 
-FILES = ("digits", "cifar10n")  # of data/measured
+FILES = ("digits", "cifar10n", "memorise")  # of data/measured
+MEMORISING = ("human, worst", "folder-cifar10-jpeg", "memorise")  # the README's: setting, data set, preset
 
 
 def rows(*names: str) -> pd.DataFrame:
@@ -112,3 +114,19 @@ def unmeasured(rows: pd.DataFrame, setting: str, dataset: str = "digits", preset
     """The methods of the kit, but for those on features alone, without a row at this setting."""
     measured_methods = set(board(rows, setting, dataset, preset).index)
     return [m for m, (_, s) in METHODS.items() if m not in measured_methods and not s.needs_features]
+
+
+def markdown(board: pd.DataFrame) -> str:
+    """The README's table: a line a method, best `last` first."""
+    head = "method last spread best memorised ECE AUC minutes seeds told".split()
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for method, row in board.iterrows():
+        cells = [f"{row[k]:.3f}" if row[k] == row[k] else "" for k in ("last", "spread", "best", "memorized")]
+        cells += [f"{row[k]:.3f}" if row[k] == row[k] else "" for k in ("ece", "auc")]
+        cells += [f"{row['cost'] / 60:.1f}", f"{row['seeds']}", row["uses"]]
+        lines.append("| " + " | ".join([str(method), *cells]) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown(board(rows(), *MEMORISING)))

@@ -83,6 +83,10 @@ FLAGS: dict[str, dict] = {
         "help": "leave out images in folders below a class folder",
     },
     "--max-pixels": {"type": int, "help": "larger image files count as unreadable; default 50 million"},
+    "--follow-links": {
+        "action": "store_true",
+        "help": "also read images that lie outside of the folder, by a link",
+    },
     "--skip-bad": {"action": "store_true", "help": "leave out unreadable images and list them"},
     "--device": {"default": "auto", "help": "cpu, cuda, cuda:1 ... or auto"},
     "--precision": {
@@ -102,7 +106,7 @@ FLAGS: dict[str, dict] = {
     },
 }
 LABELS = ("--labels", "--path-column", "--label-column", "--true-column")
-FOLDERS = ("--no-recursive", "--max-pixels", "--skip-bad")
+FOLDERS = ("--no-recursive", "--max-pixels", "--follow-links", "--skip-bad")
 
 
 def share(add: argparse.ArgumentParser, *names: str, **changes: dict) -> None:

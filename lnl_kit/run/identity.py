@@ -84,6 +84,7 @@ def recorded(prepared: Prepared) -> dict:
         "split": plan.split if isinstance(plan.split, bool) else list(plan.split),
         "recursive": plan.recursive,
         "max_pixels": plan.max_pixels,
+        "follow_links": plan.follow_links,
     }
 
 

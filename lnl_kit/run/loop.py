@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..data.batches import NoisyData
-from ..files import RunError, make_folder, remove_leftovers, save_atomically
+from ..files import RunError, make_folder, save_atomically
 from ..toolbox import losses, models
 from ..toolbox.rng import seed_of
 from .autocast import autocast
@@ -288,8 +288,6 @@ class Run:
             self.history["clean_score"].append(torch.from_numpy(clean_score[index]).half())
         if "weights" in self.keep:
             make_folder(self.folder / "weights")
-            if not self.rows:
-                remove_leftovers(self.folder / "weights")
             save_atomically(
                 self.folder / "weights" / f"epoch-{epoch + 1:04d}.pt",
                 torch_bytes([to_cpu(net.state_dict()) for net in tested]),

@@ -145,6 +145,7 @@ class OpenedRun:
             split=s.get("split", True),
             recursive=s.get("recursive", False),  # earlier versions looked into class folders only
             max_pixels=s.get("max_pixels"),
+            follow_links=s.get("follow_links", False),
         )
         if source.fingerprint != s["fingerprint"]:
             raise ValueError(

@@ -50,12 +50,14 @@ class Resolved:
     split: bool | Sequence[str]
     recursive: bool
     max_pixels: int | None
+    follow_links: bool
 
     @property
     def reading(self) -> dict:
         """What `data.load` is asked for."""
         keys = (
-            "image_size labels path_column label_column true_column like skip_bad split recursive max_pixels"
+            "image_size labels path_column label_column true_column like skip_bad split recursive max_pixels "
+            "follow_links"
         )
         return {key: getattr(self, key) for key in keys.split()}
 

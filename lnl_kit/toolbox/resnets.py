@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet, ResNet18_Weights, ResNet50_Weights
+from torchvision.models import ResNet, ResNet18_Weights, ResNet50_Weights, WeightsEnum
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from ..files import PATIENCE, patience
@@ -20,11 +20,18 @@ from .models import Classifier
 
 def imagenet_weights(name: str) -> dict[str, Tensor]:
     """torchvision's network trained on ImageNet, as first released; downloaded once, to torch's cache."""
-    weights = {"resnet18_imagenet": ResNet18_Weights, "resnet50_imagenet": ResNet50_Weights}[
-        name
-    ].IMAGENET1K_V1
+    known = {"resnet18_imagenet": ResNet18_Weights, "resnet50_imagenet": ResNet50_Weights}
+    return weights_of(known[name].IMAGENET1K_V1, name[:8])
+
+
+def weights_of(weights: WeightsEnum, name: str) -> dict[str, Tensor]:
+    """Weights of torchvision, from torch's cache or downloaded to it: only where the file is the one that its
+    name says, and nothing but weights.
+
+    torchvision itself checks only what it downloads, and runs what else a file holds.
+    """
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    if path.is_file() and not _has_its_hash(path):  # torch checks only what it downloads
+    if path.is_file() and not _has_its_hash(path):
         raise ValueError(
             f"{path} is not the file that its name says (its SHA-256 does not begin with "
             f"{path.stem.rpartition('-')[2]}): delete it and fetch it again from {weights.url}"
@@ -39,7 +46,7 @@ def imagenet_weights(name: str) -> dict[str, Tensor]:
         ) from None
     except (OSError, RuntimeError, HTTPException) as error:
         raise FileNotFoundError(
-            f"the ImageNet weights of {name[:8]} are not at {path}: put {path.name} (from "
+            f"the ImageNet weights of {name} are not at {path}: put {path.name} (from "
             f"{weights.url}) there (the download failed: {error})"
         ) from error
 
