@@ -245,5 +245,5 @@ def calibration(
     fig.update_yaxes(title=y, range=[-0.02, 1.04], tickformat=".0%", row=1, col=1)
     fig.update_yaxes(title="images", tickformat=".0%", nticks=3, rangemode="tozero", row=2, col=1)
     beside = dict(orientation="v", x=1.02, xanchor="left", y=1, yanchor="top")
-    more = {"legend": beside} if len(found) > BESIDE else {}
+    more: dict[str, Any] = {"legend": beside} if len(found) > BESIDE else {}
     return layout(fig, title, subtitle, height=420, bargap=0.1, **more)
