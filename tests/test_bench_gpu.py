@@ -15,8 +15,8 @@ from lnl_kit.methods import METHODS
 from lnl_kit.run.settings import make
 
 ROOT = Path(__file__).parent.parent
-QUICK = "a/,d/,f/,f2/worst/ce,f2/worst/nrd"
-QUICK_ENDED = {"a/device", "d/augmentation", "f/processes", "f2/worst/ce/seed0", "f2/worst/nrd/seed0"}
+QUICK = "a/,f/,f2/worst/ce"
+QUICK_ENDED = {"a/device", "f/processes", "f2/worst/ce/seed0"}
 
 
 def command(folder, *more):

@@ -282,6 +282,7 @@ def test_where_the_filters_accept_nothing_the_clean_images_stand_alone_and_witho
         lnl_kit.train("pu_distill", out=tmp_path, **SHORT | {"clean_share": 0.0})
 
 
+@pytest.mark.slow
 def test_killed_in_every_stage_it_ends_with_the_same_student(tmp_path):
     """One run, killed while its filters, teachers and student train, against one that was left alone."""
     ask = [f"--{k.replace('_', '-')}={v}" for k, v in SHORT.items() if k != "progress"]
