@@ -105,3 +105,10 @@ def test_an_epochs_cost_is_that_of_the_fastest_run_on_the_usual_device(found):
     found.loc[found.method == "dividemix", "device"] = "another"
     cost = leaderboard.epoch_cost(found)
     assert cost.to_dict() == {"ce": 1.0, "elr": pytest.approx(1.2), "forward": pytest.approx(2.0)}
+
+
+def test_the_readme_shows_what_was_measured_on_photographs():
+    from conftest import ROOT
+
+    board = leaderboard.board(leaderboard.rows(), *leaderboard.MEMORISING)
+    assert f"\n\n{leaderboard.markdown(board)}\n\n" in (ROOT / "README.md").read_text("utf-8")
