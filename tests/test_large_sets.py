@@ -256,7 +256,9 @@ def train(method="ce", **options):
 def test_a_second_test_set_has_its_columns(web, tmp_path):
     for i in range(9):  # the two test sets differ in their labels, too
         save(web / f"imagenet/val/n00/more{i}.JPEG", 400 + i, (40, 36))
-    run = train(out=tmp_path / "runs")
+    run = train(
+        out=tmp_path / "runs", precision="fp32"
+    )  # in bfloat16 logits are often equal, and any five are the top
     assert len(data.load("webvision").second_test.y) == 59
     assert run.folder.parts[-3:-1] == ("webvision", "none-0") and run.summary["actual_rate"] is None
     assert run.settings["model"] == "small_cnn" and len(run.metrics) == 2
