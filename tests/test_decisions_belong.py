@@ -15,6 +15,7 @@ import pytest
 from findings_by_hand import photos, search
 from PIL import Image
 
+import lnl_kit
 from lnl_kit import data
 from lnl_kit.cli import main
 from lnl_kit.files import lock
@@ -360,3 +361,23 @@ def test_decisions_are_read_without_torch():
     code = "import sys, lnl_kit.label_errors.decisions; print({'torch', 'pandas', 'PIL'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_renamed_folder_goes_on_with_its_review_and_a_copy_begins_its_own(place, capsys):
+    folder = photos(place / "photos")
+    probs = np.tile([0.7, 0.3], (len(list(folder.glob("*/*"))), 1))
+
+    def look(images):
+        return lnl_kit.find_errors(images, probs=probs, report=False).attrs["folder"]
+
+    before = look(folder)
+    Decisions(f"{before}/decisions.csv").add("cat/1.png", "drop")
+    shutil.copytree(folder, place / "copy")
+    assert look(place / "copy") != before and "go on" not in capsys.readouterr().err
+    folder.rename(place / "bilder")
+    assert look(place / "bilder") == before and "its findings and review go on" in capsys.readouterr().err
+    assert Decisions(f"{before}/decisions.csv").made == {"cat/1.png": ("drop", "")}
+    (place / "bilder/cat/1.png").unlink()  # other images: not the folder that was reviewed
+    probs = probs[1:]
+    (place / "bilder").rename(place / "third")
+    assert look(place / "third") not in (before, str(place / "copy"))

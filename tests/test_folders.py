@@ -13,6 +13,7 @@ from PIL import Image
 from lnl_kit import data
 from lnl_kit.data import classes, folders
 from lnl_kit.data import decode as decoding
+from lnl_kit.data.check import check
 
 
 def picture(seed, size=(8, 8), mode="RGB"):
@@ -228,6 +229,23 @@ def test_the_cache_is_found_again_until_a_file_changes(photos, load, decodes, tm
     assert len(decodes) == 32  # both sizes are kept
     kept = list((tmp_path / "root" / "cache").glob("*/*/images.npy"))
     assert len(kept) == 2  # and no earlier state
+
+
+def test_sizes_and_modes_of_the_files_are_kept_with_the_pixels(photos, load, tmp_path, monkeypatch):
+    save(photos / "train/cat/1.png", picture(5, (30, 20)))
+    seen = load(photos).headers[["width", "height", "mode"]].tolist()
+    files = [photos / p for p in load(photos).paths]
+    assert seen[:2] == [(8, 8, b"RGB"), (30, 20, b"RGB")] and seen == decoding.headers(files).tolist()
+    with monkeypatch.context() as cut:  # whoever asks for them opens no file
+        cut.setattr(decoding, "headers", None)
+        sizes = check(photos, root=tmp_path / "root")["sizes"]
+    for file in (tmp_path / "root" / "cache").glob("*/*/headers.npy"):
+        file.unlink()  # as the last version left its caches
+    old = load(photos)
+    assert old.headers is None and sizes == check(photos, root=tmp_path / "root")["sizes"] == {
+        "8x8": 7,
+        "30x20": 1,
+    }
 
 
 def test_the_fingerprint_is_of_contents_not_places(photos, load, tmp_path):

@@ -73,10 +73,13 @@ def _headers(folder: Path | None, source: Dataset) -> tuple[dict[str, int], dict
     """How many files have each size and each of Pillow's modes, most frequent first."""
     if folder is None:
         return {"x".join(map(str, reversed(source.x.shape[2:]))): len(source.x)}, {}
-    paths = [folder / name for name in source.names]
-    look = functools.partial(decode.headers, inside=source.inside, most=source.max_pixels)
-    seen = [h for part in in_parallel(look, paths) for h in part if h]
-    sizes, modes = (Counter(values) for values in zip(*seen)) if seen else (Counter(), Counter())
+    seen = source.headers
+    if seen is None:
+        look = functools.partial(decode.headers, inside=source.inside, most=source.max_pixels)
+        seen = np.concatenate([*in_parallel(look, [folder / name for name in source.names])])
+    seen = seen[seen["width"] > 0]
+    sizes = Counter(zip(seen["width"].tolist(), seen["height"].tolist()))
+    modes = Counter(mode.decode() for mode in seen["mode"].tolist())
     return {f"{w}x{h}": n for (w, h), n in sizes.most_common()}, dict(modes.most_common())
 
 

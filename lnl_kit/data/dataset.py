@@ -72,6 +72,7 @@ class Dataset:
     test_paths: tuple[str, ...] | None = None  # (M,)
     max_pixels: int | None = None  # of an image file; None = `images.max_pixels()`
     follow_links: bool = False  # whether images may lie elsewhere, by a link
+    headers: np.ndarray | None = None  # decode.HEADER (N,), sizes and modes of the files; None = not known
 
     @property
     def inside(self) -> Path | None:
@@ -200,7 +201,7 @@ def _assemble(
     if problems and not skip_bad:
         lost = [note for note in raw.notes if note.startswith("no image of")]
         raise report(problems, name, "; ".join(filter(None, [found.cause if found else "", *lost])))
-    _require_some(name, keep, keep_test)
+    _require_some(name, keep, keep_test, problems)
     x, given, true = _kept(raw.x, keep), _kept(given, keep), _kept(true, keep)
     test_x, test_y = _kept(raw.test_x, keep_test), _kept(test_y, keep_test)
     known, test_known = _kept(raw.digests, keep), _kept(raw.test_digests, keep_test)
@@ -235,13 +236,15 @@ def _assemble(
         taken=_line(raw, true if given is None else given, test_y, notes, problems),
         skipped_as=tuple(p.kind for p in problems),
         fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts),
+        headers=_kept(raw.headers, keep),
     )
 
 
-def _require_some(name: str, keep: np.ndarray, keep_test: np.ndarray) -> None:
+def _require_some(name: str, keep: np.ndarray, keep_test: np.ndarray, problems: list[Problem]) -> None:
+    why = f": {problems[0].path}: {problems[0].detail}" if problems else ""
     for part, mask in (("training", keep), ("test", keep_test)):
         if not mask.any():
-            raise ValueError(f"{name}: no usable {part} image is left out of {len(mask)}")
+            raise ValueError(f"{name}: no usable {part} image is left out of {len(mask)}{why}")
 
 
 def _kept(values, mask: np.ndarray):
@@ -285,11 +288,9 @@ def _line(raw: _Raw, labels: np.ndarray, test_y, notes: list[str], problems: lis
         if raw.split_off and not raw.lent:
             counts += np.bincount(test_y, minlength=len(raw.classes))
         tested = 0 if raw.split_off or raw.lent else len(test_y)
-        text = taken.line(raw.classes, counts, tested, notes, problems)
-    else:
-        skipped = ", ".join(f"{kind} {n}" for kind, n in counted(problems).items())
-        text = "; ".join([*notes, *[f"left out by --skip-bad: {skipped}"] * bool(problems)])
-    return text
+        return taken.line(raw.classes, counts, tested, notes, problems)
+    skipped = ", ".join(f"{kind} {n}" for kind, n in counted(problems).items())
+    return "; ".join([*notes, *[f"left out by --skip-bad: {skipped}"] * bool(problems)])
 
 
 def _images(x: np.ndarray | Stream) -> Tensor | Stream:
@@ -302,13 +303,12 @@ def _tensor(labels: np.ndarray) -> Tensor:
 
 def _labels_of(raw: _Raw, table: LabelTable, columns: tuple) -> label_tables.Labels:
     path_column, label_column, true_column = columns
-    by_index = raw.paths is None
     return label_tables.read(
         table,
         raw.classes,
         names=[str(i) for i in range(len(raw.y))] if raw.paths is None else raw.paths,
         test_names=[""] * len(raw.test_y) if raw.test_paths is None or raw.lent else raw.test_paths,
-        by_index=by_index,
+        by_index=raw.paths is None,
         own=raw.y if raw.own is None else raw.own,
         held=None if raw.parts is None else np.array(raw.parts) != "train",
         path_column=path_column,
@@ -320,7 +320,7 @@ def _labels_of(raw: _Raw, table: LabelTable, columns: tuple) -> label_tables.Lab
 def subset(dataset: Dataset, train_index, test_index=None) -> Dataset:
     """The data set with only the training (and test) images of these positions; it keeps its fingerprint."""
     train_index = torch.as_tensor(np.asarray(train_index), dtype=torch.int64)
-    changes = {
+    changes: dict[str, Any] = {"headers": None} | {
         key: pick(values, train_index)
         for key in ("x", "true_labels", "given_labels")
         if (values := getattr(dataset, key)) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -24,6 +25,7 @@ GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 LARGEST_OWN_SIZE = 256  # images of one square size up to this keep it; all others are shown at DEFAULT_SIZE
 DEFAULT_SIZE = 32
 CACHE_VERSION = 2  # to be raised when the same file would be decoded to other pixels
+HEADER = np.dtype([("width", "<u4"), ("height", "<u4"), ("mode", "S8")])  # of a file; zeros: unreadable
 
 
 class Pixels(NamedTuple):
@@ -33,6 +35,16 @@ class Pixels(NamedTuple):
     digests: np.ndarray  # uint8 (n, 16), one digest an image
     unreadable: dict[int, str]  # position -> reason; these images are black in x
     note: str  # what was done to sizes, or ""
+    headers: np.ndarray | None = None  # HEADER (n,); None = kept by a version that did not note them
+
+
+class Decoded(NamedTuple):
+    """What a list of image files holds."""
+
+    x: np.ndarray  # uint8 (n, C, H, W), black where unreadable
+    errors: dict[int, str]  # position -> why it cannot be read
+    headers: np.ndarray  # HEADER (n,)
+    digests: np.ndarray  # uint8 (n, 16), one an image
 
 
 # ---------------------------------------------------------------- their pixels
@@ -102,7 +114,7 @@ def _still(place: Path, folder: Path, files: list[File], inside: Path | None, mo
         again = functools.partial(
             decode_files, shape=found.x.shape[1:], own=False, grey=False, inside=inside, most=most
         )
-        if any(len(errors) < len(x) for x, errors in in_parallel(again, paths)):
+        if any(len(found.errors) < len(found.x) for found in in_parallel(again, paths)):
             return None
     return found
 
@@ -112,15 +124,17 @@ def _read(place: Path) -> Pixels | None:
         info = read_json(place / "info.json")
         x = np.load(place / "images.npy", mmap_mode="c")  # "c": torch wants memory it could write to
         digests = np.load(place / "digests.npy")
+        headers = np.load(place / "headers.npy") if (place / "headers.npy").exists() else None
     except (OSError, ValueError, EOFError):  # absent, or cut short by a power failure
         return None
-    return Pixels(x, digests, {int(i): reason for i, reason in info["unreadable"].items()}, info["note"])
+    unreadable = {int(i): reason for i, reason in info["unreadable"].items()}
+    return Pixels(x, digests, unreadable, info["note"], headers)
 
 
 def _decode_all(
     folder: Path, files: list[File], image_size: int | None, out: Path, inside: Path | None, most: int
 ) -> None:
-    """Write images.npy, digests.npy and info.json of `files` to `out`."""
+    """Write images.npy, digests.npy, headers.npy and info.json of `files` to `out`."""
     paths = [folder / f.path for f in files]
     width, height, grey = next((h for p in paths if (h := _header(p, inside, most))), (0, 0, False))
     # What holds for the first image is taken to hold for all, which saves opening every file twice; where it
@@ -161,23 +175,27 @@ def _write_images(
     out: Path,
     inside: Path | None,
 ) -> dict[int, str]:
-    """Decode `paths` to images.npy and digests.npy; returns why images could not be read, by position."""
+    """Decode `paths` to images.npy, digests.npy and headers.npy; returns why images could not be read, by
+    position.
+    """
 
     def decode(part: list[Path]):
         return decode_files(part, shape, own, grey, inside, levels, most)
 
     unreadable: dict[int, str] = {}
-    digests = []
+    digests, heads = [], []
     with create(out / "images.npy") as file:  # not through a map: there a full disk kills the process
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *shape)}
         np.lib.format.write_array_header_1_0(file, header)
-        for i, (x, errors) in enumerate(in_parallel(decode, paths)):
-            file.write(x.tobytes())
-            digests.append(image_digests(x))
-            unreadable |= {i * CHUNK + k: reason for k, reason in errors.items()}
+        for i, part in enumerate(in_parallel(decode, paths)):
+            file.write(part.x.tobytes())
+            digests.append(part.digests)
+            heads.append(part.headers)
+            unreadable |= {i * CHUNK + k: reason for k, reason in part.errors.items()}
         file.flush()
         os.fsync(file.fileno())
     save_atomically(out / "digests.npy", npy_bytes(np.concatenate(digests)))
+    save_atomically(out / "headers.npy", npy_bytes(np.concatenate(heads)))
     return unreadable
 
 
@@ -198,17 +216,12 @@ def _levels(paths: list[Path], inside: Path | None, most: int | None) -> tuple[f
     return levels_of(pair for pairs in in_parallel(extremes, paths) for pair in pairs)
 
 
-def headers(
-    paths: list[Path], inside: Path | None = None, most: int | None = None
-) -> list[tuple[tuple[int, int], str] | None]:
-    """((width, height), mode) of each image file, None where it cannot be read."""
-    found: list[tuple[tuple[int, int], str] | None] = []
-    for path in paths:
-        try:
-            with open_image(path, inside, most) as image:
-                found.append((image.size, image.mode))
-        except Exception:  # reported when it is decoded
-            found.append(None)
+def headers(paths: list[Path], inside: Path | None = None, most: int | None = None) -> np.ndarray:
+    """HEADER (n,): width, height and Pillow's mode of each image file, zeros where it cannot be read."""
+    found = np.zeros(len(paths), HEADER)
+    for i, path in enumerate(paths):
+        with contextlib.suppress(Exception), open_image(path, inside, most) as image:  # reported when decoded
+            found[i] = (*image.size, image.mode)
     return found
 
 
@@ -233,19 +246,19 @@ def decode_files(
     inside: Path | None = None,
     levels: tuple[float, float] | None = FULL,
     most: int | None = None,
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Images uint8 (len(paths), *shape), black where unreadable, and the reasons by position.
+) -> Decoded:
+    """Images uint8 (len(paths), *shape), and what else was seen on the way.
 
     inside: the folder that they must lie in; most: pixels of one of them (see `images.open_image`).
     levels: the values that become 0 and 255 in images of more than 8 bits; None = not known yet.
     Raises _Differs where `own` size is asked of an image of another size, `grey` of one in colour, or the
     levels of one with more than 8 bits.
     """
-    x = np.zeros((len(paths), *shape), np.uint8)
-    errors = {}
+    x, heads, errors = np.zeros((len(paths), *shape), np.uint8), np.zeros(len(paths), HEADER), {}
     for i, path in enumerate(paths):
         try:
             with open_image(path, inside, most) as image:
+                heads[i] = (*image.size, image.mode)
                 if levels is None and is_deep(image):
                     raise _Differs("depth")
                 if grey and image.mode not in GREY_MODES:
@@ -257,7 +270,7 @@ def decode_files(
             raise
         except Exception as error:  # a damaged file makes Pillow raise all sorts
             errors[i] = reason(error, path)
-    return x, errors
+    return Decoded(x, errors, heads, image_digests(x))
 
 
 def _decode(

@@ -35,6 +35,7 @@ class _Raw(NamedTuple):
     lent: bool = False  # whether the test images are among the training images
     split_off: bool = False  # whether the test images were taken from the training images
     folder: Path | None = None  # where `paths` and `test_paths` lie
+    headers: np.ndarray | None = None  # decode.HEADER (N,)
 
 
 def _scan(path: Path, table: LabelTable | None, columns: tuple, recursive: bool, lend: bool) -> folders.Scan:
@@ -121,6 +122,7 @@ def _folder(
         lent=lent,
         split_off=scan.split_off,
         folder=path,
+        headers=None if pixels.headers is None else pixels.headers[train],
     )
 
 

@@ -75,13 +75,13 @@ def _pool() -> ThreadPoolExecutor:
 def _wait(parts: list[list[Path]], tasks: list[Future], shape: tuple[int, int, int]) -> Tensor:
     images = [torch.empty((0, *shape), dtype=torch.uint8)]
     for part, task in zip(parts, tasks):
-        x, errors = task.result()
-        for i, reason in errors.items():
+        found = task.result()
+        for i, reason in found.errors.items():
             raise ValueError(
                 f"{part[i]} cannot be read ({reason}): restore it, or delete it and leave it out "
                 "with --skip-bad"
             )
-        images.append(torch.from_numpy(x))
+        images.append(torch.from_numpy(found.x))
     return torch.cat(images)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from .. import data
 from ..data.labelling import choose
-from ..files import read_json
+from ..files import read_json, safe
 
 
 def require_images(
@@ -57,3 +58,24 @@ def require_own(folder: str | Path | None, dataset: str, fingerprint: str = "") 
     moved = bool(fingerprint) and before == fingerprint
     if (folder / "decisions.csv").exists() and other != dataset and not moved:
         raise ValueError(f"{folder} holds the review of {other}: choose another folder for {dataset}")
+
+
+def usual_place(root: Path, source: data.Dataset, name: str, inside: tuple[str, str]) -> Path:
+    """Where findings are written if nobody says: `errors/<data set>/<inside>` in the root of runs.
+
+    A folder of images that was moved or renamed since its review (the same fingerprint, and nothing lies
+    where it lay) goes on with the findings and the review it has; that is said on standard error.
+    """
+    place = root / "errors" / safe(source.slug) / Path(*inside)
+    if place.exists() or source.folder is None:
+        return place
+    for review in sorted((root / "errors").glob("/".join(("*", *inside, "decisions.csv")))):
+        try:
+            summary = read_json(review.parent / "summary.json")
+            before, known = summary["asked"]["dataset"], summary.get("fingerprint")
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if known == source.fingerprint and not Path(before.removeprefix("folder:")).exists():
+            print(f"{name} is what {before} was: its findings and review go on", file=sys.stderr)
+            return review.parent
+    return place

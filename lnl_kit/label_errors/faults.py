@@ -8,8 +8,6 @@ its column `kind`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -35,11 +33,12 @@ def kinds(
     x: np.ndarray,
     features: np.ndarray | None,
     given: np.ndarray,
-    sizes: Sequence[tuple[int, int] | None] | None,
+    sizes: np.ndarray | None,
 ) -> tuple[list[list[str]], list[tuple]]:
     """(for each of N images the names of what is wrong with it, near duplicates as (i, j) with i < j).
 
-    x: uint8 (N, C, H, W); features float32 (N, d) or None; given (N,); paths: the files, or None.
+    x: uint8 (N, C, H, W); features float32 (N, d) or None; given (N,); sizes (N, 2): width and
+    height of the files, zeros where one cannot be read; None = not known.
     """
     found: list[list[str]] = [[] for _ in range(len(x))]
     pairs = [] if features is None else near_duplicates(x, features)
@@ -131,13 +130,13 @@ def looks(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return torch.cat(bright).numpy(), torch.cat(sharp).numpy()
 
 
-def odd_sizes(found: Sequence[tuple[int, int] | None] | None) -> list[int]:
+def odd_sizes(found: np.ndarray | None) -> list[int]:
     """Positions of images much longer than wide beside what is usual, or much smaller or larger than the
-    median. found (N,): (width, height), None where it is not known.
+    median. found (N, 2): width and height, zeros where they are not known.
     """
     if found is None:
         return []
-    sizes = np.array([size or (1, 1) for size in found], float)
+    sizes = np.maximum(np.asarray(found, float), 1)
     shape, area = sizes[:, 0] / sizes[:, 1], sizes.prod(1)
     apart = [np.abs(np.log(v / np.median(v))) for v in (shape, np.sqrt(area))]
     return np.flatnonzero(np.maximum(*apart) > np.log(ODD)).tolist()

@@ -24,13 +24,13 @@ from .. import data
 from ..data import taken
 from ..data.labelling import default_noise
 from ..features import DEFAULT
-from ..files import make_folder, runs_root, safe
+from ..files import make_folder, runs_root
 from ..methods import METHODS
 from ..papers.presets import resolve
 from ..run.asked import WHOLE, share, whole
 from ..run.identity import versions
 from ..train import HOW, train
-from .allowed import require_images, require_own
+from .allowed import require_images, require_own, usual_place
 from .cross_validation import CrossValidation, cross_validation
 from .estimates import disagreement, estimate
 from .evidence import Evidence, of_features, of_probs
@@ -105,7 +105,7 @@ def find_errors(
     if to:
         make_folder(Path(to))  # not after hours of training
     evidence = search.judge(source)
-    place = Path(to) if to else search.root / "errors" / safe(source.slug) / Path(*evidence.folder)
+    place = Path(to) if to else usual_place(search.root, source, search.asked["dataset"], evidence.folder)
     findings = findings_of(source, evidence, place, search)
     before = labels_before(source, dict(zip(findings.table["image"], findings.table["given"])))
     write(findings, before, report_bytes(findings, picture) if report else None)

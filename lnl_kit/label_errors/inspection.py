@@ -41,7 +41,8 @@ class Inspection:
 
 def inspect(source: data.Dataset, evidence: Evidence, images: np.ndarray, digests: np.ndarray) -> Inspection:
     """Look at the images that were searched; images (N,): their names, digests (N,): of their pixels."""
-    same, sizes = same_and_sizes(source, images, digests, evidence.given)
+    same = the_same(source, images, digests, evidence.given)
+    sizes = sizes_of(source, images, evidence.index)
     kinds: list[list[str]] = [[] for _ in images]
     pairs: list[tuple[int, int]] = []
     if not isinstance(source.x, Stream):
@@ -53,16 +54,29 @@ def inspect(source: data.Dataset, evidence: Evidence, images: np.ndarray, digest
     return Inspection(same, pairs, across, kinds)
 
 
-def same_and_sizes(source: data.Dataset, images: np.ndarray, digests: np.ndarray, given: np.ndarray) -> tuple:
-    """(groups of the same picture under several labels, sizes of the image files or None); N images."""
-    if source.folder is None or source.paths is None:
-        return conflicting(digests, given, None), None
-    paths = [source.folder / image for image in images]
+def the_same(
+    source: data.Dataset, images: np.ndarray, digests: np.ndarray, given: np.ndarray
+) -> list[list[int]]:
+    """Groups of the same picture under several labels, among N images."""
+    if (folder := source.folder) is None or source.paths is None:
+        return conflicting(digests, given, None)
     inside, most = source.inside, source.max_pixels
-    groups = conflicting(digests, given, lambda i: decode.whole_digest(paths[i], inside, most))
-    if isinstance(source.x, Stream):
-        return groups, None
-    return groups, [head and head[0] for head in decode.headers(paths, inside, most)]
+    return conflicting(digests, given, lambda i: decode.whole_digest(folder / images[i], inside, most))
+
+
+def sizes_of(source: data.Dataset, images: np.ndarray, index: np.ndarray) -> np.ndarray | None:
+    """(N, 2) width and height of the files of N images, zeros where one cannot be read; None = not known.
+
+    index (N,): positions in the data set.
+    """
+    if source.folder is None or source.paths is None or isinstance(source.x, Stream):
+        return None
+    if source.headers is not None:
+        seen = source.headers[index]
+    else:
+        paths = [source.folder / image for image in images]
+        seen = decode.headers(paths, source.inside, source.max_pixels)
+    return np.stack([seen["width"], seen["height"]], 1)
 
 
 def across_splits(
