@@ -462,3 +462,12 @@ def test_a_grid_is_refused_before_it_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(make_project(tmp_path / "p"))
     with pytest.raises(ValueError, match="jobs 0 is not allowed"):
         reproduce(["20"], {"rate": "0.1,0.2"}, out=tmp_path, jobs=0)
+
+
+def test_notebooks_start_without_the_grammar_that_takes_seconds():
+    code = (
+        "import sys, ipykernel; from lnl_kit import figures; import plotly.io._renderers, nbformat\n"
+        "assert 'jsonschema' in sys.modules and 'rfc3987_syntax' not in sys.modules\n"
+        "nbformat.validate(nbformat.v4.new_notebook())"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

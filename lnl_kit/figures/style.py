@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib.util
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ import plotly.io as pio
 
 from ..files import save_atomically
 from ..methods import METHODS
+
+if "ipykernel" in sys.modules:  # the first figure that is shown would import it slowly
+    from . import nbformat_quickly as nbformat_quickly
 
 RED, BLUE, GREEN, AMBER, PURPLE, GREY = "#d9542b", "#2f7fc4", "#159a70", "#bf8700", "#9d68c2", "#7b828a"
 PALETTE = (

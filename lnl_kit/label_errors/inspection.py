@@ -56,7 +56,7 @@ def inspect(source: data.Dataset, evidence: Evidence, images: np.ndarray, digest
 
 def the_same(
     source: data.Dataset, images: np.ndarray, digests: np.ndarray, given: np.ndarray
-) -> list[list[int]]:
+) -> list[np.ndarray]:
     """Groups of the same picture under several labels, among N images."""
     if (folder := source.folder) is None or source.paths is None:
         return conflicting(digests, given, None)

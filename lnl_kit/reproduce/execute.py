@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from ..figures.nbformat_quickly import nbformat
 from ..files import json_bytes, read_json, save_atomically
 from .fragments import first_line
 
@@ -20,7 +21,6 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 def _parameters_of(notebooks: list[Path], values: dict, all_named: bool) -> dict[Path, dict]:
     """The part of `values` for each notebook; refuses what a named notebook, or every notebook, lacks."""
-    import nbformat
     import papermill
 
     known = {}
@@ -179,7 +179,6 @@ def _kernel_of_this_python(root: Path, threads: int = 0):
 
 def _explain(exception: Exception, executed: Path, timeout: float | None) -> dict:
     """{cell, line, message}: the number of the cell that failed, its first line, and the error."""
-    import nbformat
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 

@@ -11,8 +11,7 @@ import importlib.resources
 import re
 from pathlib import Path
 
-import nbformat
-
+from ..figures.nbformat_quickly import nbformat
 from ..figures.page import document, figure_block, without_places
 from ..files import save_atomically
 from .fragments import CODE, code_cell, figure_of, inline, joined, markdown, output_html, plain

@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 from ..data import NAMES
+from ..figures.nbformat_quickly import nbformat
 
 
 def text_parameters(notebooks: list[Path]) -> set[str]:
     """The parameters whose value in the notebooks is a text."""
-    import nbformat
     import papermill
 
     found = set()
