@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
