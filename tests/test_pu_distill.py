@@ -282,6 +282,20 @@ def test_where_the_filters_accept_nothing_the_clean_images_stand_alone_and_witho
         lnl_kit.train("pu_distill", out=tmp_path, **SHORT | {"clean_share": 0.0})
 
 
+def test_the_clean_labels_alone_are_the_same_run_whatever_the_noise(tmp_path):
+    short = SHORT | {"pseudo_label": "clean", "epochs": 2, "batch_size": 8}
+    del short["train_size"]  # which images these are depends on their labels
+    first, second = (
+        lnl_kit.train("pu_distill", out=tmp_path, **short | {"noise": noise, "rate": rate})
+        for noise, rate in (("symmetric", 0.4), ("asymmetric", 0.5))
+    )
+    assert not list(tmp_path.glob("stages/*")) and first.metrics[-1]["loss"] > 0
+    same = (first.labels["clean"] == second.labels["clean"]).all()
+    assert same and np.array_equal(first.arrays["test_probs"], second.arrays["test_probs"])
+    with pytest.raises(ValueError, match="--clean-share above 0"):
+        lnl_kit.train("pu_distill", out=tmp_path, **short | {"clean_share": 0.0})
+
+
 @pytest.mark.slow
 def test_killed_in_every_stage_it_ends_with_the_same_student(tmp_path):
     """One run, killed while its filters, teachers and student train, against one that was left alone."""

@@ -24,6 +24,8 @@ Where this differs from the paper, or chooses where it is silent:
 - Without the auxiliary network (Table 6) g trains by (8) on the given labels, each image weighted by (4) as
   in (7), and is tested; epsilon stays 1/K. A step then moves the logits along y + (lambda - 1) g - lambda p:
   for lambda > 1 g's own opinion outweighs a mostly wrong y, and on small sets it loses classes.
+- lambda is 3 as in Sec. 4.1. Lemma 1 asks for 1 - gamma', at most 1: `confidence_regularizer="lemma"`. gamma'
+  is the share of right labels among those that g learns, which nobody knows; the model's gamma stands for it.
 - The learning rate is the paper's in every preset.
 """
 
@@ -54,7 +56,7 @@ class Flywheel(Settings):
     """LNL-flywheel: one network judges the labels, another replaces the doubtful ones, in turns."""
 
     warmup: int = 20  # epochs of plain cross-entropy for both networks, at most half; 10 under `paper`
-    confidence_regularizer: float = 3.0  # weight lambda of the regulariser (9) in (8), 0 = without; Sec. 4.1
+    confidence_regularizer: float | str = 3.0  # lambda of (9) in (8), 0 = without; or "lemma": 1 - gamma
     learning_rate: float = 0.02  # of SGD, at the start; Sec. 4.2
     cycle: int = 5  # epochs between two E-steps of the main network; 1 under `paper` (of 390 batches each)
     renew_statistics: bool = True  # estimate BatchNorm's statistics before each E-step; not under `paper`
@@ -88,8 +90,13 @@ class Flywheel(Settings):
     def __post_init__(self):
         super().__post_init__()
         refuse(self.warmup < 1, f"warmup {self.warmup} is not allowed: at least 1 epoch")
+        weight = self.confidence_regularizer
         refuse(
-            min(self.confidence_regularizer, self.contrastive, self.ramp) < 0,
+            isinstance(weight, str) and weight != "lemma",
+            f"confidence_regularizer {weight!r} is not allowed: a number of 0 or more, or lemma",
+        )
+        refuse(
+            min(0.0 if isinstance(weight, str) else weight, self.contrastive, self.ramp) < 0,
             f"confidence_regularizer {self.confidence_regularizer}, contrastive {self.contrastive} and ramp "
             f"{self.ramp} must be 0 or more",
         )
@@ -150,7 +157,7 @@ def train_flywheel(data: NoisyData, settings: Flywheel, run: Run) -> None:
             renew_statistics(f, 2 * epoch + 1, data, settings, run)
             f_probs[now] = predict_auxiliary(f, epoch, now, data, settings, run)
         if turn >= 0:
-            train_main(g, g_optimizer, f_probs.argmax(1), None, epoch, data, settings, run)
+            train_main(g, g_optimizer, f_probs.argmax(1), None, gamma, epoch, data, settings, run)
         if judged:
             gamma.copy_(
                 q[now].mean() if turn >= 0 else (f_probs[now].argmax(1) == data.y[now]).float().mean()
@@ -182,7 +189,7 @@ def train_main_alone(data: NoisyData, settings: Flywheel, run: Run) -> None:
         if turn < 0:
             warm_up(g, optimizer, 2 * epoch, data, settings, run)
         else:
-            train_main(g, optimizer, data.y, q, epoch, data, settings, run)
+            train_main(g, optimizer, data.y, q, gamma, epoch, data, settings, run)
         renew_statistics(g, 2 * epoch, data, settings, run)
         g_probs = predict_main(g, slice(None), data, run)
         if (turn + 1) % settings.cycle == 0:
@@ -226,7 +233,13 @@ def outlier_density(f_probs: Tensor, T_c: Tensor, y: Tensor) -> Tensor:
     return (f_probs * T_c.T[y]).sum(1).clamp(min=1e-6)
 
 
-def main_loss(logits: Tensor, labels: Tensor, prior: Tensor, weight: float) -> Tensor:
+def regularizer_weight(gamma: Tensor, settings: Flywheel) -> float | Tensor:
+    """lambda of (8): the number that is set, or Lemma 1's 1 - gamma', with the model's own gamma (6), 0-d."""
+    weight = settings.confidence_regularizer
+    return 1 - gamma if isinstance(weight, str) else weight
+
+
+def main_loss(logits: Tensor, labels: Tensor, prior: Tensor, weight: float | Tensor) -> Tensor:
     """Eqs. (8)-(9) per image, (B,): cross-entropy to the new labels plus lambda times the expected
     log-probability of a label drawn from the prior (K,). Its sign pushes the probability of random labels
     down.
@@ -292,12 +305,16 @@ def train_main(
     optimizer: Optimizer,
     labels,
     weights,
+    gamma: Tensor,
     epoch: int,
     data: NoisyData,
     settings: Flywheel,
     run: Run,
 ) -> None:
-    """Main M-step: (8) on labels (N,), each image weighted by weights (N,) where given, as in (7)."""
+    """Main M-step: (8) on labels (N,), each image weighted by weights (N,) where given, as in (7).
+
+    gamma, 0-d: the share of right labels, from which Lemma 1 has its lambda.
+    """
     k = data.num_classes
     counted = labels[images_of(epoch, data, settings)]
     prior = (
@@ -305,7 +322,7 @@ def train_main(
         if settings.prior == "empirical"
         else torch.full((k,), 1 / k, device=labels.device)
     )
-    strength = settings.confidence_regularizer * min(
+    strength = regularizer_weight(gamma, settings) * min(
         1.0, (epoch - settings.cycles_from + 1) / max(1, settings.ramp)
     )
 
