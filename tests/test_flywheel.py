@@ -112,13 +112,29 @@ def test_lemma_1(weight_is, expected_is):
     assert (logits.detach().softmax(1) - other).abs().max() > 0.1
 
 
-def test_lemma_1s_weight_is_the_share_of_wrong_labels_by_the_models_own_estimate():
-    lemma = make(flywheel.Flywheel, confidence_regularizer="lemma")
-    assert flywheel.regularizer_weight(torch.tensor(0.3), lemma).item() == pytest.approx(0.7)
-    assert flywheel.regularizer_weight(torch.tensor(0.3), make(flywheel.Flywheel)) == 3.0
-    field = next(f for f in dataclasses.fields(flywheel.Flywheel) if f.name == "confidence_regularizer")
+def test_lemma_1s_weight_is_the_share_of_wrong_labels_by_the_models_own_estimate(tmp_path, monkeypatch):
+    weights, gammas = [], []
+    loss_of, train_main = flywheel.main_loss, flywheel.train_main
+
+    def spy_loss(logits, labels, prior, weight):
+        weights.append(float(weight))
+        return loss_of(logits, labels, prior, weight)
+
+    def spy_step(g, optimizer, labels, q, gamma, *rest):
+        gammas.append(float(gamma))
+        return train_main(g, optimizer, labels, q, gamma, *rest)
+
+    monkeypatch.setattr(flywheel, "main_loss", spy_loss)
+    monkeypatch.setattr(flywheel, "train_main", spy_step)
+    lnl_kit.train("flywheel", out=tmp_path, confidence_regularizer="lemma", **TINY)
+    steps = len(weights) // len(gammas)
+    assert weights == pytest.approx([1 - g for g in gammas for _ in range(steps)]) and len(gammas) == 2
+    assert all(0 < w < 1 for w in weights)
+    field = {f.name: f for f in dataclasses.fields(flywheel.Flywheel)}["confidence_regularizer"]
     assert parse(field, "lemma") == "lemma" and parse(field, "0.6") == 0.6 and parse(field, "1") == 1.0
-    assert make(flywheel.Flywheel, confidence_regularizer=1).confidence_regularizer == 1.0
+    assert make(flywheel.Flywheel, confidence_regularizer=1) == make(
+        flywheel.Flywheel, confidence_regularizer=1.0
+    )
 
 
 def test_contrastive_loss_by_a_loop():

@@ -273,10 +273,9 @@ def test_where_the_filters_accept_nothing_the_clean_images_stand_alone_and_witho
     tmp_path, capsys
 ):
     run = lnl_kit.train("pu_distill", out=tmp_path, **SHORT | {"sure": 0.999999})
-    assert (
-        "the filters accepted no image of 0, " in capsys.readouterr().err
-        and not (run.arrays["accepted"] == 0).any()
-    )
+    said = capsys.readouterr().err
+    assert "the filters accepted no image of 0, " in said and not (run.arrays["accepted"] == 0).any()
+    assert "the teachers see " in said and "1 step of " in said
     assert run.summary["test_accuracy_last"] > 0
     with pytest.raises(ValueError, match="--clean-share above 0"):
         lnl_kit.train("pu_distill", out=tmp_path, **SHORT | {"clean_share": 0.0})

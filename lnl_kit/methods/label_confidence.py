@@ -97,7 +97,8 @@ class LabelConfidence(Settings):
             "q",
         )
         given = look("nrd" if dataset == "webvision" else "gce", "nrd")
-        return {k: given[k] for k in shared if k in given} | {"nesterov": True}
+        view = {} if dataset == "webvision" else {"view": "cutout16"}  # of that paper's release
+        return {k: given[k] for k in shared if k in given} | {"nesterov": True} | view
 
     @classmethod
     def read_cell(cls, cell: dict, dataset: str) -> dict:

@@ -87,7 +87,8 @@ class PUDistill(Settings):
     @classmethod
     def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:
         """The released code's values; Table V's own lambda and eta are not given."""
-        values = {"view": "imagenet" if dataset == "clothing1m" else "crop", "iterations": 10, "entropy": 0.8}
+        large = dataset == "clothing1m"  # shown as flipped centre crops
+        values = {"view": "flip" if large else "crop", "iterations": 6 if large else 10, "entropy": 0.8}
         weight, threshold = LEVELS.get(noise, {}).get(round(100 * rate), (0.9, 0.5))
         return values | {"teacher_weight": weight, "threshold": threshold}
 
@@ -178,6 +179,7 @@ def train_pu_distill(data: NoisyData, settings: PUDistill, run: Run) -> None:
             file=sys.stderr,
         )
     known = torch.where(data.clean, data.y, accepted)  # the augmented clean set P: a class, or -1
+    warn_of_few(known, settings)
     filtered = time.perf_counter()
     by_teacher = [
         run.stage(
@@ -208,6 +210,19 @@ def train_pu_distill(data: NoisyData, settings: PUDistill, run: Run) -> None:
             test_teacher_probs=test_teacher,
             filter_seconds=filtered - started,
             teacher_seconds=taught - filtered,
+        )
+
+
+def warn_of_few(known: Tensor, settings: PUDistill) -> None:
+    """Say so where the teachers' balanced subset of `known` (N,), a class or -1, fills less than two batches."""
+    counts = known[known >= 0].bincount()
+    images = int(counts.min()) * len(counts)
+    if settings.teacher_sampling != "all" and images < 2 * settings.batch_size:
+        print(
+            f"the teachers see {images} images an epoch, as many of each class as the rarest has: "
+            f"{max(1, images // settings.batch_size)} step of {min(images, settings.batch_size)}; a smaller "
+            "batch_size, more clean labels or teacher_sampling all gives them more",
+            file=sys.stderr,
         )
 
 
