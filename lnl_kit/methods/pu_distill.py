@@ -214,14 +214,13 @@ def train_pu_distill(data: NoisyData, settings: PUDistill, run: Run) -> None:
 
 
 def warn_of_few(known: Tensor, settings: PUDistill) -> None:
-    """Say so where the teachers' balanced subset of `known` (N,), a class or -1, fills less than two batches."""
+    """Say so where the balanced subset of `known` (N,), a class or -1, fills less than two batches."""
     counts = known[known >= 0].bincount()
     images = int(counts.min()) * len(counts)
     if settings.teacher_sampling != "all" and images < 2 * settings.batch_size:
         print(
-            f"the teachers see {images} images an epoch, as many of each class as the rarest has: "
-            f"{max(1, images // settings.batch_size)} step of {min(images, settings.batch_size)}; a smaller "
-            "batch_size, more clean labels or teacher_sampling all gives them more",
+            f"the teachers see {images} images an epoch, as many of each class as of the rarest, in "
+            f"{max(1, images // settings.batch_size)} step of {min(images, settings.batch_size)}: lower batch_size",
             file=sys.stderr,
         )
 
