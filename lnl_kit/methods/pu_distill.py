@@ -219,8 +219,8 @@ def warn_of_few(known: Tensor, settings: PUDistill) -> None:
     images = int(counts.min()) * len(counts)
     if settings.teacher_sampling != "all" and images < 2 * settings.batch_size:
         print(
-            f"the teachers see {images} images an epoch, as many of each class as of the rarest, in "
-            f"{max(1, images // settings.batch_size)} step of {min(images, settings.batch_size)}: lower batch_size",
+            f"the teachers see {images} images an epoch, as many of each class as of the rarest: "
+            f"{max(1, images // settings.batch_size)} step of {min(images, settings.batch_size)}",
             file=sys.stderr,
         )
 
