@@ -22,8 +22,8 @@ Where this differs from the paper, or chooses where it is silent:
 - With unit weights and a strong T the features collapse on digits, whatever lambda; with a gentle T they do
   for a large one alone, when the clusters outvote the classifier. Outside `paper` the terms are weighted:
   found on digits with one seed (validation and test accuracy both in view), measured over three (notebook
-  24). At 80 % noise, where the right label is given hardly more often than each other one, and on photographs the
-  clusters still weigh too much; `clustering=0.01` keeps them from doing harm.
+  24). At 80 % noise, where the right label is given hardly more often than each other one, and on
+  photographs the clusters still weigh too much; `clustering=0.01` keeps them from doing harm.
 """
 
 from __future__ import annotations
