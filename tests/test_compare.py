@@ -1,5 +1,6 @@
 """`lnl compare`: a grid that goes on, skips what a table has, and survives a failing cell."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from lnl_kit import measured
 from lnl_kit.cli import main
 from lnl_kit.compare import compare
+from lnl_kit.methods import METHODS
 
 TINY = ["--epochs", "2", "--train-size", "256"]
 
@@ -112,3 +114,24 @@ def test_a_killed_grid_goes_on_from_its_file(tmp_path):
     assert 2 <= len(kept) < 5
     again = subprocess.run(ask, capture_output=True, text=True, check=True)
     assert f"5 cells, {len(kept)} of them" in again.stderr and len(measured.read(table)) == 5
+
+
+def test_a_method_stands_beside_itself_without_its_idea(tmp_path, capsys):
+    table = tmp_path / "grid.csv"
+    ask = ["compare", "nrd,nrd:seen_view", "--noise", "symmetric:0.5", "--out", str(tmp_path / "runs"), *TINY]
+    assert main([*ask, "--csv", str(table)]) == 0
+    said = capsys.readouterr()
+    one, other = measured.read(table)
+    assert [json.loads(r["asked"]).get("teacher_view") for r in (one, other)] == [None, "crop"]
+    assert [line.split()[0] for line in said.out.splitlines()[1:]] == ["nrd", "nrd:seen_view"]
+    assert "nrd:seen_view symmetric 0.5 seed 0: last" in said.err
+    assert one["test_accuracy_last"] != other["test_accuracy_last"] or one["loss_last"] != other["loss_last"]
+    assert main(["compare", "nrd:unseen"]) == 2
+    assert "control 'unseen' of nrd does not exist: nrd has seen_view" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", [m for m, (_, s) in METHODS.items() if s.controls])
+def test_every_control_changes_settings_that_the_method_has(method):
+    _, settings = METHODS[method]
+    for changes in settings.controls.values():
+        assert settings(**changes) != settings()

@@ -1,5 +1,7 @@
 """The leaderboard: means over seeds, families, the Pareto front, and what is missing."""
 
+import json
+
 import pytest
 
 from lnl_kit import figures, measured, methods
@@ -110,5 +112,16 @@ def test_an_epochs_cost_is_that_of_the_fastest_run_on_the_usual_device(found):
 def test_the_readme_shows_what_was_measured_on_photographs():
     from conftest import ROOT
 
-    board = leaderboard.board(leaderboard.rows(), *leaderboard.MEMORISING)
+    board = leaderboard.board(leaderboard.rows(controls=True), *leaderboard.MEMORISING)
     assert f"\n\n{leaderboard.markdown(board)}\n\n" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_a_method_without_its_idea_is_not_averaged_with_the_method(tmp_path):
+    file = str(tmp_path / "some.csv")
+    measured.add(file, row("nrd", 0, 0.9, 0.9, 10, asked="{}"))
+    measured.add(file, row("nrd", 0, 0.7, 0.8, 10, asked=json.dumps({"teacher_view": "crop"})))
+    board = leaderboard.board(leaderboard.rows(file), "symmetric 0.5")
+    assert board["last"].to_dict() == {"nrd": 0.9} and board["seeds"].tolist() == [1]
+    beside = leaderboard.board(leaderboard.rows(file, controls=True), "symmetric 0.5")
+    assert beside["last"].to_dict() == {"nrd": 0.9, "nrd:seen_view": 0.7}
+    assert set(beside["family"]) == {"the five papers"}

@@ -72,6 +72,7 @@ class Flywheel(Settings):
     networks: ClassVar[int] = 2
     color: ClassVar[str | None] = "purple"
     paper: ClassVar[str | None] = "flywheel"
+    controls: ClassVar[dict] = {"one_network": {"auxiliary": False}}  # labels are weighted, never replaced
     bound: ClassVar[Bound] = Bound(
         # auxiliary: mixed-up, two strong; its E-step on two weak. Main: one, and its E-step
         ((3, 2, False), (1, 1, False)),

@@ -81,6 +81,7 @@ class PUDistill(Settings):
 
     family: ClassVar[str] = "the five papers"
     paper: ClassVar[str | None] = "pu_distill"
+    controls: ClassVar[dict] = {"given_labels": {"teacher_weight": 0.0}}  # the student hears no teacher
 
     @classmethod
     def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:

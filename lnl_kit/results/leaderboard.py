@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..methods import BASELINE, METHODS
 from . import measured
+from .controls import title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,19 +22,20 @@ FILES = ("digits", "cifar10n", "memorise")  # of data/measured
 MEMORISING = ("human, worst", "folder-cifar10-jpeg", "memorise")  # the README's: setting, data set, preset
 
 
-def rows(*names: str) -> pd.DataFrame:
+def rows(*names: str, controls: bool = False) -> pd.DataFrame:
     """Every measured run, one row each: the fields of summary.json, `setting` ("symmetric 0.5"), `family` and
     `cost`, the seconds of all stages and epochs. names: files of data/measured (default FILES) or paths of
-    CSV files that `lnl compare --csv` wrote.
+    CSV files that `lnl compare --csv` wrote. controls: with methods without their idea, as METHOD:CONTROL.
     """
     import pandas as pd
 
-    measured_rows = pd.DataFrame([row for name in names or FILES for row in measured.read(name)])
+    found = [row | {"method": title(row)} for name in names or FILES for row in measured.read(name)]
+    measured_rows = pd.DataFrame([row for row in found if controls or ":" not in row["method"]])
     if len(measured_rows):
         rate = measured_rows["rate"].astype(float)
         words = measured_rows["noise"].str.replace("labels-", "human, ").str.replace("_", " ")
         measured_rows["setting"] = [w if not r else f"{w} {r:g}" for w, r in zip(words, rate)]
-        measured_rows["family"] = measured_rows["method"].map(family)
+        measured_rows["family"] = [family(m.partition(":")[0]) for m in measured_rows["method"]]
         stages = measured_rows["stage_seconds"] if "stage_seconds" in measured_rows else 0.0 * rate
         measured_rows["cost"] = measured_rows["seconds"].astype(float) + stages.fillna(0).astype(float)
     return measured_rows
@@ -77,7 +79,7 @@ def board(rows: pd.DataFrame, setting: str, dataset: str = "digits", preset: str
         }
     )
     table["uses"] = table["uses"].map(lambda told: ", ".join(told) if isinstance(told, list) else told or "")
-    table["family"] = [family(m) for m in table.index]
+    table["family"] = [family(m.partition(":")[0]) for m in table.index]
     return table.sort_values("last", ascending=False)
 
 
@@ -129,4 +131,4 @@ def markdown(board: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
-    print(markdown(board(rows(), *MEMORISING)))
+    print(markdown(board(rows(controls=True), *MEMORISING)))
