@@ -60,8 +60,8 @@ def compare(
     """Train every cell of the grid and print a table; returns 0, or 1 where cells failed, which it names.
 
     noises: (noise, rate); `none` as given by --labels or by the data set. ask: arguments of `train` for every
-    cell. Finished runs are loaded, interrupted ones go on. csv: a row is added as each cell ends; cells that
-    it has are skipped.
+    cell. Finished runs are loaded, interrupted ones go on. csv: a row, with curves by epoch, is added as each
+    cell ends; cells that it has are skipped.
     Raises ValueError for what no cell could be trained with.
     """
     ask = {k: v for k, v in ask.items() if v is not None}
@@ -136,7 +136,7 @@ def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[di
         return None, f"{type(error).__name__}: {error}"
     row = {"asked": asked(cell)} | (run.summary or {})
     if csv:
-        measured.add(csv, row)
+        measured.add(csv, row | {"curves": measured.curves(run.metrics)})
     print(
         f"{name_of(cell)}: last {row['test_accuracy_last']:.3f}, best {row['test_accuracy_best']:.3f}, "
         f"{row['seconds']:.0f} s",

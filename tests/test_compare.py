@@ -33,6 +33,10 @@ def test_a_grid_is_trained_kept_and_not_repeated(tmp_path, capsys):
     ]
     assert main(ask) == 0
     rows = measured.read(table)
+    curves = rows[0]["curves"]
+    assert len(curves["test_accuracy"]) == 2 and curves["test_accuracy"][-1] == pytest.approx(
+        rows[0]["test_accuracy_last"], abs=1e-4
+    )
     assert len(rows) == 8 and {(r["method"], r["noise"], r["seed"]) for r in rows} == {
         (m, n, s) for m in ("ce", "gce") for n in ("symmetric", "none") for s in (0, 1)
     }
