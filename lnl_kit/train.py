@@ -103,7 +103,8 @@ class Plan:
         like_name = self.like or dataset.partition(":")[0]
         noise_models.check(noise, rate, like_name)
         refuse(not 0 <= self.noisy_val < 1, f"noisy_val {self.noisy_val} is outside [0, 1)")
-        preset = resolve_preset(self.preset, name, settings_class, dataset=like_name, noise=noise, rate=rate)
+        kind = "human" if self.labels and noise == "none" else noise
+        preset = resolve_preset(self.preset, name, settings_class, dataset=like_name, noise=kind, rate=rate)
         settings = make(settings_class, **(preset.settings | self.settings))
         if self.train_size is not None and self.train_size < 2:
             raise ValueError(f"train_size {self.train_size} is not allowed: at least 2 images")

@@ -1,11 +1,14 @@
 """LNL-flywheel: its equations against slow loops and known answers, and what each network learns from."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 import lnl_kit
 from lnl_kit.methods import flywheel
+from lnl_kit.run.settings import parse
 from lnl_kit.settings import make
 from lnl_kit.toolbox import losses
 
@@ -109,6 +112,31 @@ def test_lemma_1(weight_is, expected_is):
     assert (logits.detach().softmax(1) - other).abs().max() > 0.1
 
 
+def test_lemma_1s_weight_is_the_share_of_wrong_labels_by_the_models_own_estimate(tmp_path, monkeypatch):
+    weights, gammas = [], []
+    loss_of, train_main = flywheel.main_loss, flywheel.train_main
+
+    def spy_loss(logits, labels, prior, weight):
+        weights.append(float(weight))
+        return loss_of(logits, labels, prior, weight)
+
+    def spy_step(g, optimizer, labels, q, gamma, *rest):
+        gammas.append(float(gamma))
+        return train_main(g, optimizer, labels, q, gamma, *rest)
+
+    monkeypatch.setattr(flywheel, "main_loss", spy_loss)
+    monkeypatch.setattr(flywheel, "train_main", spy_step)
+    lnl_kit.train("flywheel", out=tmp_path, confidence_regularizer="lemma", **TINY)
+    steps = len(weights) // len(gammas)
+    assert weights == pytest.approx([1 - g for g in gammas for _ in range(steps)]) and len(gammas) == 2
+    assert all(0 < w < 1 for w in weights)
+    field = {f.name: f for f in dataclasses.fields(flywheel.Flywheel)}["confidence_regularizer"]
+    assert parse(field, "lemma") == "lemma" and parse(field, "0.6") == 0.6 and parse(field, "1") == 1.0
+    assert make(flywheel.Flywheel, confidence_regularizer=1) == make(
+        flywheel.Flywheel, confidence_regularizer=1.0
+    )
+
+
 def test_contrastive_loss_by_a_loop():
     g = torch.Generator().manual_seed(0)
     z1, z2 = torch.randn(3, 5, generator=g), torch.randn(3, 5, generator=g)
@@ -162,6 +190,7 @@ def test_no_term_leaks_gradient_into_the_other_network(tmp_path, monkeypatch):
     "ablation",
     [
         {"confidence_regularizer": 0.0},
+        {"confidence_regularizer": "lemma"},
         {"auxiliary": False},
         {"epsilon": "fixed"},
         {"contrastive": 0.0},
@@ -210,6 +239,8 @@ def test_settings_refuse_impossible_values():
     for values in (
         {"warmup": 0},
         {"confidence_regularizer": -1},
+        {"confidence_regularizer": "theorem"},
+        {"confidence_regularizer": True},
         {"temperature": 0},
         {"mixup": 0},
         {"prior": "x"},

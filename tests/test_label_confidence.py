@@ -158,6 +158,7 @@ def test_any_robust_loss_will_do(tmp_path, loss):
     [
         {"variant": "two_models"},
         {"variant": "single_model"},
+        {"variant": "no_confidence"},
         {"threshold": 0.3},
         {"consistency": 0.0},
         {"normalize_confidence": False},
@@ -170,6 +171,36 @@ def test_every_variant_trains_and_differs(tmp_path, variant):
         lnl_kit.train("label_confidence", out=tmp_path, **TINY, **changes) for changes in ({}, variant)
     )
     assert np.abs(other.arrays["train_probs"] - plain.arrays["train_probs"]).max() > 1e-6
+
+
+def test_without_confidence_no_cross_entropy_is_left(tmp_path, monkeypatch):
+    """The control learns from the robust loss on corrected labels and from the two views alone."""
+    targets = []
+    loss_of = lci.robust_loss
+
+    def spy(settings, logits, y):
+        targets.append(y)
+        return loss_of(settings, logits, y)
+
+    monkeypatch.setattr(lci, "robust_loss", spy)
+    monkeypatch.setattr(lci, "confident_loss", None)  # not to be called
+    run = lnl_kit.train(
+        "label_confidence",
+        out=tmp_path,
+        variant="no_confidence",
+        **TINY | {"epochs": 4, "correct_after": 0.5},
+    )
+    soft = [y for y in targets if y.ndim == 2]
+    assert len(soft) == len(targets) // 2
+    one_hot = [bool((y.amax(1) == 1).all()) for y in soft]
+    assert one_hot == sorted(one_hot, reverse=True) and {True, False} == set(one_hot)
+    assert run.networks() and len(run.networks()) == 1
+
+
+def test_the_new_labels_are_the_robust_networks_and_can_be_right_where_the_given_are_wrong(tmp_path):
+    run = lnl_kit.train("label_confidence", out=tmp_path, **TINY | {"epochs": 4})
+    new, given = run.arrays["new_labels"], run.labels["given"]
+    assert np.allclose(new.sum(1), 1, atol=1e-4) and (new.argmax(1) != given).any()
 
 
 def test_both_networks_start_from_the_same_weights_and_both_are_measured(tmp_path):

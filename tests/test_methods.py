@@ -1,6 +1,7 @@
 """What every method in the dictionary must hold."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -157,7 +158,8 @@ def test_no_gradient_reaches_the_teacher(tmp_path, monkeypatch):
         {"teacher_batch_statistics": False},
         {"decay": 0.0},
         {"teacher_view": "crop"},
-        {"stop_gradient": False},
+        {"decay": 0.0, "stop_gradient": False},
+        {"decay": 0.0, "joint_batch": True},
     ],
 )
 def test_every_variant_of_nrd_trains_and_differs(tmp_path, variant):
@@ -165,6 +167,18 @@ def test_every_variant_of_nrd_trains_and_differs(tmp_path, variant):
     other = lnl_kit.train("nrd", out=tmp_path, **TINY, **variant)
     assert other.folder != plain.folder
     assert np.abs(other.arrays["train_probs"] - plain.arrays["train_probs"]).max() > 1e-6
+
+
+def test_what_keeps_nrds_teacher_apart_is_taken_back_one_thing_at_a_time(tmp_path):
+    """Moving average, stop-gradient, BatchNorm's batch: each step of the ladder is another run."""
+    ladder = [{"decay": 0.0}]
+    ladder += [ladder[-1] | {"stop_gradient": False}]
+    ladder += [ladder[-1] | {"joint_batch": True}]
+    probs = [lnl_kit.train("nrd", out=tmp_path, **TINY, **rung).arrays["train_probs"] for rung in ladder]
+    assert all(np.abs(a - b).max() > 1e-6 for a, b in itertools.pairwise(probs))
+    for alone in ({"stop_gradient": False}, {"joint_batch": True}):
+        with pytest.raises(ValueError, match="where the teacher is the student, decay 0"):
+            make(nrd.NRD, **alone)
 
 
 @pytest.mark.slow

@@ -3,6 +3,8 @@
 import pytest
 
 from lnl_kit.methods import METHODS
+from lnl_kit.papers import presets, published
+from lnl_kit.papers.cells import cells
 from lnl_kit.papers.presets import resolve
 from lnl_kit.settings import Settings, make
 from lnl_kit.toolbox import models
@@ -152,6 +154,7 @@ def test_quick_and_demo_share_the_recipe(preset):
                 "milestones": (0.5,),
                 "gamma": 0.1,
                 "mixup": 0.5,
+                "warmup": 1,
             },
         ),
         (
@@ -159,7 +162,7 @@ def test_quick_and_demo_share_the_recipe(preset):
             "none",
             0.0,
             "inception_resnet_v2",
-            {"epochs": 100, "gamma": 0.5, "milestones": (0.5, 0.75), "mixup": 0.5},
+            {"epochs": 100, "gamma": 0.5, "milestones": (0.5, 0.75), "mixup": 0.5, "warmup": 1},
         ),
     ],
 )
@@ -199,7 +202,7 @@ def test_dividemixs_cells(dataset, noise, rate, expected):
                 "q": 0.9,
                 "milestones": (0.5, 0.75),
                 "nesterov": True,
-                "view": "randaugment",
+                "view": "cutout16",
             },
         ),
         (
@@ -312,7 +315,8 @@ def test_lcis_alpha_is_that_chosen_for_the_kind_of_image():
                 "milestones": (0.6,),
                 "filter_milestones": (0.5, 0.75),
                 "batch_size": 32,
-                "view": "imagenet",
+                "view": "flip",
+                "iterations": 6,
             },
         ),
     ],
@@ -322,6 +326,56 @@ def test_pu_distills_cells(dataset, noise, rate, model, expected):
     assert plan.model == model and {k: getattr(s, k) for k in expected} == expected
     assert s.teacher_sampling == "redrawn" and not s.warm_start and s.weight_decay == 1e-4 and s.gamma == 0.1
     assert {"iterations", "entropy"} & set(plan.not_given) or dataset == "clothing1m"
+
+
+@pytest.mark.parametrize(
+    "method, settings_of",
+    [
+        ("ce", "symmetric 0.4"),
+        ("nrd", "symmetric 0.4"),
+        ("label_confidence", "symmetric 0.4"),
+        ("flywheel", "symmetric 0.5"),
+        ("dividemix", "symmetric 0.5"),
+        ("pu_distill", "symmetric 0.5"),
+        ("robust_features", "symmetric_exclusive 0.4"),
+    ],
+)
+def test_human_labels_take_the_symmetric_cell_nearest_to_theirs_and_it_is_said(method, settings_of):
+    noise, rate = settings_of.split()
+    human, s = cell(method, noise="human", rate=0.0)
+    printed, same = cell(method, noise=noise, rate=float(rate))
+    assert s == same and human.model == printed.model
+    assert human.not_given == [f"human labels: the settings of {settings_of}", *printed.not_given]
+    plan = Plan(method=method, dataset="cifar10", labels="cifar10n.csv", label_column="worst", preset="paper")
+    assert plan.resolve().settings == same
+    with pytest.raises(ValueError, match="which human labels would take"):
+        cell(method, dataset="digits", noise="human", rate=0.0)
+
+
+def test_a_set_with_settings_for_all_methods_has_a_cell_of_each_that_was_trained_there():
+    plan, s = cell("gjs", "webvision", "none", 0.0)
+    assert (plan.model, s.epochs, s.batch_size, s.scale) == ("resnet50", 300, 64, False)
+    assert {"pi1", "weight_decay"} <= set(plan.not_given)
+    with pytest.raises(ValueError, match="gives none for dividemix at all"):
+        cell("dividemix", "webvision", "none", 0.0, preset="paper:nrd")
+
+
+def test_what_a_paper_prints_is_a_setting_or_named_as_none(monkeypatch):
+    """Over every cell of every paper: what is not built is said, and nothing else is lost in silence."""
+    said = set()
+    for paper in published.papers():
+        for method, (_, settings_class) in METHODS.items():
+            for dataset, noise, rate in cells(method, paper):
+                plan = resolve(
+                    f"paper:{paper}", method, settings_class, dataset=dataset, noise=noise, rate=rate
+                )
+                said |= {(method, dataset, text) for text in plan.not_given if "not built" in text}
+    assert said == {
+        ("label_confidence", "webvision", "ensemble_networks 2: not built"),
+        ("label_confidence", "webvision", "warmup_loss simclr_contrastive: not built"),
+    }
+    monkeypatch.setattr(presets, "NO_SETTINGS", presets.NO_SETTINGS - {"optimizer"})
+    assert "optimizer sgd: not built" in cell("nrd")[0].not_given
 
 
 @pytest.mark.parametrize("method", METHODS)

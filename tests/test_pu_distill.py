@@ -273,13 +273,26 @@ def test_where_the_filters_accept_nothing_the_clean_images_stand_alone_and_witho
     tmp_path, capsys
 ):
     run = lnl_kit.train("pu_distill", out=tmp_path, **SHORT | {"sure": 0.999999})
-    assert (
-        "the filters accepted no image of 0, " in capsys.readouterr().err
-        and not (run.arrays["accepted"] == 0).any()
-    )
+    said = capsys.readouterr().err
+    assert "the filters accepted no image of 0, " in said and not (run.arrays["accepted"] == 0).any()
+    assert "the teachers see " in said and "1 step of " in said
     assert run.summary["test_accuracy_last"] > 0
     with pytest.raises(ValueError, match="--clean-share above 0"):
         lnl_kit.train("pu_distill", out=tmp_path, **SHORT | {"clean_share": 0.0})
+
+
+def test_the_clean_labels_alone_are_the_same_run_whatever_the_noise(tmp_path):
+    short = SHORT | {"pseudo_label": "clean", "epochs": 2, "batch_size": 8}
+    del short["train_size"]  # which images these are depends on their labels
+    first, second = (
+        lnl_kit.train("pu_distill", out=tmp_path, **short | {"noise": noise, "rate": rate})
+        for noise, rate in (("symmetric", 0.4), ("asymmetric", 0.5))
+    )
+    assert not list(tmp_path.glob("stages/*")) and first.metrics[-1]["loss"] > 0
+    same = (first.labels["clean"] == second.labels["clean"]).all()
+    assert same and np.array_equal(first.arrays["test_probs"], second.arrays["test_probs"])
+    with pytest.raises(ValueError, match="--clean-share above 0"):
+        lnl_kit.train("pu_distill", out=tmp_path, **short | {"clean_share": 0.0})
 
 
 @pytest.mark.slow

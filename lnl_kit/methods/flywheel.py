@@ -21,9 +21,11 @@ Where this differs from the paper, or chooses where it is silent:
 - f's mixed-up images and both strong views are one batch of 3B images, which BatchNorm sees together;
   MixUp's Beta(4, 4), temperature and the 2-layer projection to 128 dimensions are UNICON's.
 - g trains on crops and is evaluated without augmentation.
-- Without the auxiliary network (Table 6) g trains by (8) on the given labels, each image weighted by (4) as
-  in (7), and is tested; epsilon stays 1/K. A step then moves the logits along y + (lambda - 1) g - lambda p:
-  for lambda > 1 g's own opinion outweighs a mostly wrong y, and on small sets it loses classes.
+- Without the auxiliary network (Table 6) g trains by (8) on the given labels, each image weighted by (4), its
+  regulariser too (the paper's (7) weights cross-entropy alone), and is tested; epsilon stays 1/K. A step goes
+  along y + (lambda - 1) g - lambda p: for lambda > 1 g's own opinion outweighs a mostly wrong y.
+- lambda is 3 as in Sec. 4.1. Lemma 1 asks for 1 - gamma', at most 1: `confidence_regularizer="lemma"`. gamma'
+  is the share of right labels among those that g learns, which nobody knows; the model's gamma stands for it.
 - The learning rate is the paper's in every preset.
 """
 
@@ -53,8 +55,8 @@ PRIORS, EPSILONS = ("empirical", "uniform"), ("estimated", "fixed")
 class Flywheel(Settings):
     """LNL-flywheel: one network judges the labels, another replaces the doubtful ones, in turns."""
 
-    warmup: int = 20  # epochs of plain cross-entropy for both networks, at most half; 10 under `paper`
-    confidence_regularizer: float = 3.0  # weight lambda of the regulariser (9) in (8), 0 = without; Sec. 4.1
+    warmup: int = 20  # epochs of plain cross-entropy for both networks, at most half; 10, 1 in `paper`
+    confidence_regularizer: float | str = 3.0  # lambda of (9) in (8), 0 = without; or "lemma": 1 - gamma
     learning_rate: float = 0.02  # of SGD, at the start; Sec. 4.2
     cycle: int = 5  # epochs between two E-steps of the main network; 1 under `paper` (of 390 batches each)
     renew_statistics: bool = True  # estimate BatchNorm's statistics before each E-step; not under `paper`
@@ -82,17 +84,19 @@ class Flywheel(Settings):
 
     @classmethod
     def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:
-        """Our readings of what the paper leaves open; UNICON's MixUp on the large sets."""
+        """Our readings of what the paper leaves open; on large sets UNICON's MixUp."""
         values = {"architecture": "preactresnet18", "view": "crop", "cycle": 1, "renew_statistics": False}
-        return values | ({"mixup": 0.5} if dataset in ("clothing1m", "webvision") else {})
+        large = {"mixup": 0.5, "warmup": 1}  # one epoch before the division, as in DivideMix's release
+        return values | (large if dataset in ("clothing1m", "webvision") else {})
 
     def __post_init__(self):
         super().__post_init__()
         refuse(self.warmup < 1, f"warmup {self.warmup} is not allowed: at least 1 epoch")
+        weight = 0.0 if self.confidence_regularizer == "lemma" else self.confidence_regularizer
         refuse(
-            min(self.confidence_regularizer, self.contrastive, self.ramp) < 0,
-            f"confidence_regularizer {self.confidence_regularizer}, contrastive {self.contrastive} and ramp "
-            f"{self.ramp} must be 0 or more",
+            isinstance(weight, str) or min(weight, self.contrastive, self.ramp) < 0,
+            f"confidence_regularizer {self.confidence_regularizer} (which may be lemma), contrastive "
+            f"{self.contrastive} and ramp {self.ramp} must be 0 or more",
         )
         refuse(self.cycle < 1, f"cycle {self.cycle} is not allowed: at least 1 epoch")
         refuse(
@@ -151,7 +155,7 @@ def train_flywheel(data: NoisyData, settings: Flywheel, run: Run) -> None:
             renew_statistics(f, 2 * epoch + 1, data, settings, run)
             f_probs[now] = predict_auxiliary(f, epoch, now, data, settings, run)
         if turn >= 0:
-            train_main(g, g_optimizer, f_probs.argmax(1), None, epoch, data, settings, run)
+            train_main(g, g_optimizer, f_probs.argmax(1), None, gamma, epoch, data, settings, run)
         if judged:
             gamma.copy_(
                 q[now].mean() if turn >= 0 else (f_probs[now].argmax(1) == data.y[now]).float().mean()
@@ -165,10 +169,8 @@ def train_flywheel(data: NoisyData, settings: Flywheel, run: Run) -> None:
             q[now] = cleanness(predict_main(g, now, data, run), data.y[now], gamma, epsilon[now])
         g_schedule.step()
         f_schedule.step()
-        told: dict[str, Any] = {}
-        if turn >= 0:
-            told = {"transition": T_c, "transition_of": "corrupted", "transition_all": T}
-        run.log(clean_score=q, new_labels=f_probs, gamma=gamma, **told)
+        told: dict[str, Any] = {"transition": T_c, "transition_of": "corrupted", "transition_all": T}
+        run.log(clean_score=q, new_labels=f_probs, gamma=gamma, **(told if turn >= 0 else {}))
 
 
 def train_main_alone(data: NoisyData, settings: Flywheel, run: Run) -> None:
@@ -183,7 +185,7 @@ def train_main_alone(data: NoisyData, settings: Flywheel, run: Run) -> None:
         if turn < 0:
             warm_up(g, optimizer, 2 * epoch, data, settings, run)
         else:
-            train_main(g, optimizer, data.y, q, epoch, data, settings, run)
+            train_main(g, optimizer, data.y, q, gamma, epoch, data, settings, run)
         renew_statistics(g, 2 * epoch, data, settings, run)
         g_probs = predict_main(g, slice(None), data, run)
         if (turn + 1) % settings.cycle == 0:
@@ -227,7 +229,7 @@ def outlier_density(f_probs: Tensor, T_c: Tensor, y: Tensor) -> Tensor:
     return (f_probs * T_c.T[y]).sum(1).clamp(min=1e-6)
 
 
-def main_loss(logits: Tensor, labels: Tensor, prior: Tensor, weight: float) -> Tensor:
+def main_loss(logits: Tensor, labels: Tensor, prior: Tensor, weight: float | Tensor) -> Tensor:
     """Eqs. (8)-(9) per image, (B,): cross-entropy to the new labels plus lambda times the expected
     log-probability of a label drawn from the prior (K,). Its sign pushes the probability of random labels
     down.
@@ -293,22 +295,20 @@ def train_main(
     optimizer: Optimizer,
     labels,
     weights,
+    gamma: Tensor,
     epoch: int,
     data: NoisyData,
     settings: Flywheel,
     run: Run,
 ) -> None:
-    """Main M-step: (8) on labels (N,), each image weighted by weights (N,) where given, as in (7)."""
-    k = data.num_classes
-    counted = labels[images_of(epoch, data, settings)]
-    prior = (
-        torch.bincount(counted, minlength=k) / len(counted)
-        if settings.prior == "empirical"
-        else torch.full((k,), 1 / k, device=labels.device)
-    )
-    strength = settings.confidence_regularizer * min(
-        1.0, (epoch - settings.cycles_from + 1) / max(1, settings.ramp)
-    )
+    """Main M-step: (8) on labels (N,), weighted by weights (N,) as in (7) where given; gamma: of Lemma 1."""
+    k, counted = data.num_classes, labels[images_of(epoch, data, settings)]
+    prior = torch.full((k,), 1 / k, device=labels.device)
+    if settings.prior == "empirical":
+        prior = torch.bincount(counted, minlength=k) / len(counted)
+    fixed = settings.confidence_regularizer
+    strength = 1 - gamma if isinstance(fixed, str) else fixed  # Lemma 1, or as set
+    strength *= min(1.0, (epoch - settings.cycles_from + 1) / max(1, settings.ramp))
 
     def loss(logits, y, idx):
         each = main_loss(logits, labels[idx], prior, strength)

@@ -14,6 +14,12 @@ Where this differs from the paper, or chooses where it is silent:
 - The robust loss, the confidence and the corrected label all see the first view x'; the running mean is
   updated first.
 - Eq. (6) never reaches 0, as the theorem asks; `threshold` adds the hard cut.
+- `variant="no_confidence"` is a control that the paper has not: one network, the robust loss on corrected
+  labels and the consistency of two views, without any label's confidence.
+- What is logged as new labels is the noise-robust network's prediction: the half of the corrected label that
+  is not the given one. The corrected label's own largest entry is always the given class.
+- On WebVision the paper warms up with SimCLR and reports an ensemble of two networks (E), on Clothing1M it
+  starts from SwAV's weights: none of these is built.
 - The penalty is the sum of squared differences of the trainable parameters; both networks start from the same
   weights.
 - alpha, rho, lambda, m and q are in a supplement that we do not have. By `--noisy-val` (notebook 22) alpha is
@@ -36,7 +42,7 @@ from ..run.loop import Run
 from ..run.settings import Bound, Settings, refuse
 from ..toolbox import losses
 
-VARIANTS = ("ours", "two_models", "single_model")
+VARIANTS = ("ours", "two_models", "single_model", "no_confidence")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +51,7 @@ class LabelConfidence(Settings):
 
     robust_loss: str = "gce"  # of the noise-robust network: gce, mae, js, sce or nce_rce; Sec. 4
     q: float = 0.7  # of GCE: near 0 = cross-entropy, 1 = MAE
-    variant: str = "ours"  # Table 2: ours, two_models (no consistency, no correction), single_model (4)
+    variant: str = "ours"  # ours; of Table 2 two_models and single_model (4); no_confidence, a control
     alpha: float = 0.1  # weight of cross-entropy in (8); below 1 for GCE by the theorem; 0.9 on photographs
     margin: float = 0.0  # m in (6): larger = more confidence in every label
     slope: float = 0.5  # of the sigmoid in (6); as printed
@@ -92,7 +98,8 @@ class LabelConfidence(Settings):
             "q",
         )
         given = look("nrd" if dataset == "webvision" else "gce", "nrd")
-        return {k: given[k] for k in shared if k in given} | {"nesterov": True}
+        view = {} if dataset == "webvision" else {"view": "cutout16"}  # of that paper's release
+        return {k: given[k] for k in shared if k in given} | {"nesterov": True} | view
 
     @classmethod
     def read_cell(cls, cell: dict, dataset: str) -> dict:
@@ -130,7 +137,9 @@ class LabelConfidence(Settings):
 
 def train_label_confidence(data: NoisyData, settings: LabelConfidence, run: Run) -> None:
     """Algorithm 1: one joint step a batch for the noise-robust and the noise-free network."""
-    ours, single = settings.variant == "ours", settings.variant == "single_model"
+    ours = settings.variant in ("ours", "no_confidence")  # with consistency and correction
+    weighs = settings.variant != "no_confidence"
+    single = settings.variant in ("single_model", "no_confidence")
     robust = run.network()
     free = robust if single else copy.deepcopy(robust)
     optimizer, schedule = run.sgd(robust, settings, *(() if single else (free,)))
@@ -154,18 +163,22 @@ def train_label_confidence(data: NoisyData, settings: LabelConfidence, run: Run)
         order = data.balanced_order(epoch, steps) if settings.batches_per_epoch else None
         for step, (x, y, idx) in enumerate(data.batches(epoch, views=(settings.view,) * views, order=order)):
             with run.autocast():
-                logits = robust_forward(x[0])
-                free_logits = logits if single else free_forward(torch.cat(x))  # (views * B, K)
+                free_logits = free_forward(torch.cat(x))  # (views * B, K)
+                logits = free_logits[: len(y)] if single else robust_forward(x[0])
             loss = robust_loss(settings, logits, y)  # (B,)
             mean.lerp_(loss.detach().mean(), 1 - settings.mean_decay)
             c = label_confidence(loss.detach(), mean, settings)
             target = torch.nn.functional.one_hot(y, data.num_classes).float()
+            predicted = logits.detach().float().softmax(1)
             if ours and epoch * steps + step >= math.ceil(settings.correct_after * settings.epochs * steps):
-                target = corrected(target, logits.detach().float().softmax(1))
-            terms = {
-                "robust": loss.mean(),
-                "confident": confident_loss(free_logits[: len(y)], target, c, settings),
-            }
+                target = corrected(target, predicted)
+            if weighs:
+                terms = {
+                    "robust": loss.mean(),
+                    "confident": confident_loss(free_logits[: len(y)], target, c, settings),
+                }
+            else:
+                terms = {"robust": robust_loss(settings, logits, target).mean()}
             if views == 2:
                 terms["consistency"] = settings.consistency * consistency(*free_logits.chunk(2)).mean()
             if not single and settings.penalty:
@@ -173,13 +186,13 @@ def train_label_confidence(data: NoisyData, settings: LabelConfidence, run: Run)
             optimizer.zero_grad()
             run.total(**terms).backward()
             optimizer.step()
-            confidence[idx], new_labels[idx] = c, target
+            confidence[idx], new_labels[idx] = c, predicted
         schedule.step()
         run.log(clean_score=confidence, new_labels=new_labels, mean_robust_loss=mean)
 
 
 def robust_loss(settings: LabelConfidence, logits: Tensor, y: Tensor) -> Tensor:
-    """The noise-robust loss (B,) of logits (B, K) on given labels (B,)."""
+    """The noise-robust loss (B,) of logits (B, K) on given labels (B,) or corrected ones (B, K)."""
     more = {"q": settings.q} if settings.robust_loss == "gce" else {}
     return losses.ROBUST[settings.robust_loss](logits, y, **more)
 

@@ -255,6 +255,11 @@ class JS(LossOnly):
         super().__post_init__()
         refuse(not 0 < self.pi1 < 1, f"pi1 {self.pi1} is outside (0, 1)")
 
+    @classmethod
+    def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:
+        """The GJS release scales the divergence on CIFAR, not on WebVision."""
+        return {"scale": False} if dataset == "webvision" else {}
+
     def loss(self, logits, y):
         """JS divergence."""
         return losses.js(logits, y, self.pi1, scale=self.scale)

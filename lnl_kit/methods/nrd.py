@@ -15,6 +15,10 @@ Where this differs from the paper, or chooses where it is silent:
   averaged ones.
 - AugMix has the library's defaults and is followed by the crop and flip of the data set.
 - Under `quick` and `demo` the student's view is the crop that every method gets there, not RandAugment.
+- "M = 3" of RandAugment is read as 3 of torchvision's 31 strengths, which is nearly the identity.
+- Three things keep the teacher's side apart, and each can be taken back alone: the moving average (`decay=0`:
+  the teacher is the student), then the stop-gradient (`stop_gradient=False`), then BatchNorm's statistics
+  (`joint_batch=True`). The gradient of a moving average is nobody's, so the last two need `decay=0`.
 """
 
 from __future__ import annotations
@@ -42,7 +46,8 @@ class NRD(Settings):
     teacher_view: str = "augmix"  # augmentation of the images that the teacher labels
     scale_jsd: bool = False  # divide the divergence by -(1 - pi1) ln(1 - pi1), as GJS does
     teacher_batch_statistics: bool = True  # the teacher labels with its batch's BatchNorm statistics
-    stop_gradient: bool = True  # no gradient through the teacher's side (False trains on its views as well)
+    stop_gradient: bool = True  # no gradient through the teacher's side; False needs decay 0
+    joint_batch: bool = False  # both views are one batch, which BatchNorm sees together; needs decay 0
 
     family: ClassVar[str] = "the five papers"
     color: ClassVar[str | None] = "blue"
@@ -75,6 +80,11 @@ class NRD(Settings):
             f"pi {self.pi} is not allowed: three weights, each inside (0, 1), that sum to 1",
         )
         refuse(not 0 <= self.decay < 1, f"decay {self.decay} is outside [0, 1)")
+        refuse(
+            self.decay > 0 and (self.joint_batch or not self.stop_gradient),
+            f"stop_gradient {self.stop_gradient}, joint_batch {self.joint_batch}: not possible with decay "
+            f"{self.decay:g}; gradient and batch can be shared where the teacher is the student, decay 0",
+        )
 
 
 def train_nrd(data: NoisyData, settings: NRD, run: Run) -> None:
@@ -99,14 +109,16 @@ def train_nrd(data: NoisyData, settings: NRD, run: Run) -> None:
         teacher.train(settings.teacher_batch_statistics)
         for (x_s, x_t), y, idx in data.batches(epoch, views=(settings.view, settings.teacher_view)):
             # the idea: the target comes from views that the student is never trained on
-            if settings.stop_gradient:
-                with torch.no_grad(), run.autocast():
-                    y_t = teacher_forward(x_t).float().softmax(1)  # (B, K)
-                with run.autocast():
-                    y_s = student_forward(x_s).float().softmax(1)  # (B, K)
-            else:  # without the stop-gradient both views train the student, and nothing is averaged
+            if settings.joint_batch:
                 with run.autocast():
                     y_s, y_t = student_forward(torch.cat((x_s, x_t))).float().softmax(1).chunk(2)
+            else:
+                with torch.set_grad_enabled(not settings.stop_gradient), run.autocast():
+                    y_t = (teacher_forward if settings.stop_gradient else student_forward)(x_t)
+                    y_t = y_t.float().softmax(1)  # (B, K)
+                with run.autocast():
+                    y_s = student_forward(x_s).float().softmax(1)  # (B, K)
+            y_t = y_t.detach() if settings.stop_gradient else y_t
             loss = nrd_loss(settings.pi, y, y_s, y_t, scale=settings.scale_jsd)  # (B,)
             optimizer.zero_grad()
             run.total(jsd=loss.mean()).backward()

@@ -30,7 +30,9 @@ def cells(method: str, paper: str | None = None) -> list[tuple[str, str, float]]
     """
     paper = paper or papers()[0]
     tables(paper)
-    rows = [r for r in _settings_of(paper, method) if r["method"] == method]
+    all_rows = _settings_of(paper, method)
+    rows = [r for r in all_rows if r["method"] == method]
+    shared = {(r["dataset"], r["noise_type"]) for r in all_rows if r["method"] == "all"}
     listed: set[tuple[str, str, float]] = {(r["dataset"], *_key(r)) for r in rows if r["noise_type"] != "any"}
     specific, general = {c[0] for c in listed}, {r["dataset"] for r in rows if r["noise_type"] == "any"}
     # Settings for "any" noise belong to the cells whose results are printed, and so does the cell without
@@ -40,6 +42,10 @@ def cells(method: str, paper: str | None = None) -> list[tuple[str, str, float]]
             stated = r["noise"] == "none" if r["dataset"] in specific else r["dataset"] in general
             if stated:
                 listed.add((r["dataset"], *noise_key(str(r["noise"]), r["rate"])))
+        # So do settings for all methods, of a set that a method was trained on whose own settings, given for
+        # other sets, are not given there (GJS on WebVision).
+        if r["paper"] == paper and r["method"] == method and rows and (r["dataset"], r["noise"]) in shared:
+            listed.add((r["dataset"], *noise_key(str(r["noise"]), r["rate"])))
     return sorted(listed)
 
 
@@ -69,6 +75,9 @@ def paper_settings(
     raw = {name(r["name"], paper): r["value"] for r in chosen}
     not_given = [n for n, v in raw.items() if v == "not given"]
     values = {n: parse(v) for n, v in raw.items() if v != "not given"}
+    if not any(r["method"] == method for r in rows):  # what it states for other sets it does not state here
+        own = [name(r["name"], paper) for r in _settings_of(paper, method) if r["method"] == method]
+        not_given += sorted(set(own) - set(raw))
     if wanted[0] == "none":
         for field in ("learning_rate", "weight_decay"):
             symmetric = {r["value"] for r in rows if r["name"] == field and r["noise_type"] == "symmetric"}

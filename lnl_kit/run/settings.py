@@ -124,6 +124,11 @@ def parse(field: dataclasses.Field, text: str):
     """The value of a settings field from a command-line text such as `0.2`, `true` or `0.2,0.6,0.2`."""
     kind = str(field.type)
     try:
+        if kind == "float | str":  # a number, or the name of a rule that gives it
+            try:
+                return float(text)
+            except ValueError:
+                return text
         if kind.startswith("tuple"):
             number = int if "int" in kind else float
             return tuple(number(part) for part in text.strip("()[] ").split(",") if part.strip())
@@ -150,7 +155,7 @@ def make(settings_class: type, **values):
             values[name] = value = value.item()
         if isinstance(value, list):
             values[name] = tuple(value)
-        elif isinstance(value, int) and not isinstance(value, bool) and str(fields[name].type) == "float":
+        elif type(value) is int and str(fields[name].type) in ("float", "float | str"):
             values[name] = float(value)  # 1 and 1.0 ask for the same run
         refuse(
             not of_type(values[name], str(fields[name].type)),
@@ -164,8 +169,10 @@ def of_type(value, kind: str) -> bool:
     if kind.startswith("tuple[float"):
         return isinstance(value, tuple) and all(of_type(v, "float") for v in value)
     if isinstance(value, bool) or kind == "bool":
-        return kind not in ("int", "float", "str", "bool") or (isinstance(value, bool) and kind == "bool")
+        known = ("int", "float", "float | str", "str", "bool")
+        return kind not in known or (isinstance(value, bool) and kind == "bool")
     types: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
+    types["float | str"] = (int, float, str)
     return isinstance(value, types.get(kind, object))
 
 

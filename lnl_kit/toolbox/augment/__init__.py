@@ -56,6 +56,7 @@ VIEWS = {
     "cutout": "Cutout 16 alone",
     "cutout16": "RandAugment (1 operation, magnitude 3), crop, flip, Cutout 16",
     "augmix": "AugMix, crop, flip",
+    "flip": "flip alone",
     "autoaugment": "AutoAugment (CIFAR-10 policy), random erasing",
     "autoaugment_crop": "crop, flip, AutoAugment (CIFAR-10 policy)",
     "strong": "RandAugment (2 operations, magnitude 10), crop, flip, Cutout 16",
@@ -93,6 +94,8 @@ def view(
         return None
     if name == "crop":
         return crop
+    if name == "flip":
+        return HorizontalFlip(p)
     if name == "small_crop":
         return CropFlip(pixels(2), p)
     if name == "cutout":
