@@ -56,8 +56,9 @@ class NRD(Settings):
     # underfits its given labels in 50 epochs of real images; the scale of the GJS code makes up for it.
     demo: ClassVar[dict] = {"scale_jsd": True}
     controls: ClassVar[dict] = {
-        "seen_view": {"teacher_view": "crop"}
-    }  # the teacher labels views as trained on
+        "seen_view": {"teacher_view": "crop"},  # the teacher labels views that the student trains on
+        "no_average": {"decay": 0.0},  # the teacher is the student
+    }
     bound: ClassVar[Bound] = Bound(
         ((1, 1, True),),
         (("preact_resnet18", 32), ("preact_resnet34_cifar", 32), ("small_cnn", 16)),
