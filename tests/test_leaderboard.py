@@ -1,9 +1,11 @@
 """The leaderboard: means over seeds, families, the Pareto front, and what is missing."""
 
 import json
+import statistics
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from lnl_kit import figures, measured, methods
 from lnl_kit.figures.boards import apart
@@ -111,8 +113,6 @@ def test_an_epochs_cost_is_that_of_the_fastest_run_on_the_usual_device(found):
 
 
 def test_the_readme_shows_what_was_measured_on_photographs():
-    from conftest import ROOT
-
     board = leaderboard.board(leaderboard.rows(controls=True), *leaderboard.MEMORISING)
     assert f"\n\n{leaderboard.markdown(board)}\n\n" in (ROOT / "README.md").read_text("utf-8")
 
@@ -151,3 +151,63 @@ def test_own_labels_are_weighted_by_how_many_are_wrong(tmp_path):
     measured.add(file, row("elr", 0, 0.9, 0.9, 10, **share))
     board = leaderboard.board(leaderboard.rows(file), "symmetric 0.5")
     assert board["own"].tolist() == [pytest.approx(0.6 * 0.9 + 0.4 * 0.5)]
+
+
+SHOWN = {
+    "cross-entropy": "ce",
+    "GCE": "gce",
+    "ELR": "elr",
+    "DivideMix": "dividemix",
+    "NRD": "nrd",
+    "PUDistill": "pu_distill",
+    "LCI": "label_confidence",
+    "LNL-flywheel": "flywheel",
+    "RFL": "robust_features",
+}
+
+
+def test_the_readmes_table_of_digits_is_the_kept_rows():
+    """Every row: last, spread and best of three seeds, at three noises."""
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| digits (`quick`) | symmetric 0.5"))
+    table = [line.split("|") for line in lines[start + 2 : start + 11]]
+    printed = {cells[1].split(",")[0].strip(): cells for cells in table}
+    assert set(printed) == set(SHOWN)
+    rows = leaderboard.rows("digits")
+    noises = (("symmetric", 0.5), ("symmetric", 0.8), ("asymmetric", 0.4))
+    for name, cells in printed.items():
+        for cell, (noise, rate) in zip(cells[2:5], noises):
+            some = rows[(rows.method == SHOWN[name]) & (rows.noise == noise) & (rows.rate == rate)]
+            last, best = 100 * some.test_accuracy_last, 100 * some.test_accuracy_best
+            expected = f"{last.mean():.1f} ± {last.std():.1f} ({best.mean():.1f})"
+            assert cell.strip() == expected and set(some.seed) == {0, 1, 2}, (name, noise, rate)
+
+
+def test_the_readmes_controls_are_kept_rows():
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    nrd = measured.read("20_noise_robust_distillation")
+    nrd = [r for r in nrd if r["cell"] == "controls" and r["rate"] == 0.8]
+    alone = measured.read("21_universal_pu_distillation")
+    alone = [r for r in alone if r["cell"] == "clean labels alone"]
+
+    def mean(rows):
+        assert sorted(r["seed"] for r in rows) == [0, 1, 2]
+        return f"{100 * statistics.mean(r['test_accuracy_last'] for r in rows):.1f}"
+
+    step = mean([r for r in nrd if r["method"] == "ce"])
+    crops = mean([r for r in nrd if "teacher_view" in r["asked"]])
+    clean = mean([r for r in alone if r["rate"] == 0.9])
+    assert f"has {step} of NRD's 86.7, and NRD whose teacher sees no unseen view {crops}." in text
+    assert f"The clean tenth of the labels alone has {clean}, as much as PUDistill." in text
+
+
+def test_the_readmes_shares_of_right_predictions_are_kept_rows():
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    for row in measured.read("cifar10n"):
+        if row["method"] == "pu_distill" or '"alpha"' in row["asked"]:
+            continue
+        wrong = row["actual_rate"]
+        own = (1 - wrong) * row["train_accuracy_clean_last"] + wrong * row["train_accuracy_wrong_last"]
+        shown = {v: k for k, v in SHOWN.items()} | {"co_teaching": "Co-teaching"}
+        assert f"{100 * own:.1f} % ({shown[row['method']]})" in text, row["method"]
+        assert f"{100 * (1 - wrong):.1f} % are right" in text

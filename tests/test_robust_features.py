@@ -64,6 +64,11 @@ def test_alpha_falls_from_one_to_nearly_zero(schedule):
         and values[-1] < 0.03
     )
     assert rfl.alpha(49, settings(epochs=50, bootstrapping=False)) == 1
+    held = settings(epochs=50, schedule_alpha=schedule, hold=0.4)
+    late = [rfl.alpha(e, held) for e in range(50)]
+    assert late[:21] == [1] * 21 and late[21] < 1 and 0 < late[-1] < 0.05
+    whole = settings(epochs=30, schedule_alpha=schedule)
+    assert late[20:] == pytest.approx([rfl.alpha(e, whole) for e in range(30)])
 
 
 def test_bootstrapping_is_equation_13_and_its_own_label_has_no_gradient():
@@ -211,6 +216,7 @@ def test_settings_refuse_impossible_values():
     for wrong in (
         dict(restoration=-1.0),
         dict(schedule_alpha="steps"),
+        dict(hold=1.0),
         dict(clusters=1),
         dict(operations=0),
         dict(magnitude=31),
