@@ -93,7 +93,12 @@ def add_compare(commands) -> None:
     add = commands.add_parser(
         "compare", help="train methods x noises x seeds, and print and keep one table", formatter_class=Help
     )
-    add.add_argument("methods", help=f"separated by commas, or all: {', '.join(METHODS)}")
+    add.add_argument(
+        "methods",
+        help="separated by commas, or all; METHOD:CONTROL is a method without its idea "
+        f"({', '.join(f'{m}:{c}' for m, (_, s) in METHODS.items() for c in s.controls)}): "
+        f"{', '.join(METHODS)}",
+    )
     add.add_argument(
         "--noise",
         help="NOISE:RATE, separated by commas; none; default symmetric:0.5,symmetric:0.8 and, where pairs "
@@ -103,7 +108,7 @@ def add_compare(commands) -> None:
     share(
         add, "--dataset", "--preset", *LABELS, "--clean-share", "--epochs", "--train-size", "--jobs", "--out"
     )
-    share(add, "--model", "--features")
+    share(add, "--model", "--features", "--feature-views", feature_views={"default": None})
     add.add_argument(
         "--csv", metavar="FILE", help="add a row as each cell ends, and skip the cells that FILE has"
     )

@@ -14,8 +14,8 @@ import torch
 
 from .data import resolve, taken
 from .files import make_folder
-from .methods import find_method
 from .results import measured
+from .results.controls import named, title
 from .results.measured import add, asked, read
 from .train import Plan, carry_out, train
 
@@ -60,8 +60,8 @@ def compare(
     """Train every cell of the grid and print a table; returns 0, or 1 where cells failed, which it names.
 
     noises: (noise, rate); `none` as given by --labels or by the data set. ask: arguments of `train` for every
-    cell. Finished runs are loaded, interrupted ones go on. csv: a row is added as each cell ends; cells that
-    it has are skipped.
+    cell. Finished runs are loaded, interrupted ones go on. csv: a row, with curves by epoch, is added as each
+    cell ends; cells that it has are skipped.
     Raises ValueError for what no cell could be trained with.
     """
     ask = {k: v for k, v in ask.items() if v is not None}
@@ -69,15 +69,14 @@ def compare(
         raise ValueError(f"jobs {jobs} is not allowed: at least 1")
     if csv and not csv.endswith(".csv"):
         raise ValueError(f"--csv {csv} is not allowed: a file name that ends in .csv")
-    for method in methods:
-        find_method(method)
+    runs = {method: named(method) for method in methods}
     if "dataset" in ask:
         ask["dataset"] = resolve(ask["dataset"])
     if csv:
         make_folder(Path(csv).absolute().parent)  # not after hours of training
     cells = [
-        dict(ask, method=m, noise=kind, rate=rate, seed=seed)
-        for seed, (kind, rate), m in itertools.product(seeds, noises, methods)
+        dict(ask, **run, noise=kind, rate=rate, seed=seed)
+        for seed, (kind, rate), run in itertools.product(seeds, noises, runs.values())
     ]
     for noise in noises:
         refuse_impossible([cell for cell in cells if (cell["noise"], cell["rate"]) == noise])
@@ -98,7 +97,7 @@ def compare(
     rows = [row for row, _ in done if row] + [
         row for row in (measured.read(csv) if csv else []) if row.get("asked") in loaded
     ]
-    print_table(rows, methods)
+    print_table(rows, [*runs])
     failed = [(cell, error) for cell, (_, error) in zip(to_train, done) if error]
     for cell, error in failed:
         print(f"failed: {name_of(cell)}: {error}", file=sys.stderr)
@@ -120,7 +119,7 @@ def refuse_impossible(cells: list[dict]) -> None:
 def name_of(cell: dict) -> str:
     """A cell in a few words."""
     rate = "" if cell["rate"] is None else f" {cell['rate']:g}"
-    return f"{cell['method']} {cell['noise']}{rate} seed {cell['seed']}"
+    return f"{title(cell | {'asked': asked(cell)})} {cell['noise']}{rate} seed {cell['seed']}"
 
 
 def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[dict | None, str | None]:
@@ -137,7 +136,7 @@ def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[di
         return None, f"{type(error).__name__}: {error}"
     row = {"asked": asked(cell)} | (run.summary or {})
     if csv:
-        measured.add(csv, row)
+        measured.add(csv, row | {"curves": measured.curves(run.metrics)})
     print(
         f"{name_of(cell)}: last {row['test_accuracy_last']:.3f}, best {row['test_accuracy_best']:.3f}, "
         f"{row['seconds']:.0f} s",
@@ -154,7 +153,7 @@ def print_table(rows: list[dict], methods: Sequence[str]) -> None:
     for method in methods:
         line = []
         for noise, rate in noises:
-            of_cell = [r for r in rows if (r["method"], r["noise"], r["rate"]) == (method, noise, rate)]
+            of_cell = [r for r in rows if (title(r), r["noise"], r["rate"]) == (method, noise, rate)]
             last, best = ([r[f"test_accuracy_{k}"] for r in of_cell] for k in ("last", "best"))
             spread = f" ± {statistics.stdev(last):.3f}" if len(last) > 1 else ""
             line.append(

@@ -1,5 +1,6 @@
 """`lnl compare`: a grid that goes on, skips what a table has, and survives a failing cell."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from lnl_kit import measured
 from lnl_kit.cli import main
 from lnl_kit.compare import compare
+from lnl_kit.methods import METHODS
 
 TINY = ["--epochs", "2", "--train-size", "256"]
 
@@ -31,6 +33,10 @@ def test_a_grid_is_trained_kept_and_not_repeated(tmp_path, capsys):
     ]
     assert main(ask) == 0
     rows = measured.read(table)
+    curves = rows[0]["curves"]
+    assert len(curves["test_accuracy"]) == 2 and curves["test_accuracy"][-1] == pytest.approx(
+        rows[0]["test_accuracy_last"], abs=1e-4
+    )
     assert len(rows) == 8 and {(r["method"], r["noise"], r["seed"]) for r in rows} == {
         (m, n, s) for m in ("ce", "gce") for n in ("symmetric", "none") for s in (0, 1)
     }
@@ -86,12 +92,9 @@ def test_bad_input_is_refused_in_one_sentence(ask, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_killed_grid_goes_on_from_its_file(tmp_path):
+def test_a_killed_grid_goes_on_from_its_file(tmp_path, capsys):
     table = tmp_path / "grid.csv"
     ask = [
-        sys.executable,
-        "-m",
-        "lnl_kit.cli",
         "compare",
         "ce,mae,gce,js,sce",
         "--noise",
@@ -102,7 +105,8 @@ def test_a_killed_grid_goes_on_from_its_file(tmp_path):
         str(tmp_path),
         *TINY,
     ]
-    child = subprocess.Popen(ask, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "lnl_kit.cli", *ask]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while not (table.exists() and len(measured.read(table)) >= 2):
         assert child.poll() is None
         time.sleep(0.02)
@@ -110,5 +114,26 @@ def test_a_killed_grid_goes_on_from_its_file(tmp_path):
     child.wait()
     kept = {r["method"]: r["commit"] for r in measured.read(table)}
     assert 2 <= len(kept) < 5
-    again = subprocess.run(ask, capture_output=True, text=True, check=True)
-    assert f"5 cells, {len(kept)} of them" in again.stderr and len(measured.read(table)) == 5
+    assert main(ask) == 0 and len(measured.read(table)) == 5
+    assert f"5 cells, {len(kept)} of them" in capsys.readouterr().err
+
+
+def test_a_method_stands_beside_itself_without_its_idea(tmp_path, capsys):
+    table = tmp_path / "grid.csv"
+    ask = ["compare", "nrd,nrd:seen_view", "--noise", "symmetric:0.5", "--out", str(tmp_path / "runs"), *TINY]
+    assert main([*ask, "--csv", str(table)]) == 0
+    said = capsys.readouterr()
+    one, other = measured.read(table)
+    assert [json.loads(r["asked"]).get("teacher_view") for r in (one, other)] == [None, "crop"]
+    assert [line.split()[0] for line in said.out.splitlines()[1:]] == ["nrd", "nrd:seen_view"]
+    assert "nrd:seen_view symmetric 0.5 seed 0: last" in said.err
+    assert one["test_accuracy_last"] != other["test_accuracy_last"] or one["loss_last"] != other["loss_last"]
+    assert main(["compare", "nrd:unseen"]) == 2
+    assert "control 'unseen' of nrd does not exist: nrd has seen_view" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", [m for m, (_, s) in METHODS.items() if s.controls])
+def test_every_control_changes_settings_that_the_method_has(method):
+    _, settings = METHODS[method]
+    for changes in settings.controls.values():
+        assert settings(**changes) != settings()

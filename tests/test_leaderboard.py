@@ -1,7 +1,9 @@
 """The leaderboard: means over seeds, families, the Pareto front, and what is missing."""
 
+import json
 import statistics
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -111,8 +113,44 @@ def test_an_epochs_cost_is_that_of_the_fastest_run_on_the_usual_device(found):
 
 
 def test_the_readme_shows_what_was_measured_on_photographs():
-    board = leaderboard.board(leaderboard.rows(), *leaderboard.MEMORISING)
+    board = leaderboard.board(leaderboard.rows(controls=True), *leaderboard.MEMORISING)
     assert f"\n\n{leaderboard.markdown(board)}\n\n" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_a_method_without_its_idea_is_not_averaged_with_the_method(tmp_path):
+    file = str(tmp_path / "some.csv")
+    measured.add(file, row("nrd", 0, 0.9, 0.9, 10, asked="{}"))
+    measured.add(file, row("nrd", 0, 0.7, 0.8, 10, asked=json.dumps({"teacher_view": "crop"})))
+    board = leaderboard.board(leaderboard.rows(file), "symmetric 0.5")
+    assert board["last"].to_dict() == {"nrd": 0.9} and board["seeds"].tolist() == [1]
+    beside = leaderboard.board(leaderboard.rows(file, controls=True), "symmetric 0.5")
+    assert beside["last"].to_dict() == {"nrd": 0.9, "nrd:seen_view": 0.7}
+    assert set(beside["family"]) == {"the five papers"}
+
+
+def test_how_far_one_ends_above_another_and_how_sure_that_is(tmp_path):
+    file = str(tmp_path / "some.csv")
+    for seed, a, b in ((0, 0.9, 0.8), (1, 0.8, 0.76), (2, 0.85, 0.75)):
+        measured.add(file, row("elr", seed, a, a, 10))
+        measured.add(file, row("ce", seed, b, b, 10))
+    measured.add(file, row("gce", 0, 0.7, 0.7, 10, curves={"test_accuracy": [0.5, 0.7]}))
+    rows = leaderboard.rows(file)
+    mean, error, seeds = leaderboard.ahead(rows, "elr", "ce")
+    assert mean == pytest.approx(0.08) and error == pytest.approx(0.02) and seeds == 3
+    assert leaderboard.ahead(rows, "elr", "gce") == (pytest.approx(0.2), np.inf, 1)
+    with pytest.raises(ValueError, match="mae and ce were not measured with the same seed"):
+        leaderboard.ahead(rows, "mae", "ce")
+    assert leaderboard.curves(rows, "test_accuracy", "ce", "gce", "mae") == {
+        "gce": [[{"epoch": 1, "test_accuracy": 0.5}, {"epoch": 2, "test_accuracy": 0.7}]]
+    }
+
+
+def test_own_labels_are_weighted_by_how_many_are_wrong(tmp_path):
+    file = str(tmp_path / "some.csv")
+    share = {"actual_rate": 0.4, "train_accuracy_clean_last": 0.9, "train_accuracy_wrong_last": 0.5}
+    measured.add(file, row("elr", 0, 0.9, 0.9, 10, **share))
+    board = leaderboard.board(leaderboard.rows(file), "symmetric 0.5")
+    assert board["own"].tolist() == [pytest.approx(0.6 * 0.9 + 0.4 * 0.5)]
 
 
 SHOWN = {

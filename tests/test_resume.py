@@ -1,7 +1,10 @@
 """Exact resume: a killed run, gone on with, ends with the numbers of one that was left alone."""
 
+import contextlib
 import csv
+import io
 import json
+import os
 import random
 import signal
 import subprocess
@@ -13,6 +16,7 @@ import torch
 from conftest import SHORT_STAGES, feature_file
 
 import lnl_kit
+from lnl_kit.cli import main
 from lnl_kit.methods import METHODS
 
 ASK = ["--train-size", "512", "--keep", "weights"]
@@ -63,10 +67,10 @@ def start(method, out, *extra):
 
 
 def whole(method, out, *extra):
-    child = start(method, out, *extra)
-    folder, _ = child.communicate(timeout=1200)
-    assert child.returncode == 0
-    return type(out)(folder.splitlines()[-1])
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(["train", method, *ASK, *extra, "--out", str(out)]) == 0
+    return type(out)(printed.getvalue().splitlines()[-1])
 
 
 def last_checkpoint(out):
@@ -109,38 +113,49 @@ BLOWS = {
 }
 
 
-@pytest.mark.parametrize("where", BLOWS)
-def test_kill_9_between_two_writes(tmp_path, where):
-    target = BLOWS[where]
+@pytest.fixture
+def one_thread():
+    """A pool of threads does not outlive a fork."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def strike(target):
+    """From now on a call of `target` kills this process: the third one, where it comes every epoch."""
+    *path, name = target.split(".")
+    owner = os if path == ["os"] else sys.modules[".".join(path[:2])]
+    for part in path[2:]:
+        owner = getattr(owner, part)
+    original, calls = getattr(owner, name), []
     strikes_at = 1 if target in ("os.replace", "lnl_kit.train.summarise") else 3
-    code = f"""
-import os, signal, sys
-import lnl_kit, lnl_kit.train
-*path, name = {target!r}.split('.')
-owner = os if path == ['os'] else sys.modules['.'.join(path[:2])]
-for part in path[2:]:
-    owner = getattr(owner, part)
-original, calls = getattr(owner, name), []
-def struck(*a, **k):
-    if name != 'replace' or str(a[1]).endswith('state.pt'):
-        calls.append(1)
-        if len(calls) >= {strikes_at}:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return original(*a, **k)
-setattr(owner, name, struck)
-out = {str(tmp_path / "killed")!r}
-lnl_kit.train('nrd', epochs=4, train_size=512, keep=['weights'], out=out, progress=False)
-"""
-    child = subprocess.run([sys.executable, "-c", code], timeout=1200)
-    assert child.returncode == -signal.SIGKILL
+
+    def struck(*a, **k):
+        if name != "replace" or str(a[1]).endswith("state.pt"):
+            calls.append(1)
+            if len(calls) >= strikes_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return original(*a, **k)
+
+    setattr(owner, name, struck)
+
+
+@pytest.mark.parametrize("where", BLOWS)
+def test_kill_9_between_two_writes(tmp_path, where, one_thread):
+    ask = dict(epochs=4, train_size=512, keep=["weights"], progress=False)
+    child = os.fork()
+    if child == 0:
+        try:
+            strike(BLOWS[where])
+            lnl_kit.train("nrd", out=tmp_path / "killed", **ask)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     folder = next((tmp_path / "killed").glob("*/*/*/*"))
     assert not (folder / "summary.json").exists()
-    resumed = lnl_kit.train(
-        "nrd", epochs=4, train_size=512, keep=["weights"], out=tmp_path / "killed", progress=False
-    )
-    alone = lnl_kit.train(
-        "nrd", epochs=4, train_size=512, keep=["weights"], out=tmp_path / "alone", progress=False
-    )
+    resumed = lnl_kit.train("nrd", out=tmp_path / "killed", **ask)
+    alone = lnl_kit.train("nrd", out=tmp_path / "alone", **ask)
     assert_same_run(alone.folder, resumed.folder)
 
 

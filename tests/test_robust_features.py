@@ -173,6 +173,7 @@ def test_all_eight_combinations_of_the_parts_train_and_differ(tmp_path):
                     bootstrapping=boot,
                     restoration=restoration,
                     clustering=clustering,
+                    train_size=512,
                     **SHORT,
                 )
                 found.add(run.arrays["test_probs"].tobytes())

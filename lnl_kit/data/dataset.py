@@ -24,6 +24,7 @@ from .. import files
 from . import built_in, decode, label_tables, large_sets, naming, taken
 from .classes import CLASSES, MEAN_STD, channel_stats
 from .label_formats import LabelTable, as_file, read_table
+from .label_tables import Labels
 from .problems import Problem, counted, report
 from .raw import _decoded, _folder, _Raw, _streamed
 from .streams import Stream, pick
@@ -178,13 +179,7 @@ def _built_in(name: str, root: Path, image_size: int | None) -> _Raw:
 
 
 def _assemble(
-    name: str,
-    slug: str,
-    like: str,
-    raw: _Raw,
-    found: label_tables.Labels | None,
-    has_truth: bool,
-    skip_bad: bool,
+    name: str, slug: str, like: str, raw: _Raw, found: Labels | None, has_truth: bool, skip_bad: bool
 ) -> Dataset:
     """The data set of what was read, without what is bad. Raises ValueError where that is not allowed."""
     names = [str(i) for i in range(len(raw.y))] if raw.paths is None else raw.paths
@@ -301,7 +296,7 @@ def _tensor(labels: np.ndarray) -> Tensor:
     return torch.from_numpy(labels.copy())
 
 
-def _labels_of(raw: _Raw, table: LabelTable, columns: tuple) -> label_tables.Labels:
+def _labels_of(raw: _Raw, table: LabelTable, columns: tuple) -> Labels:
     path_column, label_column, true_column = columns
     return label_tables.read(
         table,

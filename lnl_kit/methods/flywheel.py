@@ -26,7 +26,6 @@ Where this differs from the paper, or chooses where it is silent:
   along y + (lambda - 1) g - lambda p: for lambda > 1 g's own opinion outweighs a mostly wrong y.
 - lambda is 3 as in Sec. 4.1. Lemma 1 asks for 1 - gamma', at most 1: `confidence_regularizer="lemma"`. gamma'
   is the share of right labels among those that g learns, which nobody knows; the model's gamma stands for it.
-- The learning rate is the paper's in every preset.
 """
 
 from __future__ import annotations
@@ -74,6 +73,7 @@ class Flywheel(Settings):
     networks: ClassVar[int] = 2
     color: ClassVar[str | None] = "purple"
     paper: ClassVar[str | None] = "flywheel"
+    controls: ClassVar[dict] = {"one_network": {"auxiliary": False}}  # labels are weighted, never replaced
     bound: ClassVar[Bound] = Bound(
         # auxiliary: mixed-up, two strong; its E-step on two weak. Main: one, and its E-step
         ((3, 2, False), (1, 1, False)),

@@ -67,6 +67,10 @@ class LabelConfidence(Settings):
     networks: ClassVar[int] = 2
     paper: ClassVar[str | None] = "label_confidence"
     photographs: ClassVar[dict] = {"alpha": 0.9}  # chosen by --noisy-val
+    controls: ClassVar[dict] = {
+        "constant_confidence": {"slope": 1e-6},  # every label is believed by half
+        "no_confidence": {"variant": "no_confidence"},  # the robust loss, consistency and correction alone
+    }
     bound: ClassVar[Bound] = Bound(  # noise-robust; noise-free on both views
         ((1, 0, False), (2, 0, False)), (("small_cnn", 16),)
     )

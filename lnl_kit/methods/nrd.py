@@ -58,6 +58,10 @@ class NRD(Settings):
     # The divergence as printed has a gradient 13 times smaller than cross-entropy's at the start and
     # underfits its given labels in 50 epochs of real images; the scale of the GJS code makes up for it.
     demo: ClassVar[dict] = {"scale_jsd": True}
+    controls: ClassVar[dict] = {
+        "seen_view": {"teacher_view": "crop"},  # the teacher labels views that the student trains on
+        "no_average": {"decay": 0.0},  # the teacher is the student
+    }
     bound: ClassVar[Bound] = Bound(
         ((1, 1, True),),
         (("preact_resnet18", 32), ("preact_resnet34_cifar", 32), ("small_cnn", 16)),

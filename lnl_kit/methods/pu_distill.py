@@ -11,8 +11,7 @@ Where this differs from the paper, or chooses where it is silent:
 - A filter is a classifier of two classes: f(x) is the second one's softmax. Its learning rate, epochs and
   votes under `quick` and `demo` are ours, the votes chosen on the clean images by cross-validation (notebook
   21).
-- An image that several classes accept goes to the one with most votes, then with the highest mean
-  probability.
+- An image that several classes accept goes to that with most votes, then the highest mean probability.
 - K is not given: `iterations`. lambda weighs the teachers, as in (4); (1) has it on the given label.
 - Teachers see a balanced subset redrawn each epoch (Sec. IV-B; III-B draws once: `teacher_sampling="fixed"`).
 - Teachers label in evaluation mode, from images without augmentation. The released code leaves them in
@@ -83,6 +82,7 @@ class PUDistill(Settings):
 
     family: ClassVar[str] = "the five papers"
     paper: ClassVar[str | None] = "pu_distill"
+    controls: ClassVar[dict] = {"clean_labels_alone": {"pseudo_label": "clean"}}
 
     @classmethod
     def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:

@@ -65,6 +65,7 @@ class RobustFeatures(Settings):
 
     family: ClassVar[str] = "the five papers"
     paper: ClassVar[str | None] = "robust_features"
+    controls: ClassVar[dict] = {"classifier_alone": {"restoration": 0.0, "clustering": 0.0}}
 
     @classmethod
     def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..methods import BASELINE, METHODS
 from . import measured
+from .controls import title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,27 +24,34 @@ FILES = ("digits", "cifar10n", "memorise")  # of data/measured
 MEMORISING = ("human, worst", "folder-cifar10-jpeg", "memorise")  # the README's: setting, data set, preset
 
 
-def rows(*names: str) -> pd.DataFrame:
+def rows(*names: str, controls: bool = False) -> pd.DataFrame:
     """Every measured run, one row each: the fields of summary.json, `setting` ("symmetric 0.5"), `family` and
     `cost`, the seconds of all stages and epochs. names: files of data/measured (default FILES) or paths of
-    CSV files that `lnl compare --csv` wrote.
+    CSV files that `lnl compare --csv` wrote. controls: with methods without their idea, as METHOD:CONTROL.
     """
     import pandas as pd
 
-    measured_rows = pd.DataFrame([row for name in names or FILES for row in measured.read(name)])
+    found = [row | {"method": title(row)} for name in names or FILES for row in measured.read(name)]
+    measured_rows = pd.DataFrame([row for row in found if controls or ":" not in row["method"]])
     if len(measured_rows):
         rate = measured_rows["rate"].astype(float)
         words = measured_rows["noise"].str.replace("labels-", "human, ").str.replace("_", " ")
         measured_rows["setting"] = [w if not r else f"{w} {r:g}" for w, r in zip(words, rate)]
-        measured_rows["family"] = measured_rows["method"].map(family)
+        measured_rows["family"] = [family(m.partition(":")[0]) for m in measured_rows["method"]]
         stages = measured_rows["stage_seconds"] if "stage_seconds" in measured_rows else 0.0 * rate
+        right, corrected = (
+            measured_rows.get(f"train_accuracy_{labels}_last", np.nan) for labels in ("clean", "wrong")
+        )
+        wrong = measured_rows["actual_rate"].astype(float)
+        measured_rows["own"] = (1 - wrong) * right + wrong * corrected
         measured_rows["cost"] = measured_rows["seconds"].astype(float) + stages.fillna(0).astype(float)
     return measured_rows
 
 
 def board(rows: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick") -> pd.DataFrame:
     """One row a method at one setting, best `last` first: last, spread (standard deviation over seeds,
-    missing for one), best, memorized, ece, auc, cost (seconds), seeds, uses (what it was told), family.
+    missing for one), best, memorized, own (share of the training labels that its own predictions get right;
+    of the given ones 1 - actual_rate are), ece, auc, cost (seconds), seeds, uses (what it was told), family.
 
     Raises ValueError where nothing was measured there, with the settings that are.
     """
@@ -69,6 +79,7 @@ def board(rows: pd.DataFrame, setting: str, dataset: str = "digits", preset: str
             "spread": last.std(),
             "best": by["test_accuracy_best"].mean(),
             "memorized": by["memorized_last"].mean(),
+            "own": by["own"].mean(),
             "ece": by["test_ece_last"].mean(),
             "auc": by["selection_auc_last"].mean(),
             "cost": by["cost"].mean(),
@@ -77,8 +88,36 @@ def board(rows: pd.DataFrame, setting: str, dataset: str = "digits", preset: str
         }
     )
     table["uses"] = table["uses"].map(lambda told: ", ".join(told) if isinstance(told, list) else told or "")
-    table["family"] = [family(m) for m in table.index]
+    table["family"] = [family(m.partition(":")[0]) for m in table.index]
     return table.sort_values("last", ascending=False)
+
+
+def ahead(rows: pd.DataFrame, name: str, other: str) -> tuple[float, float, int]:
+    """(how far `name` ends above `other` in test accuracy, mean over the seeds that both have; its standard
+    error; number of these seeds). The error is infinite for one seed. rows: of one setting.
+
+    Raises ValueError where they have no seed in common.
+    """
+    last = rows.pivot_table(index="method", columns="seed", values="test_accuracy_last")
+    last = last.reindex([name, other])
+    differences = (last.loc[name] - last.loc[other]).dropna()
+    if not len(differences):
+        raise ValueError(f"{name} and {other} were not measured with the same seed")
+    error = differences.std() / len(differences) ** 0.5 if len(differences) > 1 else np.inf
+    return float(differences.mean()), float(error), len(differences)
+
+
+def curves(rows: pd.DataFrame, metric: str, *names: str) -> dict[str, list[list[dict]]]:
+    """{name: for each seed the values of a metric by epoch}, as `figures.curves` takes them; names that were
+    not measured with curves are left out. rows: of one setting.
+    """
+    found: dict[str, list[list[dict]]] = {}
+    for name in names:
+        for kept in rows[rows.method == name].get("curves", []):
+            if isinstance(kept, dict) and metric in kept:
+                run = [{"epoch": e + 1, metric: v} for e, v in enumerate(kept[metric])]
+                found.setdefault(name, []).append(run)
+    return found
 
 
 def settings_of(rows: pd.DataFrame, dataset: str = "digits", preset: str = "quick") -> list[str]:
@@ -129,4 +168,4 @@ def markdown(board: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
-    print(markdown(board(rows(), *MEMORISING)))
+    print(markdown(board(rows(controls=True), *MEMORISING)))

@@ -41,6 +41,25 @@ IDENTITY = (
     "asked",
 )  # two rows that agree on these are about the same run
 
+CURVES = (
+    "test_accuracy",
+    "test_ece",
+    "train_accuracy_clean",
+    "train_accuracy_wrong",
+    "memorized",
+    "selection_auc",
+)  # by epoch, what a row keeps of how a run went
+
+
+def curves(metrics: list[dict]) -> dict[str, list]:
+    """{metric of CURVES: its value at each epoch, None where it was not measured}, of a run's metrics."""
+    found = {k: [row.get(k) for row in metrics] for k in CURVES}
+    return {
+        k: [None if v is None else round(v, 4) for v in values]
+        for k, values in found.items()
+        if any(v is not None for v in values)
+    }
+
 
 def table(name: str | Path) -> Path:
     """data/measured/<name>.csv, or the file itself where a path to a CSV file is given."""
