@@ -19,11 +19,11 @@ Where this differs from the paper, or chooses where it is silent:
 - lambda, the number of clusters (here: of classes), RandAugment's strength, decoder and cluster head are not
   given. The head is one linear layer; the decoder a 1x1 convolution to at most 128 channels, then doublings
   of the size, each with a 3x3 convolution.
-- With unit weights the features collapse on digits, whatever lambda: with a small one every image in one
-  cluster satisfies (9), with a large one the clusters outvote the classifier. Outside `paper` the terms are
-  weighted: found on digits with one seed (validation and test accuracy both in view), measured over three
-  (notebook 24). At 80 % noise, where the right label is given hardly more often than each other one, and on
-  photographs the weight of the clusters is too large; `clustering=0.01` keeps them from doing harm.
+- With unit weights and a strong T the features collapse on digits, whatever lambda; with a gentle T they do
+  for a large one alone, when the clusters outvote the classifier. Outside `paper` the terms are weighted:
+  found on digits with one seed (validation and test accuracy both in view), measured over three (notebook
+  24). At 80 % noise, where the right label is given hardly more often than each other one, and on
+  photographs the clusters still weigh too much; `clustering=0.01` keeps them from doing harm.
 """
 
 from __future__ import annotations
