@@ -87,7 +87,7 @@ def resolve(
         settings = {**RECIPE, **settings_class.demo, **on_photographs}
         return Preset("photographs", model="airbench", image_size=32, settings=settings)
     if preset == "memorise":
-        settings = {**MEMORISE, **settings_class.demo, **on_photographs}
+        settings = {**MEMORISE, **settings_class.demo, **on_photographs, **settings_class.memorise}
         image_size = None if dataset == "digits" else 32
         return Preset(
             preset, model="mlp_head", image_size=image_size, features=backbones.DEFAULT, settings=settings

@@ -71,6 +71,7 @@ class Settings:
         {}
     )  # settings that were chosen on photographs, where they differ
     demo: ClassVar[Mapping] = MappingProxyType({})  # settings that `--preset demo` changes
+    memorise: ClassVar[Mapping] = MappingProxyType({})  # that `--preset memorise` changes beside these
     # The same run without the method's idea, {name: the settings that take it away}: what a claim about the
     # idea is held against. `lnl compare METHOD:NAME` trains it.
     controls: ClassVar[Mapping[str, Mapping]] = MappingProxyType({})
