@@ -197,6 +197,10 @@ def test_the_readmes_controls_are_kept_rows():
     step = mean([r for r in nrd if r["method"] == "ce"])
     crops = mean([r for r in nrd if "teacher_view" in r["asked"]])
     clean = mean([r for r in alone if r["rate"] == 0.9])
+    lci = [r for r in measured.read("22_label_confidence") if (r["noise"], r["rate"]) == ("symmetric", 0.8)]
+    constant = mean([r for r in lci if r["cell"] == "C constant"])
+    own = mean([r for r in lci if r["cell"] == "Ours"])
+    assert f"LCI with a constant confidence has {constant}, with its own {own} (notebook 22);" in text
     assert f"has {step} of NRD's 86.7, and NRD whose teacher sees no unseen view {crops}." in text
     assert f"The clean tenth of the labels alone has {clean}, as much as PUDistill." in text
 
