@@ -40,7 +40,7 @@ SHORT_STAGES = {
         "filters": 2,
         "votes": 1,
         "sure": 0.3,
-        "filter_epochs": 5,
+        "filter_epochs": 3,
         "filter_batch_size": 8,
         "teachers": 2,
         "teacher_epochs": 2,

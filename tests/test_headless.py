@@ -5,6 +5,7 @@ for ever. Headless, the kit opens no widget at all; live, it opens none of that 
 """
 
 import copy
+import os
 from pathlib import Path
 
 import nbclient
@@ -44,44 +45,40 @@ display(widgets.review(lnl_kit.find_errors("digits", noise="symmetric", rate=0.2
 
 
 class Recorder(nbclient.NotebookClient):
-    """Executes a notebook and remembers which widgets its kernel opened, by their model's name."""
+    """Executes a notebook and remembers which widgets each cell opened, by their model's name."""
 
     opened: list
 
     def handle_comm_msg(self, outs, msg, cell_index):
         """What nbclient does with a widget's message, and a note of it."""
         if msg["msg_type"] == "comm_open":
-            self.opened.append(msg["content"]["data"].get("state", {}).get("_model_name"))
+            name = msg["content"]["data"].get("state", {}).get("_model_name")
+            self.opened.append((cell_index, name))
         return super().handle_comm_msg(outs, msg, cell_index)
 
 
-def execute(source, root, tmp_path, **environment):
-    """The names of the widgets that this cell opened."""
-    import os
-
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+def execute(sources, root, tmp_path):
+    """(names of the widgets that each of these cells opened, the executed notebook)."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    notebook = nbformat.v4.new_notebook(cells=cells)
     with _kernel_of_this_python(root):
         client = Recorder(
             notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
         )
         client.opened = []
-        client.execute(env=os.environ | environment)
-    return client.opened, notebook
+        client.execute(env=os.environ)
+    return [[name for at, name in client.opened if at == i] for i in range(len(cells))], notebook
 
 
-def test_headless_no_widget_is_opened(tmp_path):
-    opened, notebook = execute(EVERY_WIDGET, tmp_path / "runs", tmp_path)
-    assert opened == []
+def test_headless_no_widget_is_opened_and_live_none_for_output(tmp_path):
+    live = "import os; os.environ.pop('LNL_HEADLESS'); os.environ['JPY_SESSION_NAME'] = 'x'\n"
+    (headless, seen), notebook = execute([EVERY_WIDGET, live + EVERY_WIDGET], tmp_path / "runs", tmp_path)
+    assert headless == []
     kinds = {kind for output in notebook.cells[0].outputs for kind in output.get("data", {})}
     assert (
         "application/vnd.plotly.v1+json" in kinds and "application/vnd.jupyter.widget-view+json" not in kinds
     )
-
-
-def test_live_no_output_widget_is_opened(tmp_path):
-    live = "import os; os.environ.pop('LNL_HEADLESS'); os.environ['JPY_SESSION_NAME'] = 'x'\n"
-    opened, _ = execute(live + EVERY_WIDGET, tmp_path / "runs", tmp_path)
-    assert "FloatSliderModel" in opened and "ButtonModel" in opened and "OutputModel" not in opened
+    assert "FloatSliderModel" in seen and "ButtonModel" in seen and "OutputModel" not in seen
 
 
 @pytest.mark.slow

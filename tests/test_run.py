@@ -462,3 +462,11 @@ def test_bfloat16_by_rounding_is_what_bfloat16_computes():
     assert (rounded.float() - exact).abs().max() > 1e-3  # and not float32
     rounded.float().sum().backward()
     assert torch.allclose(bias.grad, torch.full((5,), 64.0))
+
+
+def test_findings_in_the_same_root_are_no_runs(tmp_path):
+    run = lnl_kit.train("ce", epochs=1, train_size=128, out=tmp_path, progress=False)
+    probs = np.full((1437, 10), 0.1)
+    lnl_kit.find_errors("digits", probs=probs, out=tmp_path, report=False)
+    assert list(tmp_path.glob("errors/*/*/*/summary.json"))
+    assert [found.folder for found in lnl_kit.finished_runs(tmp_path)] == [run.folder]

@@ -17,7 +17,7 @@ def test_members_train_as_they_would_alone(name, channels, size):
     1e-6.
     """
     torch.manual_seed(0)
-    n, b = 2, 8
+    n, b = 2, 4
     alone = [models.make(name, 2, channels).double() for _ in range(n)]
     stacked = Stacked(alone)
     x, y = torch.randn(n, b, channels, size, size, dtype=torch.float64), torch.randint(0, 2, (n, b))

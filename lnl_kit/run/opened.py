@@ -268,5 +268,6 @@ def open_run(folder: str | Path) -> OpenedRun:
 
 
 def finished_runs(root: str | Path) -> list[OpenedRun]:
-    """Every finished run under a root, in order of its path."""
-    return [OpenedRun(p.parent) for p in sorted(Path(root).glob("*/*/*/*/summary.json"))]
+    """Every finished run under a root, in order of its path; findings lie there too, and are none."""
+    folders = [p.parent for p in sorted(Path(root).glob("*/*/*/*/summary.json"))]
+    return [OpenedRun(folder) for folder in folders if (folder / "settings.json").exists()]
