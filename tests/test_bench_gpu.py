@@ -41,6 +41,7 @@ def ended(folder):
     return [r["job"] for r in rows(folder) if r.get("ended")]
 
 
+@pytest.mark.slow
 def test_some_steps_rehearsed_leave_their_rows_and_a_second_call_has_nothing_left_to_do(tmp_path):
     asked = command(tmp_path, "--minutes", "9", "--only", QUICK)
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=600)

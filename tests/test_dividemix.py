@@ -83,15 +83,19 @@ def test_a_network_that_diverges_is_named_not_scikit_learns_input(tmp_path):
     assert small_loss_probability(torch.tensor([0.1, float("nan"), 0.3])).isnan().all()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A root of runs: what several tests train is trained once."""
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.mark.parametrize(
     "variant",
     [{"unsupervised": 0.0}, {"threshold": 0.8}, {"warmup_entropy": True}, {"sharpening": 1.0}, {"ramp": 0}],
 )
-def test_settings_change_the_run(tmp_path, variant):
+def test_settings_change_the_run(shared, variant):
     settings = TINY | {"epochs": 4, "rate": 0.5}
-    plain, other = (
-        lnl_kit.train("dividemix", out=tmp_path, **settings | changes) for changes in ({}, variant)
-    )
+    plain, other = (lnl_kit.train("dividemix", out=shared, **settings | changes) for changes in ({}, variant))
     assert not np.array_equal(other.arrays["new_labels"], plain.arrays["new_labels"])
 
 
