@@ -39,6 +39,7 @@ def learnt_by_heart(*names: str, file: str = "memorise") -> tuple[pd.DataFrame, 
     caption = "learnt by heart: features of all images, 40 epochs" + lacking * (len(there) < len(names))
     table = figures.table_of(board.loc[there, COLUMNS], caption, missing="–")
     curves = leaderboard.curves(rows, "test_accuracy", *names)
+    curves = {name.rpartition(":")[2]: runs for name, runs in curves.items()}  # the legend fits one line
     title, subtitle = (
         "Real photographs, learnt by heart",
         "kept: CIFAR-10N worst, memorise; ○ best, ● last epoch",
