@@ -15,16 +15,7 @@ from ..files import save_atomically
 from ..results import gpu, measured
 from .gpu_process import read_lines
 
-OF_EPOCH = (
-    "epoch",
-    "test_accuracy",
-    "test_ece",
-    "train_accuracy_clean",
-    "train_accuracy_wrong",
-    "memorized",
-    "selection_auc",
-    "refurbished_accuracy",
-)
+OF_EPOCH = ("epoch", *measured.CURVES, "refurbished_accuracy")
 OF_SUMMARY = ("method", "model", "preset", "seed", "actual_rate", "precision", "train_images")
 LEFT_OUT = ("folder", "labels", "where", "said", "at", "expected", "summary", "settings", "late", "profile")
 OF_PROFILE = ("gpu_idle", "kernels_a_step", "waits", "error")

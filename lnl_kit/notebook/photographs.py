@@ -48,6 +48,16 @@ def learnt_by_heart(*names: str, file: str = "memorise") -> tuple[pd.DataFrame, 
     return rows, table, drawn
 
 
+def ahead(rows: pd.DataFrame, name: str, *others: str) -> pd.DataFrame:
+    """How far `name` ends above each of the others: one row each, columns ahead (mean over the seeds that
+    both have), error (standard error of that mean, infinite for one seed) and seeds; see `leaderboard.ahead`.
+    """
+    import pandas as pd
+
+    gaps = [leaderboard.ahead(rows, name, other) for other in others]
+    return pd.DataFrame(gaps, index=list(others), columns=["ahead", "error", "seeds"])
+
+
 def end_to_end(*labels: str) -> tuple[Styler, go.Figure]:
     """(table, test accuracy by epoch) of runs on the images themselves, one seed; labels: those of the GPU's
     runs (`gpu.ORDER`). `refurbished`: of the labels that the method trains on, how many are right.
