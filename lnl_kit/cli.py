@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__
-from .data import resolve
 from .files import RunError
 from .label_errors.commands import add_apply, add_check, add_find_errors
-from .methods import METHODS
+from .methods import listed
 from .run.flags import FOLDERS, LABELS, Help, share
 from .run.settings import field_help, parse
 
@@ -42,39 +43,47 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser(argv: list[str]) -> argparse.ArgumentParser:
-    """The parser; `lnl train METHOD` gets a flag per settings field of that method."""
+    """The parser, with the flags of the command that is asked for; for `lnl train METHOD` a flag for each of
+    the method's settings too.
+    """
     parser = Parser("lnl", description="Learning with noisy labels: train, reproduce, measure.")
     parser.add_argument("--version", action="version", version=f"lnl-kit {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    add = commands.add_parser("methods", help="list the methods, a line each")
-    add.set_defaults(command=list_methods)
-    method = next((a for a in argv[1:] if a in METHODS), None) if argv[:1] == ["train"] else None
-    add_train(commands, method)
-    for add_command in (add_compare, add_reproduce, add_check, add_find_errors, add_apply, add_bench):
-        add_command(commands)
+    for name, (text, add_flags) in COMMANDS.items():
+        add = commands.add_parser(name, help=text, description=text, formatter_class=Help)
+        if argv[:1] == [name]:
+            add_flags(add)
+    if argv[:1] == ["train"] and (method := next((a for a in argv[1:] if a in names()), None)):
+        add_settings(commands.choices["train"], method)
     return parser
 
 
-def add_train(commands, method: str | None) -> None:
-    """`lnl train`, with the flags of the method's own settings."""
-    add = commands.add_parser(
-        "train",
-        help="train a method; the last line printed is the run's folder",
-        formatter_class=Help,
-        epilog="lnl train METHOD --help lists the method's own settings too, such as --epochs",
-    )
-    add.add_argument("method", choices=METHODS, metavar="METHOD", help=f"one of: {', '.join(METHODS)}")
+@functools.cache
+def names() -> tuple[str, ...]:
+    """The names of the methods."""
+    return tuple(method.name for method in listed())
+
+
+def add_methods(add: argparse.ArgumentParser) -> None:
+    """`lnl methods`."""
+    add.set_defaults(command=list_methods)
+
+
+def add_train(add: argparse.ArgumentParser) -> None:
+    """`lnl train`, without the flags of a method's own settings."""
+    add.epilog = "lnl train METHOD --help lists the method's own settings too, such as --epochs"
+    add.add_argument("method", choices=names(), metavar="METHOD", help=f"one of: {', '.join(names())}")
     share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size")
     share(add, "--features", "--feature-views")
     share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
     share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh")
-    if method:
-        add_settings(add, method)
     add.set_defaults(command=train_command)
 
 
 def add_settings(add: argparse.ArgumentParser, method: str) -> None:
     """A flag for each settings field of the method, its comment as help."""
+    from .methods import METHODS
+
     settings_class = METHODS[method][1]
     group = add.add_argument_group(f"settings of {method} (defaults of the preset `quick`)")
     helps = field_help(settings_class)
@@ -88,16 +97,13 @@ def add_settings(add: argparse.ArgumentParser, method: str) -> None:
         )
 
 
-def add_compare(commands) -> None:
+def add_compare(add: argparse.ArgumentParser) -> None:
     """`lnl compare`."""
-    add = commands.add_parser(
-        "compare", help="train methods x noises x seeds, and print and keep one table", formatter_class=Help
-    )
+    controls = ", ".join(f"{method.name}:{control}" for method in listed() for control in method.controls)
     add.add_argument(
         "methods",
         help="separated by commas, or all; METHOD:CONTROL is a method without its idea "
-        f"({', '.join(f'{m}:{c}' for m, (_, s) in METHODS.items() for c in s.controls)}): "
-        f"{', '.join(METHODS)}",
+        f"({controls}): {', '.join(names())}",
     )
     add.add_argument(
         "--noise",
@@ -115,11 +121,8 @@ def add_compare(commands) -> None:
     add.set_defaults(command=compare_command)
 
 
-def add_reproduce(commands) -> None:
+def add_reproduce(add: argparse.ArgumentParser) -> None:
     """`lnl reproduce`."""
-    add = commands.add_parser(
-        "reproduce", help="run notebooks headlessly and write runs/reproduce/index.html"
-    )
     add.add_argument(
         "notebooks", nargs="*", metavar="NOTEBOOK", help="name or number, such as 20; default: all"
     )
@@ -138,9 +141,8 @@ def add_reproduce(commands) -> None:
     add.set_defaults(command=reproduce_command)
 
 
-def add_bench(commands) -> None:
+def add_bench(add: argparse.ArgumentParser) -> None:
     """`lnl bench`."""
-    add = commands.add_parser("bench", help="speed of the full loop over that of the networks alone")
     add.add_argument("--json", metavar="FILE", help="write the rows there too")
     add.add_argument("--quick", action="store_true", help="small networks and few repeats")
     add.add_argument("--only", metavar="TEXT", default="", help="only the rows whose name contains TEXT")
@@ -158,6 +160,7 @@ def show(value) -> str:
 
 def train_command(options) -> int:
     """`lnl train`: 0 when finished, 130 after Ctrl-C; the run's folder is the last line of the output."""
+    from .methods import METHODS
     from .train import train
 
     values = vars(options).copy()
@@ -185,15 +188,17 @@ def train_command(options) -> int:
 
 def list_methods(options) -> int:
     """`lnl methods`: one line each, the name first."""
-    width = max(map(len, METHODS))
-    for name, (_, settings_class) in METHODS.items():
-        print(f"{name:<{width}}  {(settings_class.__doc__ or '').splitlines()[0]}")
+    width = max(map(len, names()))
+    for method in listed():
+        print(f"{method.name:<{width}}  {method.summary}")
     return 0
 
 
 def compare_command(options) -> int:
     """`lnl compare`: 0, or 1 where cells failed."""
     from .compare import compare
+    from .data import resolve
+    from .methods import METHODS
 
     values = vars(options).copy()
     values.pop("command")
@@ -258,6 +263,24 @@ def bench_command(options) -> int:
         compile=not options.no_compile,
     )
 
+
+# name -> (what stands in the list of commands, what gives its parser the flags)
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "methods": ("list the methods, a line each", add_methods),
+    "train": ("train a method; the last line printed is the run's folder", add_train),
+    "compare": ("train methods x noises x seeds, and print and keep one table", add_compare),
+    "reproduce": ("run notebooks headlessly and write runs/reproduce/index.html", add_reproduce),
+    "check": (
+        "what train and find-errors would read of a folder, and what is odd; writes nothing",
+        add_check,
+    ),
+    "find-errors": (
+        "which labels of an image folder are probably wrong; prints the folder of errors.csv and report.html",
+        add_find_errors,
+    ),
+    "apply": ("write the corrected labels of a review, for --labels; images are not touched", add_apply),
+    "bench": ("speed of the full loop over that of the networks alone", add_bench),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 
 from ..data import noise
-from ..features import backbones
+from ..features import kinds
 from .settings import COMPILES, KEEPS, PRECISIONS
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults that are values; a flag without one says itself what happens."""
+    """Shows defaults that are values; a flag without one, or a switch, says itself what happens."""
 
     def _get_help_string(self, action):
-        return action.help if action.default is None else super()._get_help_string(action)
+        says_itself = action.default in (None, []) or isinstance(action.default, bool)
+        return action.help if says_itself else super()._get_help_string(action)
 
 
 # name -> arguments of `add_argument`
@@ -33,9 +34,7 @@ FLAGS: dict[str, dict] = {
     },
     "--seed": {"type": int, "default": 0, "help": "decides noise, weights and order"},
     "--model": {"help": "network; default the preset's, with --features mlp_head"},
-    "--features": {
-        "help": f"train on what a pretrained network sees, computed once and kept: {backbones.HELP}"
-    },
+    "--features": {"help": f"train on what a pretrained network sees, computed once and kept: {kinds.HELP}"},
     "--feature-views": {
         "type": int,
         "default": 0,
