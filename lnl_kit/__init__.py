@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from .lazy import lazily
 
 if TYPE_CHECKING:
+    from .config import read_config
     from .files import RunError, runs_root
+    from .forecast import Forecast, dry_run
     from .label_errors.by_probs import rank_labels
     from .label_errors.find import find_errors
     from .run.opened import OpenedRun, finished_runs, open_run
@@ -16,13 +18,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Forecast",
     "OpenedRun",
     "RunError",
     "Settings",
+    "dry_run",
     "find_errors",
     "finished_runs",
     "open_run",
     "rank_labels",
+    "read_config",
     "runs_root",
     "train",
 ]
@@ -31,13 +36,16 @@ __all__ = [
 lazily(
     __name__,
     {
+        "Forecast": "forecast",
         "OpenedRun": "run.opened",
         "RunError": "files",
         "Settings": "run.settings",
+        "dry_run": "forecast",
         "find_errors": "label_errors.find",
         "finished_runs": "run.opened",
         "open_run": "run.opened",
         "rank_labels": "label_errors.by_probs",
+        "read_config": "config",
         "runs_root": "files",
         "train": "train",
     },

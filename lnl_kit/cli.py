@@ -1,4 +1,4 @@
-"""The command line: lnl train | compare | reproduce | check | find-errors | apply | bench | methods."""
+"""The command line: `lnl --help` lists the commands."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__
+from .doctor.commands import add_doctor
 from .files import RunError
 from .label_errors.commands import add_apply, add_check, add_find_errors
 from .methods import listed
@@ -24,6 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser(argv)
     options = parser.parse_args(argv)
     try:
+        if getattr(options, "config", None):
+            options = configured(options, argv)
         status = options.command(options)
         sys.stdout.flush()
         return status
@@ -42,13 +45,33 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"lnl: {message}; see {self.prog} --help\n")
 
 
-def make_parser(argv: list[str]) -> argparse.ArgumentParser:
+class WithoutDefaults(Parser):
+    """Tells only what was typed."""
+
+    def add_argument(self, *names, **more):
+        return super().add_argument(*names, **more | {"default": argparse.SUPPRESS})
+
+
+def configured(options: argparse.Namespace, argv: list[str]) -> argparse.Namespace:
+    """The options with what the file of --config says where nothing was typed."""
+    from .config import read_config
+
+    typed = vars(make_parser(argv, WithoutDefaults).parse_args(argv))
+    held = read_config(options.config, typed.get("method"))
+    if "methods" in typed:  # lnl compare, whose --noise and --seeds are lists
+        if "rate" in held:
+            held["noise"] = f"{held.get('noise', 'symmetric')}:{held.pop('rate')}"
+        held |= {"seeds": str(held.pop("seed"))} if "seed" in held else {}
+    return argparse.Namespace(**vars(options) | held | typed)
+
+
+def make_parser(argv: list[str], kind: type[Parser] = Parser) -> argparse.ArgumentParser:
     """The parser, with the flags of the command that is asked for; for `lnl train METHOD` a flag for each of
-    the method's settings too.
+    the method's settings too. kind: of the command's own parser.
     """
     parser = Parser("lnl", description="Learning with noisy labels: train, reproduce, measure.")
     parser.add_argument("--version", action="version", version=f"lnl-kit {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=kind)
     for name, (text, add_flags) in COMMANDS.items():
         add = commands.add_parser(name, help=text, description=text, formatter_class=Help)
         if argv[:1] == [name]:
@@ -76,7 +99,7 @@ def add_train(add: argparse.ArgumentParser) -> None:
     share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size")
     share(add, "--features", "--feature-views")
     share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
-    share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh")
+    share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh", "--config", "--dry-run")
     add.set_defaults(command=train_command)
 
 
@@ -115,6 +138,7 @@ def add_compare(add: argparse.ArgumentParser) -> None:
         add, "--dataset", "--preset", *LABELS, "--clean-share", "--epochs", "--train-size", "--jobs", "--out"
     )
     share(add, "--model", "--features", "--feature-views", feature_views={"default": None})
+    share(add, "--config", "--dry-run")
     add.add_argument(
         "--csv", metavar="FILE", help="add a row as each cell ends, and skip the cells that FILE has"
     )
@@ -141,6 +165,22 @@ def add_reproduce(add: argparse.ArgumentParser) -> None:
     add.set_defaults(command=reproduce_command)
 
 
+def add_lab(add: argparse.ArgumentParser) -> None:
+    """`lnl lab`."""
+    add.add_argument(
+        "folder",
+        nargs="?",
+        metavar="FOLDER",
+        help="where the notebooks are copied; what you changed there is left as it is; default lnl-notebooks "
+        "in the current folder, in a clone its own notebooks, in place",
+    )
+    add.add_argument("--copy-only", action="store_true", help="copy the notebooks, and print the folder")
+    add.add_argument("--no-browser", action="store_false", dest="browser", help="only print the address")
+    add.add_argument("--port", type=int, default=8888, help="the first that is tried")
+    add.add_argument("--allow-root", action="store_true", help="also as root, whose kernels may do anything")
+    add.set_defaults(command=lab_command)
+
+
 def add_bench(add: argparse.ArgumentParser) -> None:
     """`lnl bench`."""
     add.add_argument("--json", metavar="FILE", help="write the rows there too")
@@ -163,11 +203,16 @@ def train_command(options) -> int:
     from .methods import METHODS
     from .train import train
 
-    values = vars(options).copy()
-    values.pop("command")
+    values = {k: v for k, v in vars(options).items() if k not in ("command", "config", "dry_run")}
     method = values.pop("method")
     fields = {f.name: f for f in dataclasses.fields(METHODS[method][1])}
-    values = {k: parse(fields[k], v) if k in fields else v for k, v in values.items()}
+    typed = {k: v for k, v in values.items() if k in fields and isinstance(v, str)}
+    values |= {k: parse(fields[k], v) for k, v in typed.items()}
+    if options.dry_run:
+        from .forecast import dry_run
+
+        print(dry_run(method, **{k: v for k, v in values.items() if k != "fresh"}))
+        return 0
     folder: list[Path] = []
     try:
         run = train(method, **values, on_interrupt="raise", on_folder=folder.append)
@@ -200,8 +245,7 @@ def compare_command(options) -> int:
     from .data import resolve
     from .methods import METHODS
 
-    values = vars(options).copy()
-    values.pop("command")
+    values = {k: v for k, v in vars(options).items() if k not in ("command", "config")}
     values["dataset"] = resolve(values["dataset"])
     methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
     if values["methods"] == "all":
@@ -251,6 +295,13 @@ def reproduce_command(options) -> int:
     )
 
 
+def lab_command(options) -> int:
+    """`lnl lab`."""
+    from .lab import lab
+
+    return lab(**{k: v for k, v in vars(options).items() if k != "command"})
+
+
 def bench_command(options) -> int:
     """`lnl bench`."""
     from .bench.loop import bench
@@ -279,6 +330,8 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
         add_find_errors,
     ),
     "apply": ("write the corrected labels of a review, for --labels; images are not touched", add_apply),
+    "lab": ("copy the notebooks to a folder and open them in JupyterLab", add_lab),
+    "doctor": ("what this machine has for the kit, what is missing and how to get it", add_doctor),
     "bench": ("speed of the full loop over that of the networks alone", add_bench),
 }
 

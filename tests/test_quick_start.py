@@ -2,9 +2,9 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
+from conftest import cpu_seconds
 
 from lnl_kit.methods import METHODS, listed
 
@@ -18,16 +18,6 @@ except SystemExit:
     pass
 print(*(name for name in {heavy} if name in sys.modules), file=sys.stderr)
 """
-
-
-def seconds(*arguments: str) -> float:
-    """The quickest of three runs of this Python."""
-    took = []
-    for _ in range(3):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-        took.append(time.perf_counter() - started)
-    return min(took)
 
 
 COMMANDS = "train compare reproduce check find-errors apply bench"
@@ -47,9 +37,9 @@ def test_what_only_tells_imports_nothing_heavy(arguments):
 
 
 def test_help_takes_a_second_at_most():
-    """On a slow or busy machine, as many starts of a bare Python as fit in a second on a quick one."""
-    bare = seconds("-c", "pass")
-    assert seconds("-m", "lnl_kit.cli", "--help") < max(1, 25 * bare)
+    """On a slow machine, as many starts of a bare Python as fit in a second on a quick one."""
+    bare = cpu_seconds("-c", "pass", tries=3)
+    assert cpu_seconds("-m", "lnl_kit.cli", "--help", tries=3) < max(1, 25 * bare)
 
 
 def test_methods_are_listed_as_their_classes_say():

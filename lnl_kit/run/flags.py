@@ -97,6 +97,15 @@ FLAGS: dict[str, dict] = {
     "--epochs": {"type": int, "help": "of every run; default the preset's"},
     "--out": {"help": "root of the run folders; default $LNL_RUNS, else runs/"},
     "--fresh": {"action": "store_true", "help": "start over even if it is finished"},
+    "--config": {
+        "metavar": "FILE",
+        "help": "settings from a .yaml, .json or .toml file, such as the settings.json of a run; flags on "
+        "the command line win",
+    },
+    "--dry-run": {
+        "action": "store_true",
+        "help": "only say what would be trained, where, and how long it would take; runs are left untouched",
+    },
     "--jobs": {
         "type": int,
         "default": 1,
