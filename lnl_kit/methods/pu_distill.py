@@ -82,6 +82,13 @@ class PUDistill(Settings):
 
     family: ClassVar[str] = "the five papers"
     paper: ClassVar[str | None] = "pu_distill"
+    memorise: ClassVar[dict] = {  # sure and votes by cross-validation on the clean images (notebook 21)
+        "filter_batch_size": 128,
+        "filter_epochs": 10,
+        "filter_learning_rate": 0.01,
+        "sure": 0.9,
+        "votes": 14,
+    }
     controls: ClassVar[dict] = {
         "clean_labels_alone": {"pseudo_label": "clean"},
         "without_filters": {"iterations": 0},
@@ -187,7 +194,7 @@ def train_pu_distill(data: NoisyData, settings: PUDistill, run: Run) -> None:
         run.stage(
             f"teacher-{t}",
             lambda stage: train_teacher(stage, known, settings),
-            teacher_depends(t, data, settings, run),
+            pu_filters.teacher_depends(t, data, settings, run),
         )
         for t in range(settings.teachers)
     ]
@@ -323,28 +330,6 @@ def step(
     optimizer.zero_grad()
     run.total(**terms).backward()
     optimizer.step()
-
-
-# ---- what a stage's result depends on: never a noisy label
-
-
-def teacher_depends(t: int, data: NoisyData, settings: PUDistill, run: Run) -> dict:
-    """Of teacher t: all bags', and the teachers' settings."""
-    names = (
-        "teacher_epochs",
-        "teacher_learning_rate",
-        "teacher_milestones",
-        "teacher_sampling",
-        "teacher_mixup",
-        "teacher_entropy",
-        "batch_size",
-        "iterations",
-    )
-    return (
-        pu_filters.bag_depends(-1, settings.iterations, data, settings, run)
-        | {n: getattr(settings, n) for n in names}
-        | {"teacher": t}
-    )
 
 
 METHODS = {"pu_distill": (train_pu_distill, PUDistill)}

@@ -281,6 +281,25 @@ def bag_depends(k: int, iteration: int, data: NoisyData, settings: PUDistill, ru
     }
 
 
+def teacher_depends(t: int, data: NoisyData, settings: PUDistill, run: Run) -> dict:
+    """Of teacher t: all bags', and the teachers' settings."""
+    names = (
+        "teacher_epochs",
+        "teacher_learning_rate",
+        "teacher_milestones",
+        "teacher_sampling",
+        "teacher_mixup",
+        "teacher_entropy",
+        "batch_size",
+        "iterations",
+    )
+    return (
+        bag_depends(-1, settings.iterations, data, settings, run)
+        | {n: getattr(settings, n) for n in names}
+        | {"teacher": t}
+    )
+
+
 def clean_key(data: NoisyData) -> int:
     """A number that stands for the clean subset and its labels."""
     at = data.clean.nonzero()[:, 0]
