@@ -1,4 +1,4 @@
-"""The command line: lnl train | compare | reproduce | check | find-errors | apply | bench | methods."""
+"""The command line: lnl train | compare | tune | reproduce | check | find-errors | apply | bench | methods."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .label_errors.commands import add_apply, add_check, add_find_errors
 from .methods import METHODS
 from .run.flags import FOLDERS, LABELS, Help, share
 from .run.settings import field_help, parse
+from .tune import add_tune
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,7 +51,15 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     add.set_defaults(command=list_methods)
     method = next((a for a in argv[1:] if a in METHODS), None) if argv[:1] == ["train"] else None
     add_train(commands, method)
-    for add_command in (add_compare, add_reproduce, add_check, add_find_errors, add_apply, add_bench):
+    for add_command in (
+        add_compare,
+        add_tune,
+        add_reproduce,
+        add_check,
+        add_find_errors,
+        add_apply,
+        add_bench,
+    ):
         add_command(commands)
     return parser
 
