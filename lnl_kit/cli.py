@@ -1,4 +1,4 @@
-"""The command line: lnl train | compare | tune | reproduce | check | find-errors | apply | bench | methods."""
+"""The command line: lnl train, compare, tune, reproduce, check, find-errors, apply, bench, methods."""
 
 from __future__ import annotations
 

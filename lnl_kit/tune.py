@@ -110,14 +110,15 @@ def _distributions(space: Mapping[str, tuple | list]) -> dict:
     except ImportError:
         raise ImportError("lnl tune needs Optuna, which is not installed: pip install optuna") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    made, found = optuna.distributions, {}
+    made = optuna.distributions
+    found: dict[str, optuna.distributions.BaseDistribution] = {}
     for name, values in space.items():
         if isinstance(values, list):
             found[name] = made.CategoricalDistribution(values)
         elif all(isinstance(v, int) for v in values[:2]):
-            found[name] = made.IntDistribution(*values[:2], log="log" in values)
+            found[name] = made.IntDistribution(values[0], values[1], log="log" in values)
         else:
-            found[name] = made.FloatDistribution(*values[:2], log="log" in values)
+            found[name] = made.FloatDistribution(values[0], values[1], log="log" in values)
     return found
 
 
@@ -228,8 +229,9 @@ def tune_command(options: argparse.Namespace) -> int:
         cell = ask | found.best | {"seed": seed}
         out = cell.pop("out", None)
         run = train(**cell, out=out, progress=False, on_interrupt="raise")
+        summary = run.summary or {}
         told = {"trials": len(found.trials), "seconds": round(found.seconds)}
         row = {"asked": asked(cell), "tuned": told, "curves": measured.curves(run.metrics)}
-        measured.add(csv, (run.summary or {}) | row)
-        print(f"seed {seed}: last {run.summary['test_accuracy_last']:.3f}", file=sys.stderr)
+        measured.add(csv, summary | row)
+        print(f"seed {seed}: last {summary['test_accuracy_last']:.3f}", file=sys.stderr)
     return 0
