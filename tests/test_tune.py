@@ -7,8 +7,9 @@ import pytest
 
 import lnl_kit
 from lnl_kit import cli
+from lnl_kit.commands import tune as tuning
+from lnl_kit.commands.tune import tune
 from lnl_kit.methods import METHODS
-from lnl_kit.tune import tune
 
 pytest.importorskip("optuna")
 SHORT = {"epochs": 2, "train_size": 300, "rate": 0.2, "progress": False}
@@ -17,16 +18,16 @@ SHORT = {"epochs": 2, "train_size": 300, "rate": 0.2, "progress": False}
 def test_a_search_that_was_stopped_ends_as_one_that_was_not(tmp_path, monkeypatch):
     whole = tune("gce", 4, out=tmp_path / "whole", **SHORT)
     tune("gce", 2, out=tmp_path / "parts", **SHORT)
-    calls, real = [], lnl_kit.tune.train
+    calls, real = [], tuning.train
 
     def killed(**ask):  # in the third trial, after it was asked for
         calls.append(ask)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lnl_kit.tune.train", killed)
+    monkeypatch.setattr("lnl_kit.commands.tune.train", killed)
     with pytest.raises(KeyboardInterrupt):
         tune("gce", 4, out=tmp_path / "parts", **SHORT)
-    monkeypatch.setattr("lnl_kit.tune.train", real)
+    monkeypatch.setattr("lnl_kit.commands.tune.train", real)
     parts = tune("gce", 4, out=tmp_path / "parts", **SHORT)
     assert [t["settings"] for t in parts.trials] == [t["settings"] for t in whole.trials]
     assert [t["value"] for t in parts.trials] == [t["value"] for t in whole.trials]
@@ -81,7 +82,7 @@ def test_failed_trials_are_counted_and_a_broken_file_is_said(tmp_path, monkeypat
     def fails(**ask):
         raise lnl_kit.RunError("diverged")
 
-    monkeypatch.setattr("lnl_kit.tune.train", fails)
+    monkeypatch.setattr("lnl_kit.commands.tune.train", fails)
     with pytest.raises(lnl_kit.RunError, match="all 3 trials of ce failed, the first: diverged"):
         tune("ce", 3, out=tmp_path, **SHORT)
     (kept,) = tmp_path.rglob("trials.json")

@@ -9,21 +9,19 @@ as if it had not stopped.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .files import RunError, lock, make_folder, read_json, runs_root, save_atomically
-from .methods import METHODS, find_method
-from .results import measured
-from .results.measured import asked
-from .run.flags import FOLDERS, LABELS, Help, share
-from .toolbox.rng import seed_of
-from .train import Plan, train
+from ..files import RunError, lock, make_folder, read_json, runs_root, save_atomically
+from ..methods import find_method
+from ..results import measured
+from ..results.measured import asked
+from ..toolbox.rng import seed_of
+from ..train import Plan, train
 
 
 class Tuned(NamedTuple):
@@ -75,7 +73,7 @@ def tune(
             done.append(_trial(ask | settings, settings, out))
             save_atomically(kept, json.dumps(done, indent=1).encode(), durable=True)
             if progress:
-                print(_line(len(done), done[-1]), file=sys.stderr, flush=True)
+                print(line(len(done), done[-1]), file=sys.stderr, flush=True)
     return _found(done[:trials], method)
 
 
@@ -163,7 +161,7 @@ def _trial(ask: dict, settings: dict, out: str | Path | None) -> dict:
     }
 
 
-def _line(number: int, trial: dict) -> str:
+def line(number: int, trial: dict) -> str:
     """A trial in a line."""
     told = " ".join(
         f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in trial["settings"].items()
@@ -181,57 +179,18 @@ def _found(trials: list[dict], method: str) -> Tuned:
     return Tuned(best["settings"], best["value"], trials, sum(trial["seconds"] for trial in trials))
 
 
-def add_tune(commands) -> None:
-    """`lnl tune`."""
-    add = commands.add_parser(
-        "tune",
-        help="choose a method's settings by the given labels of images held out",
-        formatter_class=Help,
-        epilog="which settings it varies, and how far, says the method's file (Settings.search)",
-    )
-    add.add_argument("method", choices=METHODS, metavar="METHOD", help=f"one of: {', '.join(METHODS)}")
-    add.add_argument("--trials", type=int, default=20, help="how many in all; an earlier call's count")
-    share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size", "--epochs")
-    share(
-        add,
-        "--features",
-        "--feature-views",
-        "--image-size",
-        *LABELS,
-        "--like",
-        "--clean-share",
-        "--clean-list",
-    )
-    share(add, *FOLDERS, "--device", "--precision", "--out")
-    share(add, "--noisy-val", noisy_val={"default": 0.1})
-    add.add_argument(
-        "--csv",
-        metavar="FILE",
-        help="then train the best settings on all images, and add a row for each of --seeds, marked as tuned",
-    )
-    add.add_argument("--seeds", default="0", help="of these rows, separated by commas")
-    add.set_defaults(command=tune_command)
-
-
-def tune_command(options: argparse.Namespace) -> int:
-    """Search, print the trials from the best down, and the command that trains the best."""
-    ask = {k: v for k, v in vars(options).items() if v is not None and k != "command"}
-    trials, csv, seeds = ask.pop("trials"), ask.pop("csv", None), ask.pop("seeds")
-    found = tune(trials=trials, **ask)
-    good = sorted((t for t in found.trials if t["value"] is not None), key=lambda t: -t["value"])
-    for trial in good[:10]:
-        print(_line(found.trials.index(trial) + 1, trial))
-    failed = len(found.trials) - len(good)
-    print(f"{len(found.trials)} trials, {failed} failed, {found.seconds:.0f} s; best:")
-    print(" ".join(f"--{k.replace('_', '-')} {v}" for k, v in found.best.items()))
-    del ask["noisy_val"]
-    for seed in map(int, seeds.split(",")) if csv else ():
+def keep(
+    found: Tuned, seeds: Sequence[int], csv: str, *, out: str | Path | None = None, **ask: Any
+) -> list[dict]:
+    """Train the best settings on all images, a run for each seed: its rows, added to a CSV file, marked as
+    tuned with what that took.
+    """
+    rows = []
+    for seed in seeds:
         cell = ask | found.best | {"seed": seed}
-        out = cell.pop("out", None)
         run = train(**cell, out=out, progress=False, on_interrupt="raise")
-        summary = run.summary or {}
         told = {"trials": len(found.trials), "seconds": round(found.seconds)}
         row = {"asked": asked(cell), "tuned": told, "curves": measured.curves(run.metrics)}
-        measured.add(csv, summary | row)
-        print(f"seed {seed}: last {summary['test_accuracy_last']:.3f}", file=sys.stderr)
-    return 0
+        rows.append((run.summary or {}) | row)
+        measured.add(csv, rows[-1])
+    return rows
