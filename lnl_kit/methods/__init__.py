@@ -22,6 +22,7 @@ MODULES = (
     "loss_only",
     "linear_probe",
     "elr",
+    "sop",
     "correction",
     "joint_optimization",
     "pencil",
