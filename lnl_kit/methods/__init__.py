@@ -20,6 +20,7 @@ MODULES = (
     "flywheel",
     "robust_features",
     "loss_only",
+    "peer",
     "linear_probe",
     "elr",
     "sop",
