@@ -25,6 +25,7 @@ MODULES = (
     "elr",
     "sop",
     "correction",
+    "volminnet",
     "joint_optimization",
     "pencil",
     "m_correction",

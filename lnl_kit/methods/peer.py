@@ -140,16 +140,19 @@ def train_peer(data: NoisyData, settings: PeerLoss | FDivergence, run: Run) -> N
     state = run.state(
         network=network, optimizer=optimizer, schedule=schedule, clean_score=clean_score, tested="network"
     )
-    forward, labels = run.compiled(network), data.y.cpu()
+    forward = run.compiled(network)
     for epoch in run.epochs(state, settings.epochs):
-        draw = generator(run.seed, "peers", epoch)
+        # the idea: images and labels that have nothing to do with each other, drawn for the whole epoch
+        order = torch.randperm(len(data), generator=generator(run.seed, "order", "peers", epoch))
+        drawn = torch.randint(len(data), (len(data),), generator=generator(run.seed, "peers", epoch))
+        order, labels = order.to(run.device), data.y[drawn.to(run.device)]
         rates = [group["lr"] for group in optimizer.param_groups]
         for group in optimizer.param_groups:
             group["lr"] /= settings.slowed(epoch)
-        others = data.batches(("peers", epoch), views=settings.view)
-        for (x, y, idx), (peers, _, _) in zip(data.batches(epoch, views=settings.view), others):
-            # the idea: an image and a label that have nothing to do with each other
-            y_peers = labels[torch.randint(len(labels), (len(peers),), generator=draw)].to(y.device)
+        others = data.batches(("peers", epoch), views=settings.view, order=order)
+        batches = zip(data.batches(epoch, views=settings.view), others)
+        for step, ((x, y, idx), (peers, _, _)) in enumerate(batches):
+            y_peers = labels[step * len(y) : (step + 1) * len(y)]
             with run.autocast():
                 logits = forward(torch.cat((x, peers)))
             p, q = of_labels(logits, torch.cat((y, y_peers))).chunk(2)
