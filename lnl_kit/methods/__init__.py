@@ -29,6 +29,7 @@ MODULES = (
     "joint_optimization",
     "pencil",
     "m_correction",
+    "pes",
     "co_teaching",
     "dividemix",
     "unicon",
