@@ -30,6 +30,7 @@ MODULES = (
     "pencil",
     "m_correction",
     "pes",
+    "disc",
     "co_teaching",
     "dividemix",
     "unicon",
