@@ -147,10 +147,11 @@ def test_alpha_rises_along_lines_and_slows_the_step():
     settings = make(peer.PeerLoss, epochs=300, at=(0.1, 0.5, 1.0), alphas=(0.0, 2.0, 10.0))
     assert [settings.alpha(e) for e in (0, 30, 90, 150, 225, 300)] == pytest.approx([0, 0, 1, 2, 6, 10])
     assert settings.slowed(150) == pytest.approx(3)
-    release = make(peer.PeerLoss, epochs=300)
+    shares, heights = (0.067, 0.133, 0.167, 0.333, 0.667, 1.0), (0.0, 1.0, 2.0, 5.0, 10.0, 20.0)
+    release = make(peer.PeerLoss, epochs=300, at=shares, alphas=heights)
     assert [release.alpha(e) for e in (10, 40, 50, 100, 200)] == pytest.approx([0, 1, 2, 5, 10], abs=0.02)
-    with_one = make(peer.PeerLoss, epochs=300, alphas=(0.0, 1.0, 1.0, 1.0, 1.0, 1.0))
-    assert with_one.alpha(299) == 1
+    default = make(peer.PeerLoss, epochs=300)
+    assert [default.alpha(e) for e in (20, 40, 299)] == pytest.approx([0, 1, 1], abs=0.01)
 
 
 def test_the_warm_up_of_a_divergence_is_cross_entropy():

@@ -88,7 +88,7 @@ class SOPPlus(SOP):
         """Consistency of the two views, stacked in the logits, and evenness of what is corrected."""
         weak, strong = logits.chunk(2)
         return {
-            "consistency": self.consistency * consistency(weak, strong).mean(),
+            "consistency": self.consistency * losses.consistency(weak, strong).mean(),
             "evenness": self.evenness * losses.evenness(corrected),
         }
 
@@ -144,12 +144,6 @@ def squared_error(logits: Tensor, u: Tensor, v: Tensor, onehot: Tensor) -> Tenso
     added, taken = noise(u, v, onehot)
     predicted = F.one_hot(logits.argmax(1), onehot.shape[1]).float()
     return (predicted + added - taken - onehot).square().sum(1)
-
-
-def consistency(weak: Tensor, strong: Tensor) -> Tensor:
-    """KL(p_weak || p_strong), (B,), of two views' logits (B, K); the ordinary view's side has no gradient."""
-    target = weak.detach().float().softmax(1)
-    return losses.cross_entropy(strong, target) - losses.entropy(target)
 
 
 METHODS = {

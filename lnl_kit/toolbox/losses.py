@@ -165,6 +165,12 @@ def contrastive(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
     return F.cross_entropy(similarity, torch.arange(len(z), device=z.device).roll(len(z1)), reduction="none")
 
 
+def consistency(weak: Tensor, strong: Tensor) -> Tensor:
+    """KL(p_weak ‖ p_strong) of two views' logits (B, K) -> (B,); the weak view's side carries no gradient."""
+    target = weak.detach().float().softmax(1)
+    return cross_entropy(strong, target) - entropy(target)
+
+
 def entropy(p: Tensor) -> Tensor:
     """−Σ_k p_k log p_k, with 0 log 0 = 0: (B, K) -> (B,)."""
     return -(p * p.clamp(min=SMALLEST).log()).sum(1)
