@@ -32,6 +32,7 @@ MODULES = (
     "pes",
     "disc",
     "co_teaching",
+    "promix",
     "dividemix",
     "unicon",
 )
