@@ -31,6 +31,7 @@ MODULES = (
     "m_correction",
     "pes",
     "disc",
+    "cores_star",
     "co_teaching",
     "promix",
     "dividemix",
