@@ -21,6 +21,7 @@ MODULES = (
     "robust_features",
     "loss_only",
     "peer",
+    "rrm",
     "linear_probe",
     "elr",
     "sop",
