@@ -33,6 +33,7 @@ MODULES = (
     "pes",
     "disc",
     "cores_star",
+    "early_cutting",
     "co_teaching",
     "promix",
     "dividemix",
