@@ -117,7 +117,7 @@ def add_settings(add: argparse.ArgumentParser, method: str) -> None:
             f"--{field.name.replace('_', '-')}",
             metavar=str(field.type).split("[")[0].upper(),
             default=argparse.SUPPRESS,
-            help=f"{text} [{show(field.default)}]",
+            help=f"{text} [{show(settings_class.quick.get(field.name, field.default))}]",
         )
 
 

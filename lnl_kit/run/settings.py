@@ -70,6 +70,7 @@ class Settings:
     photographs: ClassVar[Mapping] = MappingProxyType(
         {}
     )  # settings that were chosen on photographs, where they differ
+    quick: ClassVar[Mapping] = MappingProxyType({})  # settings that `--preset quick`'s few steps change
     demo: ClassVar[Mapping] = MappingProxyType({})  # settings that `--preset demo` changes
     memorise: ClassVar[Mapping] = MappingProxyType({})  # that `--preset memorise` changes beside these
     # The same run without the method's idea, {name: the settings that take it away}: what a claim about the
