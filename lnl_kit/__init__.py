@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .lazy import lazily
+from .files.lazy import lazily
 
 if TYPE_CHECKING:
-    from .config import read_config
+    from .commands.config import read_config
     from .files import RunError, runs_root
     from .forecast import Forecast, dry_run
     from .label_errors.by_probs import rank_labels
@@ -45,7 +45,7 @@ lazily(
         "finished_runs": "run.opened",
         "open_run": "run.opened",
         "rank_labels": "label_errors.by_probs",
-        "read_config": "config",
+        "read_config": "commands.config",
         "runs_root": "files",
         "train": "train",
     },

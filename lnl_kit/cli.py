@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__
+from .commands.parsers import add_lab, add_tune
 from .doctor.commands import add_doctor
 from .files import RunError
 from .label_errors.commands import add_apply, add_check, add_find_errors
@@ -54,7 +55,7 @@ class WithoutDefaults(Parser):
 
 def configured(options: argparse.Namespace, argv: list[str]) -> argparse.Namespace:
     """The options with what the file of --config says where nothing was typed."""
-    from .config import read_config
+    from .commands.config import read_config
 
     typed = vars(make_parser(argv, WithoutDefaults).parse_args(argv))
     held = read_config(options.config, typed.get("method"))
@@ -116,7 +117,7 @@ def add_settings(add: argparse.ArgumentParser, method: str) -> None:
             f"--{field.name.replace('_', '-')}",
             metavar=str(field.type).split("[")[0].upper(),
             default=argparse.SUPPRESS,
-            help=f"{text} [{show(field.default)}]",
+            help=f"{text} [{show(settings_class.quick.get(field.name, field.default))}]",
         )
 
 
@@ -163,22 +164,6 @@ def add_reproduce(add: argparse.ArgumentParser) -> None:
     preset = {"default": None, "help": "the same as -p preset=..."}
     share(add, "--preset", "--out", "--fresh", "--jobs", preset=preset)
     add.set_defaults(command=reproduce_command)
-
-
-def add_lab(add: argparse.ArgumentParser) -> None:
-    """`lnl lab`."""
-    add.add_argument(
-        "folder",
-        nargs="?",
-        metavar="FOLDER",
-        help="where the notebooks are copied; what you changed there is left as it is; default lnl-notebooks "
-        "in the current folder, in a clone its own notebooks, in place",
-    )
-    add.add_argument("--copy-only", action="store_true", help="copy the notebooks, and print the folder")
-    add.add_argument("--no-browser", action="store_false", dest="browser", help="only print the address")
-    add.add_argument("--port", type=int, default=8888, help="the first that is tried")
-    add.add_argument("--allow-root", action="store_true", help="also as root, whose kernels may do anything")
-    add.set_defaults(command=lab_command)
 
 
 def add_bench(add: argparse.ArgumentParser) -> None:
@@ -295,13 +280,6 @@ def reproduce_command(options) -> int:
     )
 
 
-def lab_command(options) -> int:
-    """`lnl lab`."""
-    from .lab import lab
-
-    return lab(**{k: v for k, v in vars(options).items() if k != "command"})
-
-
 def bench_command(options) -> int:
     """`lnl bench`."""
     from .bench.loop import bench
@@ -320,6 +298,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "methods": ("list the methods, a line each", add_methods),
     "train": ("train a method; the last line printed is the run's folder", add_train),
     "compare": ("train methods x noises x seeds, and print and keep one table", add_compare),
+    "tune": ("choose a method's settings by the given labels of images held out", add_tune),
     "reproduce": ("run notebooks headlessly and write runs/reproduce/index.html", add_reproduce),
     "check": (
         "what train and find-errors would read of a folder, and what is odd; writes nothing",

@@ -5,8 +5,9 @@ import json
 import pytest
 
 import lnl_kit
-from lnl_kit import cli, config, read_config
-from lnl_kit.config import LARGEST
+from lnl_kit import cli, read_config
+from lnl_kit.commands import config
+from lnl_kit.commands.config import LARGEST
 
 SAME = {
     "yaml": "# mine\nepochs: 2\nlearning_rate: 1e-2\nrate: 0.4\nlike: ~\nsettings:\n  pi: [0.3, 0.4, 0.3]\n",

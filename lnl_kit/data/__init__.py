@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..lazy import lazily
+from ..files.lazy import lazily
 
 if TYPE_CHECKING:
     from .built_in import clothing1m_double_labels, human_labels

@@ -74,7 +74,7 @@ def resolve(
         size: dict[str, Any] = (
             {} if dataset == "digits" else {"train_size": 2000, "test_size": 1000, "image_size": 32}
         )
-        return Preset("quick", settings=on_photographs, **size)
+        return Preset("quick", settings={**settings_class.quick, **on_photographs}, **size)
     if preset == "demo":
         size = {} if dataset == "digits" else {"image_size": 32}
         settings = {"epochs": 50, **settings_class.demo, **on_photographs}

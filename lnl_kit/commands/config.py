@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from .files import read_file
-from .methods import METHODS, find_method
-from .train import HOW, Plan
+from ..files import read_file
+from ..methods import METHODS, find_method
+from ..train import HOW, Plan
 
 LARGEST = 2**20  # bytes; the largest settings.json, of a thousand classes, has 50,000
 DEEPEST = 4  # levels of lists and tables

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from . import __version__
-from .files import (
+from .. import __version__
+from ..files import (
     data_root,
     installed,
     json_bytes,
