@@ -1,4 +1,4 @@
-"""The command line: lnl train | compare | reproduce | check | find-errors | apply | bench | methods."""
+"""The command line: lnl train, compare, reproduce, check, find-errors, apply, export, bench, methods."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import __version__
 from .data import resolve
+from .exports.commands import add_export
 from .files import RunError
 from .label_errors.commands import add_apply, add_check, add_find_errors
 from .methods import METHODS
@@ -50,7 +51,15 @@ def make_parser(argv: list[str]) -> argparse.ArgumentParser:
     add.set_defaults(command=list_methods)
     method = next((a for a in argv[1:] if a in METHODS), None) if argv[:1] == ["train"] else None
     add_train(commands, method)
-    for add_command in (add_compare, add_reproduce, add_check, add_find_errors, add_apply, add_bench):
+    for add_command in (
+        add_compare,
+        add_reproduce,
+        add_check,
+        add_find_errors,
+        add_apply,
+        add_bench,
+        add_export,
+    ):
         add_command(commands)
     return parser
 

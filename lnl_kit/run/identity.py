@@ -76,6 +76,7 @@ def recorded(prepared: Prepared) -> dict:
         "label_column": plan.label_column,
         "true_column": plan.true_column,
         "image_size": plan.image_size,
+        "image_shape": list(source.x.shape[1:]),
         "not_given": plan.not_given,
         "versions": versions(),
         "classes": source.classes,

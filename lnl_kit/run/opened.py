@@ -193,6 +193,7 @@ class OpenedRun:
                 )
             net = models.make(spec["name"], spec["num_classes"], spec["channels"], pretrained=False)
             net.load_state_dict(values)
+            net.spec = spec
             nets.append(net.eval().to(memory_format=torch.channels_last))
         return nets
 
