@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from . import __version__
-from .data import resolve
+from .data import OWN, resolve
 from .exports.commands import add_export
 from .files import RunError
 from .label_errors.commands import add_apply, add_check, add_find_errors
@@ -220,7 +220,7 @@ def compare_command(options) -> int:
             "none"
             if values["labels"]
             else "symmetric:0.5,symmetric:0.8"
-            if values["dataset"].startswith("folder:")
+            if values["dataset"].startswith(OWN)
             else "symmetric:0.5,symmetric:0.8,asymmetric:0.4"
         )
         noises = [

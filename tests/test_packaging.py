@@ -47,7 +47,7 @@ def test_every_module_imported_by_the_package_is_a_dependency_or_comes_with_one(
         re.split(r"[<>=\[]", d)[0]
         for extra in (
             PROJECT["project"]["dependencies"],
-            *map(optional.get, ("clip", "bench", "heic", "parquet", "export")),
+            *map(optional.get, ("clip", "bench", "heic", "parquet", "export", "hf")),
         )
         for d in extra
     }

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..data.images import open_image
+from ..data.naming import PACKED
 from ..files import RunError, json_bytes, lock, make_folder, read_file, save_atomically
 from ..label_errors.decision_file import Decisions
 from ..label_errors.findings import Findings, open_findings
@@ -103,7 +104,8 @@ def export_findings(
     make_folder(folder)
     asked = opened.summary["asked"]
     version = opened.summary.get("versions", {}).get("lnl_kit", "")
-    own = opened.images_folder
+    packed = asked["dataset"].startswith(PACKED)  # in the cache, which may be deleted
+    own = None if packed else opened.images_folder
     told = Told(
         opened.classes,
         own.absolute() if own else (folder / "images").absolute(),

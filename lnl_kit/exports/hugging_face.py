@@ -85,13 +85,14 @@ def schema_of(classes: list[str], pa: Any) -> Any:
     """pyarrow's schema with the features as `datasets` writes them into a file."""
     text = {"dtype": "string", "_type": "Value"}
     label = {"names": classes, "_type": "ClassLabel"}
-    features: dict[str, dict] = {
+    features: dict[str, dict[str, Any]] = {
         "image": {"_type": "Image"},
         "label": label,
         "given": label,
         "suggested": label,
         "suspicion": {"dtype": "float64", "_type": "Value"},
-    } | {k: text for k in ("action", "because", "kind", "path", "split", "digest")}
+    }
+    features |= {k: text for k in ("action", "because", "kind", "path", "split", "digest")}
     kinds = {
         "Image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
         "ClassLabel": pa.int64(),

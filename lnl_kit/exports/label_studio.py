@@ -140,7 +140,8 @@ def import_decisions(findings: Findings | str | Path, export: str | Path) -> dic
 
     seen, classes = opened.seen(), set(opened.classes)
     decisions = Decisions(opened.folder / "decisions.csv", seen)
-    standing, new = decisions.made, {}
+    standing = decisions.made
+    new: dict[str, tuple[str, str]] = {}
     suggested = dict(zip(opened.table["image"], opened.table["suggested"]))
     names = names_of(tasks, list(seen))
     for n, one in enumerate(tasks):

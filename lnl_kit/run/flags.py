@@ -20,7 +20,8 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 FLAGS: dict[str, dict] = {
     "--dataset": {
         "default": "digits",
-        "help": "digits, cifar10, cifar100, tiny_imagenet, clothing1m, webvision or folder:PATH",
+        "help": "digits, cifar10, cifar100, tiny_imagenet, clothing1m, webvision, folder:PATH, hf:PATH or "
+        "hf:USER/NAME[/CONFIG], tar:PATTERN, parquet:PATTERN",
     },
     "--noise": {"help": f"{', '.join(noise.NAMES)}; default symmetric, with --labels none"},
     "--rate": {
@@ -53,6 +54,16 @@ FLAGS: dict[str, dict] = {
     "--path-column": {"help": "column of the images' paths; default a usual heading, such as path or file"},
     "--label-column": {"help": "column of the given labels, or which human labels with --noise human"},
     "--true-column": {"help": "column of the true labels, for measuring only"},
+    "--image-column": {
+        "metavar": "NAME",
+        "help": "of a set hf:, tar: or parquet:, the column of images (of a tar, their ending); default "
+        "the first",
+    },
+    "--split": {
+        "dest": "hf_split",
+        "metavar": "NAMES",
+        "help": "of a set hf:, the splits to read, separated by commas; default all of them",
+    },
     "--like": {"help": "data set with the same classes whose noise, normalisation and cells apply"},
     "--noisy-val": {
         "type": float,
@@ -105,7 +116,7 @@ FLAGS: dict[str, dict] = {
         "are several",
     },
 }
-LABELS = ("--labels", "--path-column", "--label-column", "--true-column")
+LABELS = ("--labels", "--path-column", "--label-column", "--true-column", "--image-column", "--split")
 FOLDERS = ("--no-recursive", "--max-pixels", "--follow-links", "--skip-bad")
 
 
