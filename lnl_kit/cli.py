@@ -76,7 +76,7 @@ def add_train(commands, method: str | None) -> None:
     share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size")
     share(add, "--features", "--feature-views")
     share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
-    share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh")
+    share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh", "--track")
     if method:
         add_settings(add, method)
     add.set_defaults(command=train_command)
@@ -115,7 +115,16 @@ def add_compare(commands) -> None:
     )
     add.add_argument("--seeds", default="0", help="separated by commas")
     share(
-        add, "--dataset", "--preset", *LABELS, "--clean-share", "--epochs", "--train-size", "--jobs", "--out"
+        add,
+        "--dataset",
+        "--preset",
+        *LABELS,
+        "--clean-share",
+        "--epochs",
+        "--train-size",
+        "--jobs",
+        "--out",
+        "--track",
     )
     share(add, "--model", "--features", "--feature-views", feature_views={"default": None})
     add.add_argument(
@@ -143,7 +152,7 @@ def add_reproduce(commands) -> None:
     )
     add.add_argument("--timeout", type=int, default=3600, help="seconds that a cell may take")
     preset = {"default": None, "help": "the same as -p preset=..."}
-    share(add, "--preset", "--out", "--fresh", "--jobs", preset=preset)
+    share(add, "--preset", "--out", "--fresh", "--jobs", "--track", preset=preset)
     add.set_defaults(command=reproduce_command)
 
 
@@ -252,6 +261,7 @@ def reproduce_command(options) -> int:
         timeout=options.timeout,
         fresh=options.fresh,
         jobs=options.jobs,
+        track=options.track,
     )
 
 

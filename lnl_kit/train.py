@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import __version__
+from . import __version__, tracking
 from .data import noise as noise_models
 from .data.labelling import default_noise
 from .data.naming import OWN
@@ -48,7 +49,7 @@ PASSED = (
     "skip_bad split recursive max_pixels follow_links image_column hf_split"
 )
 # arguments of `train` that say how a plan is carried out, not what is trained
-HOW = {"out", "fresh", "progress", "on_interrupt", "on_folder", "on_epoch"}
+HOW = {"out", "fresh", "progress", "on_interrupt", "on_folder", "on_epoch", "track"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +168,7 @@ def train(
     on_interrupt: str = "return",
     on_folder: Callable[[Path], None] | None = None,
     on_epoch: Callable[[list[dict]], None] | None = None,
+    track: str | None = None,
     **ask: Any,
 ) -> OpenedRun:
     """Train a method and return its run; a finished run is loaded, an interrupted one goes on.
@@ -192,8 +194,9 @@ def train(
     on_folder: called with the run's folder before training starts. on_epoch: called with the rows of metrics
         so far after each epoch that is saved; a KeyboardInterrupt that it raises ends the training as Ctrl-C
         does. Ctrl-C returns the run as of the last finished epoch (`on_interrupt="raise"`: raises
-        KeyboardInterrupt). Raises ValueError or FileNotFoundError with one sentence for bad input, RunError
-        when training cannot go on.
+        KeyboardInterrupt). track: trackers that watch, `NAME[:PROJECT]` (see `lnl_kit.tracking`); None =
+        $LNL_TRACK. Raises ValueError or FileNotFoundError with one sentence for bad input, RunError when
+        training cannot go on.
     """
     plan = Plan.of(method, dataset=dataset, noise=noise, rate=rate, preset=preset, seed=seed, **ask)
     return carry_out(
@@ -204,6 +207,7 @@ def train(
         on_interrupt=on_interrupt,
         on_folder=on_folder,
         on_epoch=on_epoch,
+        track=track,
     )
 
 
@@ -216,10 +220,12 @@ def carry_out(
     on_interrupt: str = "return",
     on_folder: Callable[[Path], None] | None = None,
     on_epoch: Callable[[list[dict]], None] | None = None,
+    track: str | None = None,
 ) -> OpenedRun:
     """Train what a plan asks for; the arguments are those of `train`."""
     if on_interrupt not in ("return", "raise"):
         raise ValueError(f"on_interrupt {on_interrupt!r} does not exist: return, raise")
+    tracking.check(track := tracking.asked_for(track))
     prepared = prepare(plan.resolve())
     say_default_noise(prepared.plan)
     root = runs_root(out)
@@ -227,14 +233,16 @@ def carry_out(
     make_folder(folder, root)
     if on_folder:
         on_folder(folder)
-    with lock(folder):
+    with lock(folder), closing(tracking.watch(track, folder, root)) as watch:
         if fresh:
             clear(folder)
         for place in (folder, folder / "weights"):
             remove_leftovers(place)
         if is_finished(folder):
-            return loaded(folder)
-        run = begin(prepared, folder, root, progress, on_epoch)
+            finished = loaded(folder)
+            watch.end(finished)
+            return finished
+        run = begin(prepared, folder, root, progress, watch.then(on_epoch))
         try:
             train_method(prepared, run)
         except KeyboardInterrupt:
@@ -246,7 +254,8 @@ def carry_out(
             )
             return open_run(folder)
         finish(prepared, run)
-        return open_run(folder)
+        watch.end(finished := open_run(folder))
+        return finished
 
 
 def say_default_noise(plan: Resolved) -> None:

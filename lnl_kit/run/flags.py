@@ -106,6 +106,10 @@ FLAGS: dict[str, dict] = {
         "help": "auto = bf16 where the hardware makes the network at least 1.5 times as fast by it",
     },
     "--compile": {"default": "auto", "choices": COMPILES, "help": "torch.compile's mode; auto = off"},
+    "--track": {
+        "metavar": "NAME[:PROJECT]",
+        "help": "also send settings and metrics to tensorboard, mlflow, trackio or wandb",
+    },
     "--epochs": {"type": int, "help": "of every run; default the preset's"},
     "--out": {"help": "root of the run folders; default $LNL_RUNS, else runs/"},
     "--fresh": {"action": "store_true", "help": "start over even if it is finished"},
