@@ -215,3 +215,11 @@ def test_the_readmes_shares_of_right_predictions_are_kept_rows():
         shown = {v: k for k, v in SHOWN.items()} | {"co_teaching": "Co-teaching"}
         assert f"{100 * own:.1f} % ({shown[row['method']]})" in text, row["method"]
         assert f"{100 * (1 - wrong):.1f} % are right" in text
+
+
+def test_texts_say_how_many_methods_there_are():
+    """Those that train on images; the probe and the neighbours need features."""
+    assert sum(not settings.needs_features for _, settings in METHODS.values()) == 44
+    for file in ("README.md", "notebooks/30_leaderboard.ipynb"):
+        text = (ROOT / file).read_text("utf-8")
+        assert "forty-four methods on equal terms" in text and "thirty methods" not in text

@@ -23,7 +23,6 @@ CLASSES = ("cat", "dog", "../emu")
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LNL_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 def images(n=24, seed=0):
@@ -190,8 +189,11 @@ def test_splits_of_hugging_face(tmp_path):
 
 
 @pytest.mark.extras
-def test_what_is_not_there_is_one_sentence(tmp_path, capsys):
-    pytest.importorskip("datasets")
+def test_what_is_not_there_is_one_sentence(tmp_path, capsys, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)  # read when it is imported
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     assert cli.main(["check", "hf:nobody/nothing"]) == 2
     error = capsys.readouterr().err
     assert "was not found on the hub" in error and error.count("\n") == 1

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lnl_kit.cli import main
 from lnl_kit.methods import METHODS
 from lnl_kit.papers import presets, published
 from lnl_kit.papers.cells import cells
@@ -407,3 +408,16 @@ def test_memorise_needs_features():
         asked("ce", features="none")
     with pytest.raises(ValueError, match="which features do not hold"):
         asked("robust_features")
+
+
+def test_quick_changes_what_a_method_says_and_the_help_shows_it(capsys):
+    changed = {m: s.quick for m, (_, s) in METHODS.items() if s.quick}
+    assert changed["pes"] == {"refine_learning_rate": 0.01}
+    for method, changes in changed.items():
+        quick, demo = (cell(method, preset=preset)[1] for preset in ("quick", "demo"))
+        defaults = make(METHODS[method][1])
+        for name, value in changes.items():
+            assert getattr(quick, name) == value != getattr(demo, name) == getattr(defaults, name)
+    with pytest.raises(SystemExit):
+        main(["train", "pes", "--help"])
+    assert "for the layers that start anew; its release [0.01]" in " ".join(capsys.readouterr().out.split())

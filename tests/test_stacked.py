@@ -10,7 +10,13 @@ from lnl_kit.toolbox.stacked import Stacked
 
 @pytest.mark.parametrize(
     "name, channels, size",
-    [("small_cnn", 1, 16), ("preact_resnet18", 3, 16), ("preact_resnet34_cifar", 3, 16), ("resnet18", 3, 16)],
+    [
+        ("small_cnn", 1, 16),
+        ("preact_resnet18", 3, 16),
+        ("preact_resnet34_cifar", 3, 16),
+        ("resnet18", 3, 16),
+        ("mlp_head", 48, 1),
+    ],
 )
 def test_members_train_as_they_would_alone(name, channels, size):
     """Three steps of SGD with momentum and weight decay, in float64: every output and running statistic to

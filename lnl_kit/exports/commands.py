@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
-
-from ..run.flags import Help
 
 OF_RUNS = ("safetensors", "onnx", "torch-export", "torchscript")
 OF_FINDINGS = ("label-studio", "coco", "hf", "fiftyone", "csv")
 
 
-def add_export(commands) -> None:
-    """`lnl export` and `lnl import-decisions`."""
-    add = commands.add_parser(
-        "export",
-        help="a run as a program with a model card, or findings for tools that label",
-        formatter_class=Help,
-    )
+def add_export(add: argparse.ArgumentParser) -> None:
+    """`lnl export`."""
     add.add_argument(
         "folder", metavar="RUN|FINDINGS", help="a folder that lnl train or lnl find-errors printed"
     )
@@ -46,9 +40,10 @@ def add_export(commands) -> None:
         help="of findings, for label-studio: what stands before an image's path, where they are on a server",
     )
     add.set_defaults(command=export_command)
-    add = commands.add_parser(
-        "import-decisions", help="take over what people decided about findings in Label Studio"
-    )
+
+
+def add_import(add: argparse.ArgumentParser) -> None:
+    """`lnl import-decisions`."""
     add.add_argument("findings", metavar="FINDINGS", help="the folder that lnl find-errors printed")
     add.add_argument("file", metavar="EXPORT.json", help="Label Studio's export, as JSON")
     add.set_defaults(command=import_command)

@@ -27,6 +27,7 @@ from .lab import (
     opinion,
     split_histogram,
 )
+from .ranks import critical_difference
 from .style import hover, plain, save_png, save_pngs
 from .tables import beside_table, table_of
 from .transitions import transition_heatmap, transition_pairs
@@ -41,6 +42,7 @@ __all__ = [
     "calibration",
     "class_counts",
     "cost",
+    "critical_difference",
     "curves",
     "decagon",
     "decagon_slider",

@@ -17,7 +17,7 @@ Where this differs from the paper, or chooses where it is silent:
 - Teachers label in evaluation mode, from images without augmentation. The released code leaves them in
   training mode and keeps the best epoch on the test images; here it is the last.
 - `pseudo_label="clean"` is a control that the paper has not: the student on the clean images alone, without
-  filters, teachers or a look at any other image.
+  filters, teachers or a look at any other image. So is `iterations=0`: teachers of the clean images alone.
 - MixUp mixes each batch with a permutation of itself, one coefficient a batch.
 """
 
@@ -56,7 +56,7 @@ LEVELS = {
 class PUDistill(Settings):
     """PUDistill: filters and teachers from a few clean labels, a student robust at every noise level."""
 
-    iterations: int = 2  # K: bags of filters, one after the other, for each class
+    iterations: int = 2  # K: bags of filters, one after the other, for each class; 0 = no filters
     filters: int = 20  # N: binary classifiers in a bag
     sure: float = 0.7  # alpha in (3): from this probability on a filter votes for an image
     votes: int = 16  # theta in (3): votes that make an image a reliable positive
@@ -82,7 +82,17 @@ class PUDistill(Settings):
 
     family: ClassVar[str] = "the five papers"
     paper: ClassVar[str | None] = "pu_distill"
-    controls: ClassVar[dict] = {"clean_labels_alone": {"pseudo_label": "clean"}}
+    memorise: ClassVar[dict] = {  # sure and votes by cross-validation on the clean images (notebook 21)
+        "filter_batch_size": 128,
+        "filter_epochs": 10,
+        "filter_learning_rate": 0.01,
+        "sure": 0.9,
+        "votes": 14,
+    }
+    controls: ClassVar[dict] = {
+        "clean_labels_alone": {"pseudo_label": "clean"},
+        "without_filters": {"iterations": 0},
+    }
 
     @classmethod
     def readings(cls, dataset: str, noise: str, rate: float, look) -> dict:
@@ -114,10 +124,8 @@ class PUDistill(Settings):
 
     def __post_init__(self):
         super().__post_init__()
-        counts = {
-            k: getattr(self, k)
-            for k in ("iterations", "filters", "filter_epochs", "teachers", "teacher_epochs")
-        }
+        counts = {k: getattr(self, k) for k in ("filters", "filter_epochs", "teachers", "teacher_epochs")}
+        refuse(self.iterations < 0, f"iterations {self.iterations} is not allowed: 0 or more")
         refuse(
             min(counts.values()) < 1,
             f"{', '.join(f'{k} {v}' for k, v in counts.items())}: each must be at least 1",
@@ -171,7 +179,8 @@ def train_pu_distill(data: NoisyData, settings: PUDistill, run: Run) -> None:
         pu_filters.accept(bags["test_votes"][-1], bags["test_mean"], settings),
     )
     accepted[data.clean] = -1  # their label is known
-    if none := [name for k, name in enumerate(data.classes) if not bool((accepted == k).any())]:
+    none = [name for k, name in enumerate(data.classes) if not bool((accepted == k).any())]
+    if none and settings.iterations:
         print(
             f"the filters accepted no image of {', '.join(none)}, which keep their clean images alone: lower "
             f"votes ({settings.votes} of {settings.filters}), lower sure ({settings.sure:g}), or give more "
@@ -185,7 +194,7 @@ def train_pu_distill(data: NoisyData, settings: PUDistill, run: Run) -> None:
         run.stage(
             f"teacher-{t}",
             lambda stage: train_teacher(stage, known, settings),
-            teacher_depends(t, data, settings, run),
+            pu_filters.teacher_depends(t, data, settings, run),
         )
         for t in range(settings.teachers)
     ]
@@ -241,7 +250,6 @@ def train_on_clean(data: NoisyData, settings: PUDistill, run: Run) -> None:
 
 
 # ---- teachers and student
-# ------------------------------------------------------------------------------------
 
 
 def train_teacher(stage: Run, known: Tensor, settings: PUDistill) -> dict[str, Tensor]:
@@ -322,29 +330,6 @@ def step(
     optimizer.zero_grad()
     run.total(**terms).backward()
     optimizer.step()
-
-
-# ---- what a stage's result depends on: never a noisy label
-# ------------------------------------------------------
-
-
-def teacher_depends(t: int, data: NoisyData, settings: PUDistill, run: Run) -> dict:
-    """Of teacher t: all bags', and the teachers' settings."""
-    names = (
-        "teacher_epochs",
-        "teacher_learning_rate",
-        "teacher_milestones",
-        "teacher_sampling",
-        "teacher_mixup",
-        "teacher_entropy",
-        "batch_size",
-        "iterations",
-    )
-    return (
-        pu_filters.bag_depends(-1, settings.iterations, data, settings, run)
-        | {n: getattr(settings, n) for n in names}
-        | {"teacher": t}
-    )
 
 
 METHODS = {"pu_distill": (train_pu_distill, PUDistill)}

@@ -6,8 +6,9 @@ The first stage of `pu_distill`, which stands in a file of its own for its lengt
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..data.batches import NoisyData
+from ..data.streams import Stream, pick
 from ..files import RunError
 from ..run.evaluate import predict
 from ..run.loop import Run
@@ -28,8 +30,13 @@ if TYPE_CHECKING:
 
 def train_filters(data: NoisyData, settings: PUDistill, run: Run) -> dict[str, Tensor]:
     """All bags: votes (iterations, K, N), of the test images too, and the last bags' mean probabilities
-    (K, N).
+    (K, N). Without iterations: one bag whose filters vote for nothing.
     """
+    if not settings.iterations:
+        n, m = ((1, data.num_classes, len(images)) for images in (data.x, run.test_images))
+        none = {"votes": torch.zeros(n).short(), "test_votes": torch.zeros(m).short()}
+        none |= {"mean": torch.zeros(n[1:]), "test_mean": torch.zeros(m[1:])}
+        return {name: v.to(data.device) for name, v in none.items()}
     bags = []
     with tqdm(
         total=data.num_classes * settings.iterations,
@@ -73,6 +80,28 @@ def train_bag(
     positives: bool (N,), the images that the bag before has accepted. before: that bag's weights, for a warm
     start.
     """
+    asked = (stage.data.x, stage.test_images)
+    (probs, test_probs), stacked = ask_bag(stage, k, positives, before, settings, asked)
+    bag = {
+        "votes": (probs >= settings.sure).sum(0).short(),
+        "mean": probs.mean(0),  # (3)
+        "test_votes": (test_probs >= settings.sure).sum(0).short(),
+        "test_mean": test_probs.mean(0),
+    }
+    return bag | ({"weights": stacked.state_dict()} if settings.warm_start else {})
+
+
+def ask_bag(
+    stage: Run,
+    k: int,
+    positives: Tensor,
+    before: dict | None,
+    settings: PUDistill,
+    asked: Sequence[Tensor | Stream],
+) -> tuple[list[Tensor], Stacked]:
+    """Train one bag and ask it: its filters' probabilities of class k for each set of images asked about
+    (filters, n), and the filters.
+    """
     data = stage.data
     data.classes = ("other", data.classes[k])
     idx, target = draw_members(data, k, positives, settings, generator(stage.seed, "draw"))
@@ -83,22 +112,16 @@ def train_bag(
     fit_filters(stage, stacked, idx, target, settings)
     # one after the other they predict faster
     alone = [stacked.member(n, networks[0]) for n in range(settings.filters)]
-    probs, test_probs = (
+    answers = [
         torch.stack([predict([net], images, data, stage.autocast)[:, 1] for net in alone]).to(data.device)
-        for images in (data.x, stage.test_images)
-    )  # (filters, N), (filters, M)
-    if not probs.isfinite().all():
+        for images in asked
+    ]
+    if not all(probs.isfinite().all() for probs in answers):
         raise RunError(
             f"the filters of class {data.classes[1]} diverged: try a lower filter_learning_rate "
             f"({settings.filter_learning_rate:g} now)"
         )
-    bag = {
-        "votes": (probs >= settings.sure).sum(0).short(),
-        "mean": probs.mean(0),  # (3)
-        "test_votes": (test_probs >= settings.sure).sum(0).short(),
-        "test_mean": test_probs.mean(0),
-    }
-    return bag | ({"weights": stacked.state_dict()} if settings.warm_start else {})
+    return answers, stacked
 
 
 def fit_filters(stage: Run, stacked: Stacked, idx: Tensor, target: Tensor, settings: PUDistill) -> None:
@@ -175,6 +198,64 @@ def accept(votes: Tensor, mean: Tensor, settings: PUDistill) -> Tensor:
     return torch.where(best >= 0, k, -1)
 
 
+def cross_validate(
+    data: NoisyData,
+    settings: PUDistill,
+    run: Run,
+    folds: int = 3,
+    sures: Sequence[float] = (0.7, 0.8, 0.9, 0.95, 0.99),
+) -> list[dict[str, float | None]]:
+    """How right the first bags are about clean images that they have not seen, for each probability `sures`
+    and number of votes; nothing else is looked at, so it may choose `sure` and `votes`.
+
+    The clean subset is cut into folds; the filters of a fold train on the others, and its own images are
+    among the unlabelled ones. Returns rows: sure, votes, precision (the share of the accepted images whose
+    class is right, None where none is accepted), kept (the share accepted), empty (how many classes accept
+    none). Can be called as a method: `train(lambda *all: rows.extend(cross_validate(*all)), ...)`.
+    """
+    depends = bag_depends(-1, 0, data, settings, run) | {"folds": folds}
+    at = data.clean.nonzero()[:, 0]
+    fold = torch.randperm(len(at), generator=generator(run.seed, "folds of clean")).to(at.device) % folds
+    asked, labels = [], []
+    for f in range(folds):
+        held = at[fold == f]
+        bags = [
+            run.stage(f"fold-{f}-{k}", fold_trainer(k, held, settings), depends | {"class": k, "fold": f})
+            for k in range(data.num_classes)
+        ]
+        asked.append(torch.stack([bag["probs"] for bag in bags]))
+        labels.append(data.y[held])
+    probs, truth, rows = torch.cat(asked, 2), torch.cat(labels), []
+    for sure, votes in itertools.product(sures, range(1, settings.filters + 1)):
+        counted = (probs >= sure).sum(1)
+        chosen = accept(counted, probs.mean(1), dataclasses.replace(settings, votes=votes))
+        taken = chosen >= 0
+        right = (chosen == truth)[taken].float()
+        rows.append(
+            {
+                "sure": sure,
+                "votes": votes,
+                "precision": right.mean().item() if len(right) else None,
+                "kept": taken.float().mean().item(),
+                "empty": data.num_classes - len(chosen[taken].unique()),
+            }
+        )
+    return rows
+
+
+def fold_trainer(k: int, held: Tensor, settings: PUDistill) -> Callable[[Run], dict]:
+    """A bag for class k that does not know the clean images held (n,), asked for their probs (filters, n)."""
+
+    def train(stage: Run) -> dict[str, Tensor]:
+        data = stage.data
+        data.clean = data.clean.index_fill(0, held, False)
+        asked = [pick(data.x, held)]
+        (probs,), _ = ask_bag(stage, k, torch.zeros_like(data.clean), None, settings, asked)
+        return {"probs": probs}
+
+    return train
+
+
 def bag_depends(k: int, iteration: int, data: NoisyData, settings: PUDistill, run: Run) -> dict:
     """Of the bag for class k: the clean subset and the filters' settings."""
     names = (
@@ -198,6 +279,25 @@ def bag_depends(k: int, iteration: int, data: NoisyData, settings: PUDistill, ru
         "seed": run.seed,
         "clean": clean_key(data),
     }
+
+
+def teacher_depends(t: int, data: NoisyData, settings: PUDistill, run: Run) -> dict:
+    """Of teacher t: all bags', and the teachers' settings."""
+    names = (
+        "teacher_epochs",
+        "teacher_learning_rate",
+        "teacher_milestones",
+        "teacher_sampling",
+        "teacher_mixup",
+        "teacher_entropy",
+        "batch_size",
+        "iterations",
+    )
+    return (
+        bag_depends(-1, settings.iterations, data, settings, run)
+        | {n: getattr(settings, n) for n in names}
+        | {"teacher": t}
+    )
 
 
 def clean_key(data: NoisyData) -> int:

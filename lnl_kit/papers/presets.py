@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ..features import backbones
+from ..features import kinds
 from ..run.settings import Settings
 from .cells import cells, paper_settings
 
@@ -74,7 +74,7 @@ def resolve(
         size: dict[str, Any] = (
             {} if dataset == "digits" else {"train_size": 2000, "test_size": 1000, "image_size": 32}
         )
-        return Preset("quick", settings=on_photographs, **size)
+        return Preset("quick", settings={**settings_class.quick, **on_photographs}, **size)
     if preset == "demo":
         size = {} if dataset == "digits" else {"image_size": 32}
         settings = {"epochs": 50, **settings_class.demo, **on_photographs}
@@ -90,7 +90,7 @@ def resolve(
         settings = {**MEMORISE, **settings_class.demo, **on_photographs, **settings_class.memorise}
         image_size = None if dataset == "digits" else 32
         return Preset(
-            preset, model="mlp_head", image_size=image_size, features=backbones.DEFAULT, settings=settings
+            preset, model="mlp_head", image_size=image_size, features=kinds.DEFAULT, settings=settings
         )
     kind, _, paper = preset.partition(":")
     if kind != "paper":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,6 +35,17 @@ def fit_epoch(
         optimizer.zero_grad()
         run.total(**{term: loss(logits, y, idx).mean()}).backward()
         optimizer.step()
+
+
+@contextlib.contextmanager
+def slowed(optimizer: torch.optim.Optimizer, divisor: float) -> Iterator[None]:
+    """Within it the learning rates are divided by `divisor`; afterwards they are what they were."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] /= divisor
+    yield
+    for group, rate in zip(optimizer.param_groups, rates):
+        group["lr"] = rate
 
 
 def sgd(networks: Sequence[nn.Module], settings: Settings, device: torch.device):

@@ -70,11 +70,16 @@ class Settings:
     photographs: ClassVar[Mapping] = MappingProxyType(
         {}
     )  # settings that were chosen on photographs, where they differ
+    quick: ClassVar[Mapping] = MappingProxyType({})  # settings that `--preset quick`'s few steps change
     demo: ClassVar[Mapping] = MappingProxyType({})  # settings that `--preset demo` changes
     memorise: ClassVar[Mapping] = MappingProxyType({})  # that `--preset memorise` changes beside these
     # The same run without the method's idea, {name: the settings that take it away}: what a claim about the
     # idea is held against. `lnl compare METHOD:NAME` trains it.
     controls: ClassVar[Mapping[str, Mapping]] = MappingProxyType({})
+    # What `lnl tune` may vary: {setting: (low, high), (low, high, "log"), or a list of choices}.
+    search: ClassVar[Mapping[str, tuple | list]] = MappingProxyType(
+        {"learning_rate": (0.003, 0.3, "log"), "weight_decay": (1e-5, 1e-2, "log")}
+    )
     bound: ClassVar[Bound] = Bound()
 
     @classmethod

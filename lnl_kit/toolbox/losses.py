@@ -66,6 +66,12 @@ def cores(logits: Tensor, target: Tensor, prior: Tensor, beta: float) -> Tensor:
     )
 
 
+def forward_corrected(logits: Tensor, target: Tensor, transition: Tensor) -> Tensor:
+    """−log Σ_i T[i, y] p_i, with T (K, K) = P(given | true): forward correction (Patrini et al. 2017, Theorem
+    2); (B, K), (B,) -> (B,)."""
+    return -_mean_under(target, logits.float().softmax(1) @ transition).clamp(min=SMALLEST).log()
+
+
 def imae(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
     """Improved MAE (Wang et al. 2019): cross-entropy whose gradient with respect to the logits has, for each
     image, the L1 norm exp(T p_y (1 − p_y)), in place of cross-entropy's 2 (1 − p_y) and MAE's 2 p_y (1 −
@@ -157,6 +163,12 @@ def contrastive(z1: Tensor, z2: Tensor, temperature: float = 0.5) -> Tensor:
     similarity = z @ z.T / temperature
     similarity.fill_diagonal_(-torch.inf)
     return F.cross_entropy(similarity, torch.arange(len(z), device=z.device).roll(len(z1)), reduction="none")
+
+
+def consistency(weak: Tensor, strong: Tensor) -> Tensor:
+    """KL(p_weak ‖ p_strong) of two views' logits (B, K) -> (B,); the weak view's side carries no gradient."""
+    target = weak.detach().float().softmax(1)
+    return cross_entropy(strong, target) - entropy(target)
 
 
 def entropy(p: Tensor) -> Tensor:

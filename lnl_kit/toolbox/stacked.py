@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .models import Pointwise
+
 
 class Stacked(nn.Module):
     """N networks of `models.make`, each with its own weights and its own batch.
@@ -86,16 +88,28 @@ class StackedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(count * outputs)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.unflatten(1, (self.count, -1)).transpose(0, 1)  # (N, B, D)
-        out = x @ self.weight.unflatten(0, (self.count, -1)).transpose(1, 2)  # (N, B, K)
-        out = out.transpose(0, 1).flatten(1)
-        return out if self.bias is None else out + self.bias
+        return _products(x, self.weight, self.bias, self.count)
+
+
+class StackedPointwise(nn.Conv2d):
+    """N `models.Pointwise`: a 1x1 convolution with N groups, as the batch of matrix products that it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _products(x[:, :, 0, 0], self.weight[:, :, 0, 0], self.bias, self.groups)[:, :, None, None]
+
+
+def _products(x: Tensor, weight: Tensor, bias: Tensor | None, count: int) -> Tensor:
+    """(B, N * K): each of N parts of x (B, N * D) by its own part of weight (N * K, D), and bias (N * K)."""
+    x = x.unflatten(1, (count, -1)).transpose(0, 1)  # (N, B, D)
+    out = x @ weight.unflatten(0, (count, -1)).transpose(1, 2)  # (N, B, K)
+    out = out.transpose(0, 1).flatten(1)
+    return out if bias is None else out + bias
 
 
 def _conv(layers: list[Any]) -> nn.Conv2d:
     """An empty grouped convolution that holds those of all members."""
     one, n = layers[0], len(layers)
-    return nn.Conv2d(
+    return (StackedPointwise if isinstance(one, Pointwise) else nn.Conv2d)(
         n * one.in_channels,
         n * one.out_channels,
         one.kernel_size,

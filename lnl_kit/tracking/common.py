@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 
+from ..data.images import open_image
 from ..files import json_bytes, read_json, save_atomically
 from ..run.opened import OpenedRun
 
@@ -74,7 +74,9 @@ def check(track: str | None) -> list[tuple[str, str]]:
                 f"tracker {name!r} does not exist: {', '.join(NAMES)}, each with :PROJECT or not"
             )
         if not installed(name):
-            raise ValueError(f"--track {name} needs the package {name}: pip install 'lnl-kit[{name}]'")
+            raise ValueError(
+                f"--track {name} needs the package {PACKAGES[name]}: pip install {PACKAGES[name]}"
+            )
         found.append((name, project or PROJECT))
     return found
 
@@ -214,7 +216,11 @@ def drawn(figures: dict[str, Any]) -> dict[str, np.ndarray]:
         paths = {name: Path(folder) / f"{name}.png" for name in figures}
         if not save_pngs({paths[name]: figure for name, figure in figures.items()}, scale=1):
             return {}
-        return {name: np.asarray(Image.open(path).convert("RGB")) for name, path in paths.items()}
+        found = {}
+        for name, path in paths.items():
+            with open_image(path) as image:
+                found[name] = np.asarray(image.convert("RGB"))
+        return found
 
 
 def asked_for(track: str | None) -> str | None:
