@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from . import tracking
 from .data import resolve, taken
 from .files import make_folder
 from .forecast import Estimate, duration, forecast
@@ -73,6 +74,7 @@ def compare(
         raise ValueError(f"jobs {jobs} is not allowed: at least 1")
     if csv and not csv.endswith(".csv"):
         raise ValueError(f"--csv {csv} is not allowed: a file name that ends in .csv")
+    tracking.check(tracking.asked_for(ask.get("track")))
     runs = {method: named(method) for method in methods}
     if "dataset" in ask:
         ask["dataset"] = resolve(ask["dataset"])
@@ -162,7 +164,7 @@ def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[di
     gpus, plan = torch.cuda.device_count(), Plan.of(**cell)
     if gpus > 1 and plan.device == "auto":
         plan = dataclasses.replace(plan, device=f"cuda:{number % gpus}")
-    how = {k: cell[k] for k in ("out", "fresh") if k in cell}
+    how = {k: cell[k] for k in ("out", "fresh", "track") if k in cell}
     try:
         run = carry_out(plan, **how, progress=False, on_interrupt="raise")
     except Exception as error:  # another cell may still succeed; this one is named at the end
