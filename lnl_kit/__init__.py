@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .files.lazy import lazily
 
 if TYPE_CHECKING:
+    from .commands.config import read_config
     from .files import RunError, runs_root
+    from .forecast import Forecast, dry_run
     from .label_errors.by_probs import rank_labels
     from .label_errors.find import find_errors
     from .run.opened import OpenedRun, finished_runs, open_run
@@ -17,46 +18,35 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Forecast",
     "OpenedRun",
     "RunError",
     "Settings",
+    "dry_run",
     "find_errors",
     "finished_runs",
     "open_run",
     "rank_labels",
+    "read_config",
     "runs_root",
     "train",
 ]
 
-_HOME = {
-    "OpenedRun": "run.opened",
-    "RunError": "files",
-    "Settings": "run.settings",
-    "find_errors": "label_errors.find",
-    "finished_runs": "run.opened",
-    "open_run": "run.opened",
-    "rank_labels": "label_errors.by_probs",
-    "runs_root": "files",
-    "train": "train",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load what is asked for when it is asked for: reading a table of decisions needs no torch."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-class _Package(types.ModuleType):
-    """`lnl_kit.train` is the function, although the module that it lies in has that name too."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "train" and isinstance(value, types.ModuleType):
-            value = value.train
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
+# Reading a table of decisions, or the help of a command, needs no torch.
+lazily(
+    __name__,
+    {
+        "Forecast": "forecast",
+        "OpenedRun": "run.opened",
+        "RunError": "files",
+        "Settings": "run.settings",
+        "dry_run": "forecast",
+        "find_errors": "label_errors.find",
+        "finished_runs": "run.opened",
+        "open_run": "run.opened",
+        "rank_labels": "label_errors.by_probs",
+        "read_config": "commands.config",
+        "runs_root": "files",
+        "train": "train",
+    },
+)

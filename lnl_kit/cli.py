@@ -1,18 +1,21 @@
-"""The command line: lnl train | compare | reproduce | check | find-errors | apply | bench | methods."""
+"""The command line: `lnl --help` lists the commands."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__
-from .data import resolve
+from .commands.parsers import add_lab, add_tune
+from .doctor.commands import add_doctor
 from .files import RunError
 from .label_errors.commands import add_apply, add_check, add_find_errors
-from .methods import METHODS
+from .methods import listed
 from .run.flags import FOLDERS, LABELS, Help, share
 from .run.settings import field_help, parse
 
@@ -23,6 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = make_parser(argv)
     options = parser.parse_args(argv)
     try:
+        if getattr(options, "config", None):
+            options = configured(options, argv)
         status = options.command(options)
         sys.stdout.flush()
         return status
@@ -41,40 +46,68 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"lnl: {message}; see {self.prog} --help\n")
 
 
-def make_parser(argv: list[str]) -> argparse.ArgumentParser:
-    """The parser; `lnl train METHOD` gets a flag per settings field of that method."""
+class WithoutDefaults(Parser):
+    """Tells only what was typed."""
+
+    def add_argument(self, *names, **more):
+        return super().add_argument(*names, **more | {"default": argparse.SUPPRESS})
+
+
+def configured(options: argparse.Namespace, argv: list[str]) -> argparse.Namespace:
+    """The options with what the file of --config says where nothing was typed."""
+    from .commands.config import read_config
+
+    typed = vars(make_parser(argv, WithoutDefaults).parse_args(argv))
+    held = read_config(options.config, typed.get("method"))
+    if "methods" in typed:  # lnl compare, whose --noise and --seeds are lists
+        if "rate" in held:
+            held["noise"] = f"{held.get('noise', 'symmetric')}:{held.pop('rate')}"
+        held |= {"seeds": str(held.pop("seed"))} if "seed" in held else {}
+    return argparse.Namespace(**vars(options) | held | typed)
+
+
+def make_parser(argv: list[str], kind: type[Parser] = Parser) -> argparse.ArgumentParser:
+    """The parser, with the flags of the command that is asked for; for `lnl train METHOD` a flag for each of
+    the method's settings too. kind: of the command's own parser.
+    """
     parser = Parser("lnl", description="Learning with noisy labels: train, reproduce, measure.")
     parser.add_argument("--version", action="version", version=f"lnl-kit {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    add = commands.add_parser("methods", help="list the methods, a line each")
-    add.set_defaults(command=list_methods)
-    method = next((a for a in argv[1:] if a in METHODS), None) if argv[:1] == ["train"] else None
-    add_train(commands, method)
-    for add_command in (add_compare, add_reproduce, add_check, add_find_errors, add_apply, add_bench):
-        add_command(commands)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=kind)
+    for name, (text, add_flags) in COMMANDS.items():
+        add = commands.add_parser(name, help=text, description=text, formatter_class=Help)
+        if argv[:1] == [name]:
+            add_flags(add)
+    if argv[:1] == ["train"] and (method := next((a for a in argv[1:] if a in names()), None)):
+        add_settings(commands.choices["train"], method)
     return parser
 
 
-def add_train(commands, method: str | None) -> None:
-    """`lnl train`, with the flags of the method's own settings."""
-    add = commands.add_parser(
-        "train",
-        help="train a method; the last line printed is the run's folder",
-        formatter_class=Help,
-        epilog="lnl train METHOD --help lists the method's own settings too, such as --epochs",
-    )
-    add.add_argument("method", choices=METHODS, metavar="METHOD", help=f"one of: {', '.join(METHODS)}")
+@functools.cache
+def names() -> tuple[str, ...]:
+    """The names of the methods."""
+    return tuple(method.name for method in listed())
+
+
+def add_methods(add: argparse.ArgumentParser) -> None:
+    """`lnl methods`."""
+    add.set_defaults(command=list_methods)
+
+
+def add_train(add: argparse.ArgumentParser) -> None:
+    """`lnl train`, without the flags of a method's own settings."""
+    add.epilog = "lnl train METHOD --help lists the method's own settings too, such as --epochs"
+    add.add_argument("method", choices=names(), metavar="METHOD", help=f"one of: {', '.join(names())}")
     share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size")
     share(add, "--features", "--feature-views")
     share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
-    share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh")
-    if method:
-        add_settings(add, method)
+    share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh", "--config", "--dry-run")
     add.set_defaults(command=train_command)
 
 
 def add_settings(add: argparse.ArgumentParser, method: str) -> None:
     """A flag for each settings field of the method, its comment as help."""
+    from .methods import METHODS
+
     settings_class = METHODS[method][1]
     group = add.add_argument_group(f"settings of {method} (defaults of the preset `quick`)")
     helps = field_help(settings_class)
@@ -88,16 +121,13 @@ def add_settings(add: argparse.ArgumentParser, method: str) -> None:
         )
 
 
-def add_compare(commands) -> None:
+def add_compare(add: argparse.ArgumentParser) -> None:
     """`lnl compare`."""
-    add = commands.add_parser(
-        "compare", help="train methods x noises x seeds, and print and keep one table", formatter_class=Help
-    )
+    controls = ", ".join(f"{method.name}:{control}" for method in listed() for control in method.controls)
     add.add_argument(
         "methods",
         help="separated by commas, or all; METHOD:CONTROL is a method without its idea "
-        f"({', '.join(f'{m}:{c}' for m, (_, s) in METHODS.items() for c in s.controls)}): "
-        f"{', '.join(METHODS)}",
+        f"({controls}): {', '.join(names())}",
     )
     add.add_argument(
         "--noise",
@@ -109,17 +139,15 @@ def add_compare(commands) -> None:
         add, "--dataset", "--preset", *LABELS, "--clean-share", "--epochs", "--train-size", "--jobs", "--out"
     )
     share(add, "--model", "--features", "--feature-views", feature_views={"default": None})
+    share(add, "--config", "--dry-run")
     add.add_argument(
         "--csv", metavar="FILE", help="add a row as each cell ends, and skip the cells that FILE has"
     )
     add.set_defaults(command=compare_command)
 
 
-def add_reproduce(commands) -> None:
+def add_reproduce(add: argparse.ArgumentParser) -> None:
     """`lnl reproduce`."""
-    add = commands.add_parser(
-        "reproduce", help="run notebooks headlessly and write runs/reproduce/index.html"
-    )
     add.add_argument(
         "notebooks", nargs="*", metavar="NOTEBOOK", help="name or number, such as 20; default: all"
     )
@@ -138,9 +166,8 @@ def add_reproduce(commands) -> None:
     add.set_defaults(command=reproduce_command)
 
 
-def add_bench(commands) -> None:
+def add_bench(add: argparse.ArgumentParser) -> None:
     """`lnl bench`."""
-    add = commands.add_parser("bench", help="speed of the full loop over that of the networks alone")
     add.add_argument("--json", metavar="FILE", help="write the rows there too")
     add.add_argument("--quick", action="store_true", help="small networks and few repeats")
     add.add_argument("--only", metavar="TEXT", default="", help="only the rows whose name contains TEXT")
@@ -158,13 +185,19 @@ def show(value) -> str:
 
 def train_command(options) -> int:
     """`lnl train`: 0 when finished, 130 after Ctrl-C; the run's folder is the last line of the output."""
+    from .methods import METHODS
     from .train import train
 
-    values = vars(options).copy()
-    values.pop("command")
+    values = {k: v for k, v in vars(options).items() if k not in ("command", "config", "dry_run")}
     method = values.pop("method")
     fields = {f.name: f for f in dataclasses.fields(METHODS[method][1])}
-    values = {k: parse(fields[k], v) if k in fields else v for k, v in values.items()}
+    typed = {k: v for k, v in values.items() if k in fields and isinstance(v, str)}
+    values |= {k: parse(fields[k], v) for k, v in typed.items()}
+    if options.dry_run:
+        from .forecast import dry_run
+
+        print(dry_run(method, **{k: v for k, v in values.items() if k != "fresh"}))
+        return 0
     folder: list[Path] = []
     try:
         run = train(method, **values, on_interrupt="raise", on_folder=folder.append)
@@ -185,18 +218,19 @@ def train_command(options) -> int:
 
 def list_methods(options) -> int:
     """`lnl methods`: one line each, the name first."""
-    width = max(map(len, METHODS))
-    for name, (_, settings_class) in METHODS.items():
-        print(f"{name:<{width}}  {(settings_class.__doc__ or '').splitlines()[0]}")
+    width = max(map(len, names()))
+    for method in listed():
+        print(f"{method.name:<{width}}  {method.summary}")
     return 0
 
 
 def compare_command(options) -> int:
     """`lnl compare`: 0, or 1 where cells failed."""
     from .compare import compare
+    from .data import resolve
+    from .methods import METHODS
 
-    values = vars(options).copy()
-    values.pop("command")
+    values = {k: v for k, v in vars(options).items() if k not in ("command", "config")}
     values["dataset"] = resolve(values["dataset"])
     methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
     if values["methods"] == "all":
@@ -258,6 +292,27 @@ def bench_command(options) -> int:
         compile=not options.no_compile,
     )
 
+
+# name -> (what stands in the list of commands, what gives its parser the flags)
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "methods": ("list the methods, a line each", add_methods),
+    "train": ("train a method; the last line printed is the run's folder", add_train),
+    "compare": ("train methods x noises x seeds, and print and keep one table", add_compare),
+    "tune": ("choose a method's settings by the given labels of images held out", add_tune),
+    "reproduce": ("run notebooks headlessly and write runs/reproduce/index.html", add_reproduce),
+    "check": (
+        "what train and find-errors would read of a folder, and what is odd; writes nothing",
+        add_check,
+    ),
+    "find-errors": (
+        "which labels of an image folder are probably wrong; prints the folder of errors.csv and report.html",
+        add_find_errors,
+    ),
+    "apply": ("write the corrected labels of a review, for --labels; images are not touched", add_apply),
+    "lab": ("copy the notebooks to a folder and open them in JupyterLab", add_lab),
+    "doctor": ("what this machine has for the kit, what is missing and how to get it", add_doctor),
+    "bench": ("speed of the full loop over that of the networks alone", add_bench),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

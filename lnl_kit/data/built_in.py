@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import importlib.util
 import pickle
 import tarfile
 from http.client import HTTPException
@@ -90,15 +92,29 @@ def clothing1m_double_labels(root=None) -> tuple[np.ndarray, np.ndarray]:
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """1,797 handwritten digits (scikit-learn's copy of the UCI set), 8x8, shown at 16x16; 360 for test:
     (x, y, test_x, test_y)."""
-    from sklearn.datasets import load_digits  # slow to import, so only when needed
-
-    bunch = load_digits()
-    pixels, y = bunch.images.astype(np.int64), bunch.target.astype(np.int64)  # (1797, 8, 8) in 0..16
+    rows = _digits_table().astype(np.int64)  # (1797, 65)
+    pixels, y = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]  # 0..16
     for axis in (1, 2):  # bilinear to twice the size: 3/4 of the nearest pixel and 1/4 of the next
         pixels = _double(pixels, axis)
     x = ((pixels * 255 + 128) // 256).astype(np.uint8)[:, None]  # 0..256 to 0..255, rounded in integers
     train, test = folders.stratified_split(y, 360, seed=0)
     return x[train], y[train], x[test], y[test]
+
+
+def _digits_table() -> np.ndarray:
+    """(1797, 65): 64 pixels and the class of each digit, from scikit-learn's file. Importing scikit-learn
+    takes as long as training for some epochs, so it is only asked where its file has moved.
+    """
+    package = importlib.util.find_spec("sklearn")
+    for place in package.submodule_search_locations or () if package else ():
+        file = Path(place, "datasets", "data", "digits.csv.gz")
+        if file.is_file():
+            with gzip.open(file) as text:
+                return np.loadtxt(text, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return np.column_stack([bunch.data, bunch.target])
 
 
 def _double(pixels: np.ndarray, axis: int) -> np.ndarray:

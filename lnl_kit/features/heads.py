@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -55,6 +54,8 @@ def principal_axes(features, dimensions: int = DIMENSIONS) -> Axes:
     The axes keep their relative lengths: strong directions of the backbone stay strong. Values that are not
     finite raise ValueError.
     """
+    from scipy.linalg import eigh  # slow to import, so only when needed
+
     n, width = features.shape
     exact = wide(torch.device("cpu"))  # sums of many rows
     total, square = torch.zeros(width, dtype=exact), torch.zeros(width, width, dtype=exact)
@@ -69,7 +70,7 @@ def principal_axes(features, dimensions: int = DIMENSIONS) -> Axes:
     mean = total / n
     covariance = square / n - mean[:, None] * mean
     kept = min(dimensions, width, max(1, n - 1))
-    lengths, axes = scipy.linalg.eigh(covariance.numpy(), subset_by_index=(width - kept, width - 1))
+    lengths, axes = eigh(covariance.numpy(), subset_by_index=(width - kept, width - 1))
     lengths, axes = torch.from_numpy(lengths), torch.from_numpy(axes).flip(1)
     signs = torch.sign(
         axes.gather(0, axes.abs().argmax(0, keepdim=True))

@@ -9,7 +9,7 @@ import numpy as np
 from ..data.dataset import Dataset
 from ..data.streams import free_memory
 from ..files import data_root, read_npz
-from . import backbones
+from . import kinds
 from .extract import PLAIN, Features, extract
 from .pictures import Files, Pixels
 
@@ -32,7 +32,7 @@ def features_of(
         data sets, in `cache/features`.
     """
     for name in names.split(","):
-        backbones.check(name.strip())
+        kinds.check(name.strip())
     if names.startswith("npz:"):
         return own(source, Path(names[4:]).expanduser(), index, test)
     cache = data_root() / "cache" / "features"

@@ -16,7 +16,16 @@ from .contents import (
     read_table,
     unguarded,
 )
-from .places import PATIENCE, data_root, patience, project_folder, runs_root, safe
+from .places import (
+    PATIENCE,
+    data_root,
+    installed,
+    patience,
+    project_folder,
+    runs_root,
+    safe,
+    shipped,
+)
 from .write import (
     RunError,
     append,
@@ -42,6 +51,7 @@ __all__ = [
     "data_root",
     "flag",
     "guarded",
+    "installed",
     "json_bytes",
     "lock",
     "make_folder",
@@ -59,6 +69,7 @@ __all__ = [
     "runs_root",
     "safe",
     "save_atomically",
+    "shipped",
     "sync",
     "unguarded",
 ]

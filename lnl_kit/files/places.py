@@ -7,6 +7,23 @@ import os
 import socket
 from pathlib import Path
 
+PACKAGE = Path(__file__).resolve().parents[1]
+SHIPPED = PACKAGE / "shipped"  # made by setup.py when a wheel is built; in a clone there is none
+
+
+def installed() -> bool:
+    """Whether the package came as a wheel, which has notebooks and tables inside; False in a clone."""
+    return SHIPPED.is_dir()
+
+
+def shipped(what: str) -> Path:
+    """What comes with the kit: `notebooks`, `data/published`, `data/measured` or `data/README.md`.
+
+    In a clone they lie beside the package, in an installed package inside it: one place or the other, never
+    mixed. An installed package is nobody's place to write to.
+    """
+    return (SHIPPED if installed() else PACKAGE.parent) / what
+
 
 def runs_root(out: str | Path | None = None) -> Path:
     """The root of the run folders: `out`, else $LNL_RUNS, else runs/ beside the pyproject.toml found upwards

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 
-from ..features import backbones
-from ..run.flags import FOLDERS, LABELS, Help, share
+from ..features import kinds
+from ..run.flags import FOLDERS, LABELS, share
 
 
-def add_find_errors(commands) -> None:
+def add_find_errors(add: argparse.ArgumentParser) -> None:
     """`lnl find-errors`."""
-    add = commands.add_parser(
-        "find-errors",
-        help="which labels of an image folder are probably wrong; prints the folder of errors.csv "
-        "and report.html",
-        formatter_class=Help,
-    )
     add.add_argument(
         "dataset",
         metavar="PATH",
@@ -24,8 +19,8 @@ def add_find_errors(commands) -> None:
     )
     add.add_argument(
         "--features",
-        help=f"the pretrained network that looks at the images: {backbones.HELP}; default "
-        f"{backbones.DEFAULT}; none = networks are trained on the images",
+        help=f"the pretrained network that looks at the images: {kinds.HELP}; default "
+        f"{kinds.DEFAULT}; none = networks are trained on the images",
     )
     add.add_argument(
         "--probs",
@@ -57,22 +52,16 @@ def add_find_errors(commands) -> None:
     )
 
 
-def add_check(commands) -> None:
+def add_check(add: argparse.ArgumentParser) -> None:
     """`lnl check`."""
-    add = commands.add_parser(
-        "check", help="what train and find-errors would read of a folder, and what is odd; writes nothing"
-    )
     add.add_argument("name", metavar="PATH", help="a folder of images, or a built-in data set")
     share(add, *LABELS, "--like", "--image-size", "--no-recursive", "--max-pixels", "--follow-links")
     add.add_argument("--json", action="store_true", help="print the result as JSON")
     add.set_defaults(command=check_command)
 
 
-def add_apply(commands) -> None:
+def add_apply(add: argparse.ArgumentParser) -> None:
     """`lnl apply`."""
-    add = commands.add_parser(
-        "apply", help="write the corrected labels of a review, for --labels; images are not touched"
-    )
     add.add_argument("decisions", metavar="DECISIONS.csv", help="what the review wrote beside errors.csv")
     add.add_argument("--out", required=True, metavar="LABELS.csv", help="the file to write")
     add.set_defaults(command=apply_command)

@@ -48,6 +48,7 @@ class DivideMix(Settings):
     average_losses: int = 1  # epochs whose losses are averaged before the division (5 at 90 % noise)
     view: str = "crop"  # augmentation of all four views
 
+    search: ClassVar[dict] = {**Settings.search, "unsupervised": (1.0, 150.0, "log")}
     family: ClassVar[str] = "two networks"
     networks: ClassVar[int] = 2
     color: ClassVar[str | None] = "amber"

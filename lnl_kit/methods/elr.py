@@ -37,6 +37,11 @@ class ELR(Settings):
     regularizer: float = 3.0  # lambda, weight of the pull
     target_decay: float = 0.7  # beta: share of the running average that stays at each look
 
+    search: ClassVar[dict] = {
+        **Settings.search,
+        "regularizer": (0.5, 10.0, "log"),
+        "target_decay": (0.5, 0.99),
+    }
     family: ClassVar[str] = "a loss"
 
     def __post_init__(self):

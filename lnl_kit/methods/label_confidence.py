@@ -63,6 +63,7 @@ class LabelConfidence(Settings):
     batches_per_epoch: int = 0  # class-balanced batches in an epoch, 0 = all images once; Clothing1M
     mean_decay: float = 0.7  # of the running mean of the robust loss; Algorithm 1
 
+    search: ClassVar[dict] = {**Settings.search, "alpha": (0.0, 0.9), "consistency": (0.5, 10.0, "log")}
     family: ClassVar[str] = "the five papers"
     networks: ClassVar[int] = 2
     paper: ClassVar[str | None] = "label_confidence"

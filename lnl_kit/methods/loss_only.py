@@ -220,6 +220,7 @@ class GCE(LossOnly):
     """Generalised cross-entropy, (1 - p(y)^q) / q: between cross-entropy and MAE (Zhang & Sabuncu 2018)."""
 
     q: float = 0.7  # 0 = cross-entropy, 1 = MAE, in (0, 1]; the paper's default
+    search: ClassVar[dict] = {**Settings.search, "q": (0.1, 1.0)}
 
     def __post_init__(self):
         super().__post_init__()

@@ -52,6 +52,7 @@ class NRD(Settings):
     stop_gradient: bool = True  # no gradient through the teacher's side; False needs decay 0
     joint_batch: bool = False  # both views are one batch, which BatchNorm sees together; needs decay 0
 
+    search: ClassVar[dict] = {**Settings.search, "decay": (0.9, 0.999)}
     family: ClassVar[str] = "the five papers"
     color: ClassVar[str | None] = "blue"
     paper: ClassVar[str | None] = "nrd"

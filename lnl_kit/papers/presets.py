@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ..features import backbones
+from ..features import kinds
 from ..run.settings import Settings
 from .cells import cells, paper_settings
 
@@ -90,7 +90,7 @@ def resolve(
         settings = {**MEMORISE, **settings_class.demo, **on_photographs, **settings_class.memorise}
         image_size = None if dataset == "digits" else 32
         return Preset(
-            preset, model="mlp_head", image_size=image_size, features=backbones.DEFAULT, settings=settings
+            preset, model="mlp_head", image_size=image_size, features=kinds.DEFAULT, settings=settings
         )
     kind, _, paper = preset.partition(":")
     if kind != "paper":

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import csv
 import functools
-from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).resolve().parents[2] / "data" / "published"
+from ..files import shipped
+
+DATA = shipped("data/published")
 
 PERCENT = {"accuracy", "top5", "best", "last", "avg_last10", "teacher_accuracy", "accuracy_gain_points"}
 
@@ -31,12 +32,12 @@ def names() -> dict[tuple[str, str], str]:
 
 @functools.cache
 def read(file: str) -> tuple[dict[str, str], ...]:
-    """The rows of a file in data/published. Raises FileNotFoundError outside a clone, with what to do."""
+    """The rows of a file in data/published. Raises FileNotFoundError where it is missing, with what to do."""
     path = DATA / file
     if not path.exists():
         raise FileNotFoundError(
-            f"the published numbers are not at {path}: work in a clone of the "
-            "repository, installed with `pip install -e .`"
+            f"the published numbers are not at {path}: install the kit from its wheel (pip install lnl-kit), "
+            "or work in a whole clone of the repository, installed with pip install -e ."
         )
     with open(path, newline="", encoding="utf-8") as lines:
         return tuple(csv.DictReader(lines))

@@ -17,9 +17,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import __version__, figures
-from ..files import lock, make_folder, remove_leftovers, runs_root, safe, save_atomically
+from ..files import (
+    installed,
+    lock,
+    make_folder,
+    project_folder,
+    remove_leftovers,
+    runs_root,
+    safe,
+    save_atomically,
+    shipped,
+)
 from . import pages
-from .execute import PACKAGE, _parameters_of, _read, _run, _still_holds
+from .execute import _parameters_of, _read, _run, _still_holds
 from .pages import duration
 from .values import text_parameters, values_of
 
@@ -78,7 +88,8 @@ def _run_and_write(
 ) -> int:
     """Run what has to be run, write pages and pictures, say how it went; returns the exit status."""
     done, interrupted = _carry_out(grid, folder, timeout, fresh, jobs)
-    entries = _write_pages(folder, find_notebooks())
+    by_name = {notebook.stem: notebook for notebook in (*find_notebooks(), *notebooks)}
+    entries = _write_pages(folder, [*by_name.values()])
     if not interrupted:
         _write_pngs(folder, entries)
     if len(grid) > len(notebooks):
@@ -114,22 +125,24 @@ def _carry_out(
 
 
 def notebooks_folder() -> Path:
-    """notebooks/ beside the pyproject.toml found upwards from the current folder, else beside the package."""
-    start = Path.cwd()
-    for project in (
-        *(p for p in (start, *start.parents) if (p / "pyproject.toml").exists()),
-        PACKAGE.parent,
-    ):
-        if (project / "notebooks").is_dir():
-            return project / "notebooks"
+    """notebooks/ beside the pyproject.toml found upwards from the current folder, else those of the kit; an
+    installed kit takes its own, since that project is another one.
+    """
+    project, own = project_folder(), shipped("notebooks")
+    if not installed() and (project / "pyproject.toml").exists() and (project / "notebooks").is_dir():
+        return project / "notebooks"
+    if own.is_dir():
+        return own
     raise FileNotFoundError(
-        f"there is no notebooks/ folder beside a pyproject.toml above {start}: "
-        "run this inside a clone of lnl-kit"
+        f"there is no notebooks/ folder beside a pyproject.toml above {Path.cwd()}: run this inside a clone "
+        "of lnl-kit, or install the kit from its wheel (pip install lnl-kit)"
     )
 
 
 def find_notebooks(names: list[str] | None = None) -> list[Path]:
-    """The notebooks called `names` (number, name or file name), in the order given; None = all, sorted."""
+    """The notebooks called `names` (number, name, file name, or the path of any notebook), in the order
+    given; None = all, sorted.
+    """
     folder = notebooks_folder()
     existing = sorted(p for p in folder.glob("*.ipynb") if not p.name.startswith("."))
     if not existing:
@@ -138,8 +151,9 @@ def find_notebooks(names: list[str] | None = None) -> list[Path]:
         return existing
     notebooks = []
     for name in names:
-        stem = Path(name).name.removesuffix(".ipynb")
-        matches = [p for p in existing if p.stem == stem]
+        path, stem = Path(name).expanduser(), Path(name).name.removesuffix(".ipynb")
+        own = [path.resolve()] if path.suffix == ".ipynb" and path.is_file() else []
+        matches = own or [p for p in existing if p.stem == stem]
         matches = matches or [p for p in existing if p.stem.split("_")[0] == stem]
         if not matches:
             raise FileNotFoundError(

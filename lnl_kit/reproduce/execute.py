@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 from ..figures.nbformat_quickly import nbformat
-from ..files import json_bytes, read_json, save_atomically
+from ..files import data_root, installed, json_bytes, read_json, save_atomically, shipped
+from ..results import measured
 from .fragments import first_line
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -46,12 +47,14 @@ def _digest(*files: Path) -> str:
 
 def _made_from(notebook: Path, parameters: dict) -> dict:
     """What decides a notebook's outputs: itself, its parameters, the package, the tables it draws from."""
-    tables = notebook.parent.parent / "data"
+    places = {notebook.parent.parent / "data" / part for part in ("published", "measured")}
+    if installed():
+        places |= {shipped("data/published"), shipped("data/measured"), measured.kept()}
     return {
         "source": _digest(notebook),
         "parameters": parameters,
         "package": _digest(*PACKAGE.rglob("*.py")),
-        "tables": _digest(*tables.glob("published/*.csv"), *tables.glob("measured/*.csv")),
+        "tables": _digest(*(file for place in places for file in place.glob("*.csv"))),
     }
 
 
@@ -109,7 +112,7 @@ def _run(
                     parameters,
                     kernel_name="python3",
                     language="python",
-                    cwd=notebook.parent,
+                    cwd=_workplace(notebook),
                     progress_bar=progress,
                     execution_timeout=int(timeout) if timeout else None,
                 )
@@ -135,6 +138,13 @@ def _run(
     return record
 
 
+def _workplace(notebook: Path) -> Path:
+    """The folder that a notebook's kernel works in: its own, but for one inside an installed package, where
+    nobody should write, the current one.
+    """
+    return Path.cwd() if notebook.parent == shipped("notebooks") and installed() else notebook.parent
+
+
 def _copy(executed: Path) -> bytes:
     """An executed notebook as it is kept: papermill's notes without the paths of this machine."""
     try:
@@ -152,7 +162,8 @@ def _kernel_of_this_python(root: Path, threads: int = 0):
     """Within: `python3` is a kernel of this very interpreter, whatever kernels the machine has installed."""
     from ipykernel.kernelspec import get_kernel_dict
 
-    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    clone = [] if installed() else [str(PACKAGE.parent)]
+    path = os.pathsep.join(filter(None, [*clone, os.environ.get("PYTHONPATH")]))
     environment = {
         "LNL_HEADLESS": "1",
         "LNL_RUNS": str(root),
@@ -160,6 +171,7 @@ def _kernel_of_this_python(root: Path, threads: int = 0):
         "PLOTLY_RENDERER": "plotly_mimetype",
     }
     environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    environment |= {"LNL_DATA": str(data_root().absolute())} if installed() else {}
     spec = get_kernel_dict() | {"env": environment}
     spec["argv"] = [sys.executable, *spec["argv"][1:], "--log-level=ERROR"]
     before = os.environ.get("JUPYTER_PATH")

@@ -21,13 +21,20 @@ def named(name: str) -> dict:
 
 
 def title(row: dict) -> str:
-    """The name that stands for a measured row: METHOD, or METHOD:CONTROL."""
+    """The name that stands for a measured row: METHOD, METHOD:CONTROL, or METHOD (tuned), see `lnl tune`."""
+    if row.get("tuned"):
+        return f"{row['method']} (tuned)"
     told = _told(row.get("asked"))
     controls = METHODS[row["method"]][1].controls if row["method"] in METHODS else {}
     for control, changes in controls.items():
         if all(told.get(k) == v for k, v in changes.items()):
             return f"{row['method']}:{control}"
     return row["method"]
+
+
+def method_of(name: str) -> str:
+    """The method that a title is about."""
+    return name.partition(":")[0].partition(" ")[0]
 
 
 def _told(asked: str | None) -> dict:

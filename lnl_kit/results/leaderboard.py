@@ -13,7 +13,7 @@ import numpy as np
 
 from ..methods import BASELINE, METHODS
 from . import measured
-from .controls import title
+from .controls import method_of, title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ def rows(*names: str, controls: bool = False) -> pd.DataFrame:
         rate = measured_rows["rate"].astype(float)
         words = measured_rows["noise"].str.replace("labels-", "human, ").str.replace("_", " ")
         measured_rows["setting"] = [w if not r else f"{w} {r:g}" for w, r in zip(words, rate)]
-        measured_rows["family"] = [family(m.partition(":")[0]) for m in measured_rows["method"]]
+        measured_rows["family"] = [family(method_of(m)) for m in measured_rows["method"]]
         stages = measured_rows["stage_seconds"] if "stage_seconds" in measured_rows else 0.0 * rate
         right, corrected = (
             measured_rows.get(f"train_accuracy_{labels}_last", np.nan) for labels in ("clean", "wrong")
@@ -88,7 +88,7 @@ def board(rows: pd.DataFrame, setting: str, dataset: str = "digits", preset: str
         }
     )
     table["uses"] = table["uses"].map(lambda told: ", ".join(told) if isinstance(told, list) else told or "")
-    table["family"] = [family(m.partition(":")[0]) for m in table.index]
+    table["family"] = [family(method_of(m)) for m in table.index]
     return table.sort_values("last", ascending=False)
 
 

@@ -7,9 +7,19 @@ import json
 import subprocess
 from pathlib import Path
 
-from ..files import csv_bytes, lock, read_csv, remove_leftovers, save_atomically
+from .. import __version__
+from ..files import (
+    csv_bytes,
+    data_root,
+    installed,
+    lock,
+    read_csv,
+    remove_leftovers,
+    save_atomically,
+    shipped,
+)
 
-FOLDER = Path(__file__).resolve().parents[2] / "data" / "measured"
+FOLDER = shipped("data/measured")  # the rows that come with the kit
 FIRST = (
     "method",
     "dataset",
@@ -61,9 +71,22 @@ def curves(metrics: list[dict]) -> dict[str, list]:
     }
 
 
-def table(name: str | Path) -> Path:
-    """data/measured/<name>.csv, or the file itself where a path to a CSV file is given."""
-    return Path(name) if str(name).endswith(".csv") else FOLDER / f"{name}.csv"
+def kept() -> Path:
+    """Where rows are added: in a clone among those that come with it, beside an installed kit in the user's
+    data folder.
+    """
+    return data_root() / "measured" if installed() else FOLDER
+
+
+def table(name: str | Path, folder: Path | None = None) -> Path:
+    """data/measured/<name>.csv, or the file itself where a path to a CSV file is given.
+
+    folder: None = the table that has all rows: the one in `kept()`, else the one that came with the kit.
+    """
+    if str(name).endswith(".csv"):
+        return Path(name)
+    own = kept() / f"{name}.csv"
+    return (folder or (kept() if own.exists() else FOLDER)) / f"{name}.csv"
 
 
 def read(name: str | Path) -> list[dict]:
@@ -89,7 +112,8 @@ def _as_text(path: Path) -> list[dict[str, str]]:
             f"{path} is not a table of measured runs, and is left as it is: it has no column "
             f"{', '.join(lacking)}; name another file"
         )
-    if path.parent.resolve() != FOLDER.resolve() and "asked" not in head:
+    ours = path.parent.resolve() in (FOLDER.resolve(), kept().resolve())
+    if not ours and "asked" not in head:
         raise ValueError(
             f"{path} was not written by `lnl compare`, and is left as it is: it has no column asked; name "
             "another file"
@@ -110,15 +134,15 @@ def parse(text: str):
 
 
 def add(name: str | Path, row: dict) -> None:
-    """Add a row to data/measured/<name>.csv (see `table`), in place of one about the same run; other cells
+    """Add a row to data/measured/<name>.csv (see `kept`), in place of one about the same run; other cells
     stay as they stand.
     """
     row = row | {"commit": commit()}
-    path = table(name)
+    path = table(name, kept())
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path.parent):  # another process may be adding its own
         remove_leftovers(path.parent)
-        there = _as_text(path)
+        there = _as_text(table(name))
         others = [
             text
             for text, known in zip(there, read(name))
@@ -135,7 +159,11 @@ def asked(cell: dict) -> str:
 
 
 def commit() -> str:
-    """The commit of this checkout, short, with + where files changed since; empty outside a repository."""
+    """The commit of this clone, short, with + where files changed since; empty outside a repository. An
+    installed kit has no commit: its version.
+    """
+    if installed():
+        return __version__
     try:
         run = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--exclude=*"],

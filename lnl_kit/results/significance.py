@@ -47,9 +47,9 @@ def _no_ties(pairs: np.ndarray) -> bool:
 
 def holm(p: Sequence[float]) -> np.ndarray:
     """Adjusted p-values (n,) of n tests, after S. Holm (1979): below LEVEL all together with that chance."""
-    p = np.asarray(p, dtype=float)
-    order = np.argsort(p, kind="stable")
-    raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
+    found = np.asarray(p, dtype=float)
+    order = np.argsort(found, kind="stable")
+    raised = np.maximum.accumulate(found[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
     adjusted = np.empty(len(p))
     adjusted[order] = raised
     return adjusted

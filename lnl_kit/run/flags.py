@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 
 from ..data import noise
-from ..features import backbones
+from ..features import kinds
 from .settings import COMPILES, KEEPS, PRECISIONS
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults that are values; a flag without one says itself what happens."""
+    """Shows defaults that are values; a flag without one, or a switch, says itself what happens."""
 
     def _get_help_string(self, action):
-        return action.help if action.default is None else super()._get_help_string(action)
+        says_itself = action.default in (None, []) or isinstance(action.default, bool)
+        return action.help if says_itself else super()._get_help_string(action)
 
 
 # name -> arguments of `add_argument`
@@ -33,9 +34,7 @@ FLAGS: dict[str, dict] = {
     },
     "--seed": {"type": int, "default": 0, "help": "decides noise, weights and order"},
     "--model": {"help": "network; default the preset's, with --features mlp_head"},
-    "--features": {
-        "help": f"train on what a pretrained network sees, computed once and kept: {backbones.HELP}"
-    },
+    "--features": {"help": f"train on what a pretrained network sees, computed once and kept: {kinds.HELP}"},
     "--feature-views": {
         "type": int,
         "default": 0,
@@ -98,6 +97,15 @@ FLAGS: dict[str, dict] = {
     "--epochs": {"type": int, "help": "of every run; default the preset's"},
     "--out": {"help": "root of the run folders; default $LNL_RUNS, else runs/"},
     "--fresh": {"action": "store_true", "help": "start over even if it is finished"},
+    "--config": {
+        "metavar": "FILE",
+        "help": "settings from a .yaml, .json or .toml file, such as the settings.json of a run; flags on "
+        "the command line win",
+    },
+    "--dry-run": {
+        "action": "store_true",
+        "help": "only say what would be trained, where, and how long it would take; runs are left untouched",
+    },
     "--jobs": {
         "type": int,
         "default": 1,

@@ -40,6 +40,8 @@ from .terms import mean_loss
 class Run:
     """One training run of a method, in one folder. Methods receive it as their third argument."""
 
+    pretrained = True  # `*_imagenet` starts from ImageNet's weights; a probe of its speed does not fetch them
+
     def __init__(
         self,
         folder: Path,
@@ -88,7 +90,7 @@ class Run:
             "num_classes": self.data.num_classes,
             "channels": self.data.x.shape[1],
         }
-        net = models.make(spec["name"], spec["num_classes"], spec["channels"])
+        net = models.make(spec["name"], spec["num_classes"], spec["channels"], pretrained=self.pretrained)
         net.spec = spec  # saved with the weights, so that a finished run can predict without its method
         return net.to(self.device).to(memory_format=torch.channels_last)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..features import backbones
+from ..features import kinds
 from ..toolbox import models
 from .settings import Settings
 
@@ -78,7 +78,7 @@ def check_features(
     models.check(model)
     if features:
         for backbone in features.split(","):
-            backbones.check(backbone.strip())
+            kinds.check(backbone.strip())
         if model not in models.HEADS:
             raise ValueError(
                 f"the network {model} sees images, not features: choose one of {', '.join(models.HEADS)}"
@@ -91,10 +91,10 @@ def check_features(
     elif settings_class.needs_features:
         raise ValueError(
             f"{name} is fitted to features of a pretrained network: name one, such as "
-            f"features={backbones.DEFAULT} (--features)"
+            f"features={kinds.DEFAULT} (--features)"
         )
     elif model in models.HEADS:
-        raise ValueError(f"the network {model} needs features, such as features={backbones.DEFAULT}")
+        raise ValueError(f"the network {model} needs features, such as features={kinds.DEFAULT}")
     if views < 0:
         raise ValueError(f"feature_views {views} is not allowed: 0 or more stored draws of each view")
 

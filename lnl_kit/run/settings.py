@@ -76,6 +76,10 @@ class Settings:
     # The same run without the method's idea, {name: the settings that take it away}: what a claim about the
     # idea is held against. `lnl compare METHOD:NAME` trains it.
     controls: ClassVar[Mapping[str, Mapping]] = MappingProxyType({})
+    # What `lnl tune` may vary: {setting: (low, high), (low, high, "log"), or a list of choices}.
+    search: ClassVar[Mapping[str, tuple | list]] = MappingProxyType(
+        {"learning_rate": (0.003, 0.3, "log"), "weight_decay": (1e-5, 1e-2, "log")}
+    )
     bound: ClassVar[Bound] = Bound()
 
     @classmethod

@@ -1,0 +1,1 @@
+"""What commands do that is no layer of the kit: settings in files, a search for settings, JupyterLab."""

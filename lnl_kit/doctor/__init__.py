@@ -1,0 +1,1 @@
+"""`lnl doctor`: what this machine has for the kit, and what is missing."""
