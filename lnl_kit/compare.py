@@ -19,6 +19,7 @@ from .forecast import Estimate, duration, forecast
 from .results import measured
 from .results.controls import named, title
 from .results.measured import add, asked, read
+from .results.significance import in_words
 from .run.prepared import prepare
 from .train import Plan, carry_out, train
 
@@ -105,6 +106,8 @@ def compare(
         row for row in (measured.read(csv) if csv else []) if row.get("asked") in loaded
     ]
     print_table(rows, [*runs])
+    for said in in_words(rows):
+        print(said)
     failed = [(cell, error) for cell, (_, error) in zip(to_train, done) if error]
     for cell, error in failed:
         print(f"failed: {name_of(cell)}: {error}", file=sys.stderr)

@@ -32,6 +32,7 @@ def test_weights_by_hand():
     loss = torch.tensor([0.1, 0.1005, 0.5, 1.0, 3.0])
     assert rrm.best_weights(loss, 0.8).tolist() == pytest.approx([2, 2, 1, 0, 0])  # two share what two had
     assert rrm.best_weights(loss, 10.0).tolist() == [1] * 5  # so dear that nothing moves: the plain mean
+    assert rrm.best_weights(loss, 0.8, float("inf")).tolist() == pytest.approx([5 / 3] * 3 + [0, 0])
     assert rrm.best_weights(loss, 0.8).sum().item() == pytest.approx(5)
 
 
@@ -40,7 +41,7 @@ def test_weights_move_by_a_share_of_the_way_after_each_round_and_not_before(tmp_
         torch.load(lnl_kit.train("rrm", out=tmp_path, **TINY, **more).folder / "state.pt", weights_only=True)[
             "state"
         ]
-        for more in ({"every": 4, "step": 0.5, "penalty": 0.1}, {"every": 5, "penalty": 0.1})
+        for more in ({"every": 4, "step": 0.5, "penalty": 0.1, "spread": 1e-3}, {"every": 5, "penalty": 0.1})
     )
     assert torch.equal(none["weights"], torch.ones(256))
     assert set(some["weights"][some["weights"] <= 1].tolist()) <= {0.5, 1.0} and some["weights"].min() == 0.5
@@ -63,6 +64,6 @@ def test_every_loss_can_be_wrapped(tmp_path):
 
 
 def test_settings_refuse_impossible_values():
-    for wrong in ({"loss": "hinge"}, {"penalty": -0.1}, {"step": 0.0}, {"every": 0}):
+    for wrong in ({"loss": "hinge"}, {"penalty": -0.1}, {"step": 0.0}, {"spread": -1.0}, {"every": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             make(rrm.RRM, **wrong)

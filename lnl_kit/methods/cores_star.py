@@ -53,6 +53,7 @@ class CoresStar(Settings):
     others: float = 0.75  # other images in a batch, beside each labelled one; 240 beside 320 in its release
     strong_view: str = "autoaugment_crop"  # augmentation of their second view; the release adds Cutout
 
+    search: ClassVar[dict] = {**Settings.search, "regularizer": (0.5, 5.0), "consistency": (0.1, 2.0)}
     family: ClassVar[str] = "new labels"
     controls: ClassVar[dict] = {"no_consistency": {"consistency": 0.0}}  # the labels that passed alone
 

@@ -116,6 +116,7 @@ class TRevision(Forward):
     revise_from: float = 0.5  # share of the epochs after which T is revised; 200 of 400 in its release
     revision_learning_rate: float = 5e-7  # of Adam, for network and slack; its release
 
+    search: ClassVar[dict] = {**Settings.search, "revision_learning_rate": (1e-7, 1e-3, "log")}
     controls: ClassVar[dict] = {"no_revision": {"revise_from": 1.0}}
 
     def __post_init__(self):

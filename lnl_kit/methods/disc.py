@@ -46,6 +46,7 @@ class DISC(Settings):
     mixup: float = 5.0  # of Beta(mixup, mixup), the larger share to the first; its release
     strong_view: str = "strong"  # augmentation of the second view; RandAugment in the paper
 
+    search: ClassVar[dict] = {**Settings.search, "decay": (0.8, 0.999), "correction": (0.1, 0.8)}
     family: ClassVar[str] = "new labels"
     controls: ClassVar[dict] = {
         "no_correction": {"most": 1.0, "correction": 1.0},  # no label is replaced

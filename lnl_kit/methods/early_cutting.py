@@ -53,6 +53,7 @@ class EarlyCutting(Settings):
     surest: float = 0.2  # share of these with the largest probability; its release
     flattest: float = 0.2  # share of these with the smallest gradient of the image; its release
 
+    search: ClassVar[dict] = {**Settings.search, "kept_share": (0.5, 0.95)}
     family: ClassVar[str] = "new labels"
     controls: ClassVar[dict] = {"no_cutting": {"largest": 0.0}}  # what is learned early, uncut
 

@@ -110,6 +110,7 @@ class FDivergence(Settings):
     divergence: str = "total_variation"  # or jensen_shannon, pearson, kl, reverse_kl, squared_hellinger
     warmup: float = 0.2  # share of the epochs of cross-entropy before it; its release: a run before
 
+    search: ClassVar[dict] = {**Settings.search, "divergence": list(DIVERGENCES), "warmup": (0.05, 0.5)}
     family: ClassVar[str] = "a loss"
     controls: ClassVar[dict] = {"warmup_alone": {"warmup": 1.0}}
 

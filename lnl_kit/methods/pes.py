@@ -60,6 +60,11 @@ class PES(Settings):
     renew_statistics: bool = True  # BatchNorm's, of the present weights, before labels are chosen
     latter: float = 0.25  # share of the network's blocks that count as its last layers
 
+    search: ClassVar[dict] = {
+        **Settings.search,
+        "first": (0.05, 0.5),
+        "refine_learning_rate": (1e-5, 0.1, "log"),
+    }
     family: ClassVar[str] = "new labels"
     # 77 steps of Adam at 1e-4 renew nothing: by --noisy-val on digits, symmetric 0.5, .542, else .292.
     quick: ClassVar[dict] = {"refine_learning_rate": 0.01}
@@ -98,6 +103,7 @@ class PESSemi(PES):
     unsupervised: float = 5.0  # weight lambda_u of the other images' loss; its release for CIFAR-10N
     ramp: int = 16  # epochs over which that weight rises from 0; its release
 
+    search: ClassVar[dict] = {**PES.search, "unsupervised": (0.5, 150.0, "log")}
     family: ClassVar[str] = "new labels"
 
     def __post_init__(self):

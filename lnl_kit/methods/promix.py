@@ -57,6 +57,7 @@ class ProMix(Settings):
     mixup: float = 4.0  # Beta(mixup, mixup) of MixUp's coefficient; its release
     strong_view: str = "strong"  # augmentation of the second view; its release: RandAugment and Cutout
 
+    search: ClassVar[dict] = {**Settings.search, "share": (0.2, 0.8), "unsupervised": (0.01, 1.0, "log")}
     family: ClassVar[str] = "two networks"
     networks: ClassVar[int] = 2
     controls: ClassVar[dict] = {

@@ -13,12 +13,15 @@ Where this differs, or chooses what the paper leaves to its release:
 - gamma is that of the ICLR version, whose threshold is gamma above the smallest loss; its MNIST release
   has theta = 0.4 and a threshold of 2 theta. The rule that sets gamma from a known noise rate is left
   out: no method here is told it.
-- The smallest loss is that of all images within 1e-3 of it, so that no single image gets all that moves.
+- What pruned images lose goes to all images within `spread` of the smallest loss, not to the smallest
+  alone; the optimum is theirs to within so much. Under `quick` all that keep their weight share it, which
+  is pruning and no more.
 - The adversarial extension, A-RRM, is left out.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,7 +35,6 @@ from ..run.loop import Run
 from ..run.settings import Settings, refuse
 from ..toolbox import losses
 
-TIE = 1e-3  # losses so near to the smallest count as it
 WRAPPED = {"ce": losses.cross_entropy, **losses.ROBUST}
 
 
@@ -42,9 +44,14 @@ class RRM(Settings):
 
     loss: str = "ce"  # what is wrapped: ce, gce, mae, js, sce or nce_rce
     penalty: float = 0.8  # gamma: excess over the smallest loss that keeps its weight; its release: 2 x 0.4
+    spread: float = 1e-3  # images so near to the smallest loss share what the others lose
     step: float = 0.5  # mu: share of the way that the weights go in a round; its release
     every: int = 10  # epochs of a round; its release
 
+    # Where the smallest loss is far from 0, one image with the weight of a thousand ends the training: by
+    # --noisy-val on digits, symmetric 0.8, seed 0, .208 where all that keep their weight share, else .097.
+    quick: ClassVar[dict] = {"spread": math.inf}
+    search: ClassVar[dict] = {**Settings.search, "penalty": (0.1, 5.0, "log")}
     family: ClassVar[str] = "a loss"
     controls: ClassVar[dict] = {"even": {"penalty": 1e9}}  # the wrapped loss, all images alike
 
@@ -52,6 +59,7 @@ class RRM(Settings):
         super().__post_init__()
         refuse(self.loss not in WRAPPED, f"loss {self.loss!r} does not exist: {', '.join(WRAPPED)}")
         refuse(self.penalty < 0, f"penalty {self.penalty} is not allowed: 0 or more")
+        refuse(self.spread < 0, f"spread {self.spread} is not allowed: 0 or more")
         refuse(not 0 < self.step <= 1, f"step {self.step} is outside (0, 1]")
         refuse(self.every < 1, f"every {self.every} is not allowed: at least 1")
 
@@ -75,18 +83,21 @@ def train_rrm(data: NoisyData, settings: RRM, run: Run) -> None:
         schedule.step()
         if (epoch + 1) % settings.every == 0:
             probs = predict([network], data.x, data, run.autocast).to(run.device)
-            best = best_weights(loss_of(probs.clamp(min=losses.SMALLEST).log(), data.y), settings.penalty)
+            best = best_weights(
+                loss_of(probs.clamp(min=losses.SMALLEST).log(), data.y), settings.penalty, settings.spread
+            )
             weights.lerp_(best, settings.step)
         run.log(clean_score=weights, selected=weights > 0.5)
 
 
-def best_weights(loss: Tensor, gamma: float) -> Tensor:
+def best_weights(loss: Tensor, gamma: float, spread: float = 1e-3) -> Tensor:
     """N (1/N + u), (N,), for the u that minimises sum_i (1/N + u_i) loss_i + gamma/2 |u|_1 over u with a sum
-    of 0 and 1/N + u >= 0 (Theorem 3.1), of losses (N,).
+    of 0 and 1/N + u >= 0 (Theorem 3.1), of losses (N,). What is moved goes to images within `spread` of the
+    smallest loss.
     """
     smallest = loss.min()
     pruned = loss > smallest + gamma
-    least = (loss <= smallest + TIE) & ~pruned
+    least = (loss <= smallest + spread) & ~pruned
     return (~pruned).to(loss) + least * pruned.sum() / least.sum()
 
 

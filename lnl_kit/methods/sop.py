@@ -43,6 +43,11 @@ class SOP(Settings):
     u_learning_rate: float = 10.0  # alpha_u: step of u, what is added to the given class; Table A.1
     v_learning_rate: float = 10.0  # alpha_v: step of v, what is taken from the other classes; Table A.1
 
+    search: ClassVar[dict] = {
+        **Settings.search,
+        "u_learning_rate": (0.1, 100.0, "log"),
+        "v_learning_rate": (0.1, 100.0, "log"),
+    }
     family: ClassVar[str] = "a loss"
     controls: ClassVar[dict] = {"no_noise": {"u_learning_rate": 0.0, "v_learning_rate": 0.0}}
 

@@ -33,6 +33,11 @@ class VolMinNet(Settings):
     transition_start: float = -2.0  # w: a wrong class has sigmoid(w) beside 1 at the start; its release
     transition_learning_rate: float = 0.01  # of T's weights, by SGD with the recipe's momentum; its release
 
+    search: ClassVar[dict] = {
+        **Settings.search,
+        "transition_learning_rate": (1e-3, 10.0, "log"),
+        "volume": (1e-5, 1e-2, "log"),
+    }
     family: ClassVar[str] = "a transition matrix"
     # By --noisy-val on digits, asymmetric 0.4, seed 0: .771; with 0.01, which hardly moves T in 660 steps,
     # .764, with 1 .674.
