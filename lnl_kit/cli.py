@@ -13,6 +13,7 @@ from pathlib import Path
 from . import __version__
 from .commands.parsers import add_lab, add_tune
 from .doctor.commands import add_doctor
+from .exports.commands import add_export, add_import
 from .files import RunError
 from .label_errors.commands import add_apply, add_check, add_find_errors
 from .methods import listed
@@ -101,6 +102,7 @@ def add_train(add: argparse.ArgumentParser) -> None:
     share(add, "--features", "--feature-views")
     share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
     share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh", "--config", "--dry-run")
+    share(add, "--track")
     add.set_defaults(command=train_command)
 
 
@@ -139,7 +141,7 @@ def add_compare(add: argparse.ArgumentParser) -> None:
         add, "--dataset", "--preset", *LABELS, "--clean-share", "--epochs", "--train-size", "--jobs", "--out"
     )
     share(add, "--model", "--features", "--feature-views", feature_views={"default": None})
-    share(add, "--config", "--dry-run")
+    share(add, "--config", "--dry-run", "--track")
     add.add_argument(
         "--csv", metavar="FILE", help="add a row as each cell ends, and skip the cells that FILE has"
     )
@@ -162,7 +164,7 @@ def add_reproduce(add: argparse.ArgumentParser) -> None:
     )
     add.add_argument("--timeout", type=int, default=3600, help="seconds that a cell may take")
     preset = {"default": None, "help": "the same as -p preset=..."}
-    share(add, "--preset", "--out", "--fresh", "--jobs", preset=preset)
+    share(add, "--preset", "--out", "--fresh", "--jobs", "--track", preset=preset)
     add.set_defaults(command=reproduce_command)
 
 
@@ -227,7 +229,7 @@ def list_methods(options) -> int:
 def compare_command(options) -> int:
     """`lnl compare`: 0, or 1 where cells failed."""
     from .compare import compare
-    from .data import resolve
+    from .data import OWN, resolve
     from .methods import METHODS
 
     values = {k: v for k, v in vars(options).items() if k not in ("command", "config")}
@@ -245,7 +247,7 @@ def compare_command(options) -> int:
             "none"
             if values["labels"]
             else "symmetric:0.5,symmetric:0.8"
-            if values["dataset"].startswith("folder:")
+            if values["dataset"].startswith(OWN)
             else "symmetric:0.5,symmetric:0.8,asymmetric:0.4"
         )
         noises = [
@@ -277,6 +279,7 @@ def reproduce_command(options) -> int:
         timeout=options.timeout,
         fresh=options.fresh,
         jobs=options.jobs,
+        track=options.track,
     )
 
 
@@ -309,6 +312,8 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
         add_find_errors,
     ),
     "apply": ("write the corrected labels of a review, for --labels; images are not touched", add_apply),
+    "export": ("a run as a program with a model card, or findings for tools that label", add_export),
+    "import-decisions": ("take over what people decided about findings in Label Studio", add_import),
     "lab": ("copy the notebooks to a folder and open them in JupyterLab", add_lab),
     "doctor": ("what this machine has for the kit, what is missing and how to get it", add_doctor),
     "bench": ("speed of the full loop over that of the networks alone", add_bench),

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import torch
 
+from . import tracking
 from .data import resolve, taken
 from .files import make_folder
 from .forecast import Estimate, duration, forecast
 from .results import measured
 from .results.controls import named, title
 from .results.measured import add, asked, read
+from .results.significance import in_words
 from .run.prepared import prepare
 from .train import Plan, carry_out, train
 
@@ -72,6 +74,7 @@ def compare(
         raise ValueError(f"jobs {jobs} is not allowed: at least 1")
     if csv and not csv.endswith(".csv"):
         raise ValueError(f"--csv {csv} is not allowed: a file name that ends in .csv")
+    tracking.check(tracking.asked_for(ask.get("track")))
     runs = {method: named(method) for method in methods}
     if "dataset" in ask:
         ask["dataset"] = resolve(ask["dataset"])
@@ -103,6 +106,8 @@ def compare(
         row for row in (measured.read(csv) if csv else []) if row.get("asked") in loaded
     ]
     print_table(rows, [*runs])
+    for said in in_words(rows):
+        print(said)
     failed = [(cell, error) for cell, (_, error) in zip(to_train, done) if error]
     for cell, error in failed:
         print(f"failed: {name_of(cell)}: {error}", file=sys.stderr)
@@ -159,7 +164,7 @@ def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[di
     gpus, plan = torch.cuda.device_count(), Plan.of(**cell)
     if gpus > 1 and plan.device == "auto":
         plan = dataclasses.replace(plan, device=f"cuda:{number % gpus}")
-    how = {k: cell[k] for k in ("out", "fresh") if k in cell}
+    how = {k: cell[k] for k in ("out", "fresh", "track") if k in cell}
     try:
         run = carry_out(plan, **how, progress=False, on_interrupt="raise")
     except Exception as error:  # another cell may still succeed; this one is named at the end

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import __version__
+from . import __version__, tracking
 from .data import noise as noise_models
 from .data.labelling import default_noise
+from .data.naming import OWN
 from .files import (
     RunError,
     clear,
@@ -41,8 +43,13 @@ from .run.settings import Settings, check_choices, make, refuse
 from .run.summary import summarise, write_labels
 from .toolbox import augment
 
+# fields of a plan that are taken as they are asked for
+PASSED = (
+    "preset labels path_column label_column true_column like feature_views noisy_val clean_list precision "
+    "skip_bad split recursive max_pixels follow_links image_column hf_split"
+)
 # arguments of `train` that say how a plan is carried out, not what is trained
-HOW = {"out", "fresh", "progress", "on_interrupt", "on_folder", "on_epoch"}
+HOW = {"out", "fresh", "progress", "on_interrupt", "on_folder", "on_epoch", "track"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +87,8 @@ class Plan:
     recursive: bool = True
     max_pixels: int | None = None
     follow_links: bool = False
+    image_column: str | None = None
+    hf_split: str | None = None
     settings_class: type[Settings] = Settings
     settings: dict = field(default_factory=dict)
 
@@ -99,7 +108,7 @@ class Plan:
         name, function, settings_class = find_method(self.method, self.settings_class)
         seed, keep = check_choices(self.seed, self.precision, self.compile, self.keep)
         noise, rate = default_noise(self.noise, self.rate, self.labels, dataset)
-        require_labels(self.label_column, self.labels, noise)
+        require_labels(self.label_column, self.labels, noise, dataset)
         like_name = self.like or dataset.partition(":")[0]
         noise_models.check(noise, rate, like_name)
         refuse(not 0 <= self.noisy_val < 1, f"noisy_val {self.noisy_val} is outside [0, 1)")
@@ -115,6 +124,7 @@ class Plan:
         check_views(settings)
         asked_share = 0.0 if self.clean_list else settings_class.clean_share
         return Resolved(
+            **{k: getattr(self, k) for k in PASSED.split()},
             name=name,
             function=function,
             settings_class=settings_class,
@@ -123,32 +133,17 @@ class Plan:
             noise=noise,
             noise_was_named=self.noise is not None,
             rate=rate,
-            preset=self.preset,
             not_given=preset.not_given,
             seed=seed,
-            labels=self.labels,
-            path_column=self.path_column,
-            label_column=self.label_column,
-            true_column=self.true_column,
-            like=self.like,
             model=model,
             train_size=self.train_size or preset.train_size,
             test_size=preset.test_size,
             image_size=self.image_size or preset.image_size,
             features=features,
-            feature_views=self.feature_views,
-            noisy_val=self.noisy_val,
             clean_share=asked_share if self.clean_share is None else self.clean_share,
-            clean_list=self.clean_list,
             keep=keep,
             device=find_device(self.device),
-            precision=self.precision,
             compile={"auto": "off", "on": "default"}.get(self.compile, self.compile),
-            skip_bad=self.skip_bad,
-            split=self.split,
-            recursive=self.recursive,
-            max_pixels=self.max_pixels,
-            follow_links=self.follow_links,
         )
 
 
@@ -173,15 +168,15 @@ def train(
     on_interrupt: str = "return",
     on_folder: Callable[[Path], None] | None = None,
     on_epoch: Callable[[list[dict]], None] | None = None,
+    track: str | None = None,
     **ask: Any,
 ) -> OpenedRun:
     """Train a method and return its run; a finished run is loaded, an interrupted one goes on.
 
     method: a name of `lnl methods`, or a function `(data, settings, run)` of one's own (its settings are
         `settings_class`, by default the plain recipe).
-    dataset: a built-in name, or the path of a folder of images (`folder:PATH` too). labels, path_column,
-        label_column, true_column, like, skip_bad, recursive, max_pixels, follow_links: see
-        `data.load`.
+    dataset: a built-in name, or the path of a folder of images. labels, path_column,
+        label_column, true_column, like, skip_bad, recursive and so on: see `data.load`.
     noise, rate: see `lnl_kit.data.noise`; by default symmetric 0.5, or the labels as they come with `labels`
         and for clothing1m and webvision.
     preset: quick | demo | paper | paper:NAME; settings given as keyword arguments override its values.
@@ -199,8 +194,9 @@ def train(
     on_folder: called with the run's folder before training starts. on_epoch: called with the rows of metrics
         so far after each epoch that is saved; a KeyboardInterrupt that it raises ends the training as Ctrl-C
         does. Ctrl-C returns the run as of the last finished epoch (`on_interrupt="raise"`: raises
-        KeyboardInterrupt). Raises ValueError or FileNotFoundError with one sentence for bad input, RunError
-        when training cannot go on.
+        KeyboardInterrupt). track: trackers that watch, `NAME[:PROJECT]` (see `lnl_kit.tracking`); None =
+        $LNL_TRACK. Raises ValueError or FileNotFoundError with one sentence for bad input, RunError when
+        training cannot go on.
     """
     plan = Plan.of(method, dataset=dataset, noise=noise, rate=rate, preset=preset, seed=seed, **ask)
     return carry_out(
@@ -211,6 +207,7 @@ def train(
         on_interrupt=on_interrupt,
         on_folder=on_folder,
         on_epoch=on_epoch,
+        track=track,
     )
 
 
@@ -223,10 +220,12 @@ def carry_out(
     on_interrupt: str = "return",
     on_folder: Callable[[Path], None] | None = None,
     on_epoch: Callable[[list[dict]], None] | None = None,
+    track: str | None = None,
 ) -> OpenedRun:
     """Train what a plan asks for; the arguments are those of `train`."""
     if on_interrupt not in ("return", "raise"):
         raise ValueError(f"on_interrupt {on_interrupt!r} does not exist: return, raise")
+    tracking.check(track := tracking.asked_for(track))
     prepared = prepare(plan.resolve())
     say_default_noise(prepared.plan)
     root = runs_root(out)
@@ -234,14 +233,16 @@ def carry_out(
     make_folder(folder, root)
     if on_folder:
         on_folder(folder)
-    with lock(folder):
+    with lock(folder), closing(tracking.watch(track, folder, root)) as watch:
         if fresh:
             clear(folder)
         for place in (folder, folder / "weights"):
             remove_leftovers(place)
         if is_finished(folder):
-            return loaded(folder)
-        run = begin(prepared, folder, root, progress, on_epoch)
+            finished = loaded(folder)
+            watch.end(finished)
+            return finished
+        run = begin(prepared, folder, root, progress, watch.then(on_epoch))
         try:
             train_method(prepared, run)
         except KeyboardInterrupt:
@@ -253,12 +254,13 @@ def carry_out(
             )
             return open_run(folder)
         finish(prepared, run)
-        return open_run(folder)
+        watch.end(finished := open_run(folder))
+        return finished
 
 
 def say_default_noise(plan: Resolved) -> None:
-    """A folder's labels are made wrong by default: say so, since its owner may not expect it."""
-    if plan.dataset.startswith("folder:") and not plan.noise_was_named and not plan.labels:
+    """Labels of one's own are made wrong by default: say so, since its owner may not expect it."""
+    if plan.dataset.startswith(OWN) and not plan.noise_was_named and not plan.labels:
         print(
             f"{plan.dataset}: its labels are made wrong by {plan.noise} noise, {plan.rate:g}, as no noise "
             "was named; noise none (--noise none) takes them as they are",

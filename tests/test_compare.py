@@ -125,7 +125,7 @@ def test_a_method_stands_beside_itself_without_its_idea(tmp_path, capsys):
     said = capsys.readouterr()
     one, other = measured.read(table)
     assert [json.loads(r["asked"]).get("teacher_view") for r in (one, other)] == [None, "crop"]
-    assert [line.split()[0] for line in said.out.splitlines()[1:]] == ["nrd", "nrd:seen_view"]
+    assert [line.split()[0] for line in said.out.splitlines()[1:3]] == ["nrd", "nrd:seen_view"]
     assert "nrd:seen_view symmetric 0.5 seed 0: last" in said.err
     assert one["test_accuracy_last"] != other["test_accuracy_last"] or one["loss_last"] != other["loss_last"]
     assert main(["compare", "nrd:unseen"]) == 2

@@ -71,21 +71,21 @@ def lab(tmp_path):
     server.wait(timeout=30)
 
 
-def open_notebook(browser, lab, name="one.ipynb"):
+def open_notebook(browser, lab, name="one.ipynb", token="test"):
     """A page on which the notebook is open; page errors are collected in `page.problems`."""
     page = browser.new_page(viewport={"width": 1300, "height": 1000})
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.goto(f"{lab}/lab/tree/{name}?token=test")
+    page.goto(f"{lab}/lab/tree/{name}?token={token}")
     page.wait_for_selector(".jp-Notebook", timeout=60_000)
     time.sleep(3)
     page.keyboard.press("Escape")
     return page
 
 
-def run_all(browser, lab, name="one.ipynb"):
+def run_all(browser, lab, name="one.ipynb", token="test"):
     """The page of a notebook all of whose cells were started."""
-    page = open_notebook(browser, lab, name)
+    page = open_notebook(browser, lab, name, token)
     page.click(".lm-MenuBar-itemLabel:text-is('Run')", timeout=30_000)
     page.click(".lm-Menu-itemLabel:text-is('Run All Cells')", timeout=30_000)
     return page

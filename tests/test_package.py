@@ -14,10 +14,12 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+from test_jupyterlab import errors_saved, run_all
 
 from lnl_kit.commands import lab as labs
 from lnl_kit.commands.lab import bring, in_sentences
@@ -182,16 +184,18 @@ def test_lab_copies_the_notebooks_from_the_wheel(run, tmp_path):
     assert {p.name for p in place.glob("*.ipynb")} == {p.name for p in ROOT.glob("notebooks/*.ipynb")}
 
 
-@pytest.mark.slow
-def test_lab_listens_on_loopback_and_wants_a_token(environment, tmp_path):
-    """Even where the user's own configuration asks for the opposite."""
+@pytest.fixture
+def served(environment, tmp_path):
+    """(process, port, token) of `lnl lab mine` in tmp_path, of a user whose configuration opens it to all."""
     config = tmp_path / "config" / "jupyter_server_config.py"
     config.parent.mkdir()
     config.write_text(
         "c.ServerApp.ip = '0.0.0.0'\nc.IdentityProvider.token = ''\nc.ServerApp.password = ''\n"
     )
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "LNL_RUNS", "LNL_DATA")}
-    more = {"JUPYTERLAB_DIR": f"{sys.prefix}/share/jupyter/lab", "JUPYTER_CONFIG_DIR": str(config.parent)}
+    hidden = ("PYTHONPATH", "LNL_RUNS", "LNL_DATA", "LNL_HEADLESS")
+    kept = {k: v for k, v in os.environ.items() if k not in hidden}
+    share = f"{sys.prefix}/share/jupyter"  # JupyterLab's pages, and what draws figures and widgets in them
+    more = {"JUPYTERLAB_DIR": f"{share}/lab", "JUPYTER_PATH": share, "JUPYTER_CONFIG_DIR": str(config.parent)}
     log = tmp_path / "log"
     with open(log, "w") as file:
         server = subprocess.Popen(
@@ -206,20 +210,48 @@ def test_lab_listens_on_loopback_and_wants_a_token(environment, tmp_path):
         while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/lab\?token=([\w-]+)", log.read_text())):
             assert server.poll() is None and time.monotonic() < end, log.read_text()
             time.sleep(0.2)
-        address = f"http://127.0.0.1:{found[1]}/api/contents"
-        with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(address, timeout=10)
-        with urllib.request.urlopen(f"{address}?token={found[2]}", timeout=10) as answer:
-            names = {entry["name"] for entry in json.load(answer)["content"]}
-        assert "00_start_here.ipynb" in names and len(found[2]) >= 32
-        port = f":{int(found[1]):04X}"
-        listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        assert [a for a in listening if a.endswith(port) and a.startswith(("0100007F", "00000000"))]
-        assert f"00000000{port}" not in listening
-        assert found[2] not in Path(f"/proc/{server.pid}/cmdline").read_text()
+        yield server, int(found[1]), found[2]
     finally:
         server.terminate()
         server.wait(timeout=30)
+
+
+@pytest.mark.slow
+def test_lab_listens_on_loopback_and_wants_a_token(served):
+    """Even where the user's own configuration asks for the opposite."""
+    server, port, token = served
+    address = f"http://127.0.0.1:{port}/api/contents"
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(address, timeout=10)
+    with urllib.request.urlopen(f"{address}?token={token}", timeout=10) as answer:
+        names = {entry["name"] for entry in json.load(answer)["content"]}
+    assert "00_start_here.ipynb" in names and len(token) >= 32
+    listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    assert f"0100007F:{port:04X}" in listening and f"00000000:{port:04X}" not in listening
+    assert token not in Path(f"/proc/{server.pid}/cmdline").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_first_notebook_runs_in_the_lab_of_the_wheel(served, browser, tmp_path, environment):
+    _, port, token = served
+    path = tmp_path / "mine" / "00_start_here.ipynb"
+    notebook = nbformat.read(path, 4)
+    first = next(c for c in notebook.cells if c.cell_type == "code")
+    first.source = re.sub(r"^epochs = 0 ", "epochs = 1 ", first.source, flags=re.M)
+    last = "open('end', 'w').write(lnl_kit.__file__)"
+    notebook.cells.append(nbformat.v4.new_code_cell(last))
+    nbformat.write(notebook, path)
+    page = run_all(browser, f"http://127.0.0.1:{port}", path.name, token)
+    end = time.monotonic() + 600
+    while not (path.parent / "end").exists():
+        page.wait_for_timeout(3000)
+        assert time.monotonic() < end and not errors_saved(page, path)
+    page.wait_for_timeout(2000)
+    assert not errors_saved(page, path) and page.locator(".js-plotly-plot").count() >= 1 and not page.problems
+    assert list(
+        (tmp_path / "runs" / "nrd").rglob("summary.json")
+    )  # where `lnl train` in that folder has them
 
 
 # ---------------------------------------------------------------- what lab copies, and what it leaves

@@ -89,3 +89,12 @@ def test_the_figure_has_every_method_once_and_colours_those_told_apart():
     drawn = {trace.name: list(trace.y) for trace in fig.data}
     assert drawn == {"not told apart from the best": ["b", "a"], "told apart from the best": ["d", "c"]}
     assert all(trace.error_x.value == pytest.approx(critical.difference / 2) for trace in fig.data)
+
+
+def test_what_compare_prints_says_how_little_three_seeds_show():
+    rows = grid({"ce": 0.0, "elr": 0.1}, cells=1).rename(columns={"setting": "noise"}).assign(rate=0.5)
+    said = significance.in_words(rows.to_dict("records"))
+    assert said[:2] == ["best average rank: elr", "too few pairs: ce"] and "3 to 3 pairs" in said[2]
+    assert significance.in_words([]) == significance.in_words(rows[:1].to_dict("records")) == []
+    more = grid({"ce": 0.0, "elr": 0.1}, cells=3).rename(columns={"setting": "noise"}).assign(rate=0.5)
+    assert significance.in_words(more.to_dict("records"))[1] == "behind: ce"

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from ..data.naming import OWN
 from ..files import read_file
 from ..methods import METHODS, find_method
 from ..train import HOW, Plan
@@ -85,7 +86,7 @@ def of_run(held: dict[str, Any], path: Path) -> dict[str, Any]:
     asked |= {"method": held["method"], "settings": held["settings"], "dataset": held["dataset_path"]}
     asked["labels"] = held.get("labels_file")
     asked["features"] = held.get("features") or "none"  # also where the preset has some
-    if not str(held["dataset_path"]).startswith("folder:"):
+    if not str(held["dataset_path"]).startswith(OWN):
         asked.pop("like", None)  # of a built-in set it is the set itself
     if held.get("noise") == "matrix":
         asked["noise"] = f"matrix:{held.get('noise_file')}"

@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from .built_in import clothing1m_double_labels, human_labels
     from .classes import CLASSES
     from .dataset import Dataset, SecondTest, load
-    from .naming import NAMES, resolve
+    from .naming import NAMES, OWN, PACKED, resolve
 
 __all__ = [
     "CLASSES",
     "NAMES",
+    "OWN",
+    "PACKED",
     "Dataset",
     "SecondTest",
     "clothing1m_double_labels",
@@ -28,6 +30,8 @@ lazily(
     {
         "CLASSES": "classes",
         "NAMES": "naming",
+        "OWN": "naming",
+        "PACKED": "naming",
         "Dataset": "dataset",
         "SecondTest": "dataset",
         "clothing1m_double_labels": "built_in",

@@ -43,7 +43,7 @@ def check(name, **reading) -> dict:
     }
     rows = [] if isinstance(source.x, Stream) else [*decode.image_digests(source.x.numpy())]
     digests = [bytes(row).hex() for row in rows]
-    folder = Path(name.removeprefix("folder:")).expanduser() if source.paths else None
+    folder = source.folder if source.paths else None
     sizes, modes = _headers(folder, source)
     found = {
         "dataset": name,

@@ -8,11 +8,9 @@ For clothing1m and webvision names and sizes of the image files stand for their 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .. import files
-from . import built_in, decode, label_tables, large_sets, naming, taken
+from . import allowed, built_in, decode, label_tables, large_sets, naming, packed_sets, taken
 from .classes import CLASSES, MEAN_STD, channel_stats
 from .label_formats import LabelTable, as_file, read_table
 from .label_tables import Labels
@@ -101,9 +99,13 @@ def load(
     recursive: bool = True,
     max_pixels: int | None = None,
     follow_links: bool = False,
+    image_column: str | None = None,
+    hf_split: str | None = None,
     keep: bool = True,
 ) -> Dataset:
     """The data set `name`: one of `NAMES`, or a folder's path; data/README.md says what to put where.
+    Packed sets (`hf:`, `tar:`, `parquet:`) are unpacked once; label_column and true_column name columns of
+    theirs, image_column that of the images (of a tar their ending), hf_split the splits (None = all).
 
     root: where downloads and caches lie; None = `data_root()`.
     image_size: pixels a side. None = the set's own (digits 16, CIFAR 32, tiny_imagenet 64), 224 for
@@ -128,42 +130,34 @@ def load(
     Raises ValueError or FileNotFoundError with one sentence that says what to do.
     """
     name = naming.resolve(name)
-    _check(name, image_size, labels, true_column, like, max_pixels, follow_links)
+    allowed.check(name, image_size, labels, true_column, like, max_pixels, follow_links)
     root = files.data_root() if root is None else Path(root).expanduser()
     table = None if labels is None else read_table(as_file(labels, root / "cache" / "labels"))
     columns = (path_column, label_column, true_column)
-    if name.startswith("folder:"):
-        path = Path(name.removeprefix("folder:")).expanduser()
-        slug = "folder-" + files.safe(Path(os.path.abspath(path)).name)
-        more: dict[str, Any] = {"table": table, "columns": columns, "recursive": recursive}
-        more |= {"max_pixels": max_pixels, "keep": keep, "follow_links": follow_links}
-        raw = _folder(path, root / "cache", image_size, like, split, **more)
-    else:
-        slug, like = name, name
-        raw = _built_in(name, root, image_size)
+    asked = packed_sets.Asked(name, image_column, hf_split, None if labels is not None else columns)
+    of_folder = {"table": table, "columns": columns, "recursive": recursive, "follow_links": follow_links}
+    seen, how = (image_size, like, split), {"max_pixels": max_pixels, "keep": keep}
+    raw, own = _raw_of(asked, root, seen, how, of_folder)
+    table, columns = (own.table, own.columns) if own and table is None else (table, columns)
     told = None if table is None else _labels_of(raw, table, columns)
-    source = _assemble(name, slug, like or "", raw, told, bool(true_column), skip_bad)
+    source = _assemble(name, like, raw, told, bool(true_column), skip_bad)
     if keep and source.taken:
         taken.say(f"{name}: {source.taken}")
     return replace(source, max_pixels=max_pixels and int(max_pixels), follow_links=bool(follow_links))
 
 
-def _check(name: str, image_size, labels, true_column, like, max_pixels, follow_links) -> None:
-    """Refuse in one sentence what contradicts itself."""
-    for what, value, low, high in (("image size", image_size, 4, 1024), ("max_pixels", max_pixels, 1, 2**40)):
-        if value is not None and (not isinstance(value, Integral) or isinstance(value, bool)):
-            raise ValueError(f"{what} {value!r} is not allowed: a whole number of pixels")
-        if value is not None and not low <= int(value) <= high:
-            raise ValueError(f"{what} {value} is outside {low} to {high} pixels")
-    if labels is None and true_column:
-        raise ValueError(f"true column '{true_column}' of which file? Give labels=FILE.csv (--labels) too")
-    if name.startswith("folder:"):
-        if like and like not in CLASSES:
-            raise ValueError(f"a folder cannot be like '{like}': choose one of {', '.join(CLASSES)}")
-    elif max_pixels or follow_links:
-        raise ValueError(f"max_pixels, follow_links and {name}: that is for folders of images; leave it out")
-    elif like not in (None, "", name):
-        raise ValueError(f"{name} cannot be like '{like}': that is for folders of images")
+def _raw_of(
+    asked: packed_sets.Asked, root: Path, seen: tuple, how: dict[str, Any], of_folder: dict[str, Any]
+) -> tuple[_Raw, packed_sets.Own | None]:
+    """(every image, what a packed set says of its labels). seen: size, like, split."""
+    size, like, split = seen
+    allowed.check_packed(*asked[:3])
+    if asked.name.startswith("folder:"):
+        path = Path(asked.name.removeprefix("folder:")).expanduser()
+        return _folder(path, root / "cache", size, like, split, **how, **of_folder), None
+    if asked.name.startswith(naming.PACKED):
+        return packed_sets.read(asked, root / "cache", size, like, split, **how)
+    return _built_in(asked.name, root, size), None
 
 
 def _built_in(name: str, root: Path, image_size: int | None) -> _Raw:
@@ -179,11 +173,12 @@ def _built_in(name: str, root: Path, image_size: int | None) -> _Raw:
 
 
 def _assemble(
-    name: str, slug: str, like: str, raw: _Raw, found: Labels | None, has_truth: bool, skip_bad: bool
+    name: str, like: str | None, raw: _Raw, found: Labels | None, has_truth: bool, skip_bad: bool
 ) -> Dataset:
     """The data set of what was read, without what is bad. Raises ValueError where that is not allowed."""
+    like = (like or "") if name.startswith(naming.OWN) else name
     names = [str(i) for i in range(len(raw.y))] if raw.paths is None else raw.paths
-    truth_unknown = name.startswith("folder:") or name in large_sets.OWN_NOISE
+    truth_unknown = name.startswith(naming.OWN) or name in large_sets.OWN_NOISE
     given, true = (raw.y, None) if truth_unknown else (None, raw.y)
     test_y, problems, notes = raw.test_y, list(raw.problems), [*raw.notes]
     keep, keep_test = raw.y >= 0, raw.test_y >= 0  # all but what cannot be read or belongs to no class
@@ -207,7 +202,7 @@ def _assemble(
     mean, std = MEAN_STD[like] if like and len(MEAN_STD[like][0]) == x.shape[1] else channel_stats(x)
     return Dataset(
         name,
-        slug,
+        naming.slug(name),
         like,
         raw.classes,
         _images(x),

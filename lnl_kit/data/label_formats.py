@@ -183,7 +183,7 @@ def _label_studio(path: Path, tasks: list[dict]) -> list[dict]:
 
 def _parquet(path: Path, content: bytes) -> LabelTable:
     table = parquet_table(path, content, TABLE_BYTES)
-    names = _class_names(table.schema.metadata or {})
+    names = class_names(table.schema.metadata or {})
     records = table.to_pylist()
     for column, classes in names.items():
         for record in records:
@@ -212,7 +212,7 @@ def parquet_table(path: Path, content: bytes, at_most: int):
         raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
 
 
-def _class_names(metadata: dict) -> dict[str, list[str]]:
+def class_names(metadata: dict) -> dict[str, list[str]]:
     """{column: class names} as Hugging Face's datasets write them into a schema."""
     try:
         columns = json.loads(metadata[b"huggingface"])["info"]["features"]

@@ -49,9 +49,17 @@ def _scan(path: Path, table: LabelTable | None, columns: tuple, recursive: bool,
         known = label_tables.class_numbers(sorted({f.label for f in scan.files if f.label}))
     except ValueError as error:
         scan, why, known = None, error, {}
-    labels, names = label_tables.classes_of(table, [f.path for f in tree.images], *columns)
-    if scan is not None and (not names or known.keys() & set(names)):
+    found = label_tables.classes_of(table, [f.path for f in tree.images], *columns)
+    if scan is not None and (not found[1] or known.keys() & set(found[1])):
         return scan
+    return _by_table(path, tree, table, found, why, lend)
+
+
+def _by_table(
+    path: Path, tree, table: LabelTable, found: tuple, why: ValueError | None, lend: bool
+) -> folders.Scan:
+    """The images that a table names, in the classes that it tells; why: what is wrong with the folder."""
+    labels, names = found
     if len(names) < 2 or not labels:
         raise why or ValueError(
             f"{table.name} speaks of the classes {', '.join(names) or 'none'}, and no row of it names "
@@ -77,12 +85,12 @@ def _folder(
     max_pixels: int | None = None,
     keep: bool = True,
     follow_links: bool = False,
+    scan: folders.Scan | None = None,
 ) -> _Raw:
-    """Every image of the folder; the class of one that cannot be used is -1."""
-    scan = _scan(path, table, columns, recursive, split is not True)
+    """Every image of the folder; the class of one that cannot be used is -1. scan: what is there."""
+    scan = scan or _scan(path, table, columns, recursive, split is not True)
     files, notes = scan.files, scan.notes
     wanted = ("train",) if isinstance(split, bool) else tuple(split)
-    tested = np.array([f.test for f in files])
     # Test images are lent to the training set where these parts are searched, or where they were split off.
     lent = (
         scan.split_off
@@ -90,7 +98,7 @@ def _folder(
         else split is not True and any(f.part in wanted for f in files if f.test)
     )
     train = np.flatnonzero([not f.test or lent for f in files] & np.array([f.part in wanted for f in files]))
-    test = np.flatnonzero(tested)
+    test = np.flatnonzero([f.test for f in files])
     notes = [note for note in notes if not (lent and note.startswith("no test folder"))]  # nothing is taken
     if unused := [f for f in files if f.part not in wanted and not f.test]:
         notes.append(f"{len(unused)} images of {unused[0].path.split('/')[0]}/ not used in training")

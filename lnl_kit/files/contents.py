@@ -22,7 +22,7 @@ FORMULA = "=+-@＝＋－＠\t\r"  # what a cell begins with that a spreadsheet t
 NUMBER = re.compile(r"[+-]?(inf|nan|\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?)")  # "-1" is no formula
 
 
-def json_bytes(value: dict) -> bytes:
+def json_bytes(value: dict | list) -> bytes:
     """Indented JSON."""
     return (json.dumps(value, indent=1, default=str) + "\n").encode()
 

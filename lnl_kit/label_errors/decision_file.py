@@ -13,6 +13,7 @@ import hashlib
 import io
 import re
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -122,16 +123,22 @@ class Decisions:
         Raises ValueError for an unknown action and OSError where the file cannot be written; then nothing was
         decided.
         """
-        if action not in ACTIONS:
-            raise ValueError(f"action {action!r} does not exist: {', '.join(ACTIONS)}")
-        self._append(image, action, label)
+        self.add_all([(image, action, label)])
+
+    def add_all(self, decisions: Iterable[tuple[str, str, str]]) -> None:
+        """Write several decisions (image, action, label) at once; else as `add`."""
+        decisions = list(decisions)
+        for _, action, _ in decisions:
+            if action not in ACTIONS:
+                raise ValueError(f"action {action!r} does not exist: {', '.join(ACTIONS)}")
+        self._append(decisions)
 
     def undo(self) -> str | None:
         """Take back the last decision that stands; returns its image, None where there is none."""
         standing = [d.image for d in self._history if not self._why_not(d)]
         if not standing:
             return None
-        self._append(standing[-1], "undo", "")
+        self._append([(standing[-1], "undo", "")])
         return standing[-1]
 
     def _load(self) -> None:
@@ -155,27 +162,33 @@ class Decisions:
         if last is not None:
             del self._history[last]
 
-    def _append(self, image: str, action: str, label: str) -> None:
-        seen = (self.seen or {}).get(image, Seen(""))
-        row = Decision(image, action, label, utc(), seen.given, seen.digest)
+    def _append(self, decisions: list[tuple[str, str, str]]) -> None:
+        rows = []
+        for image, action, label in decisions:
+            seen = (self.seen or {}).get(image, Seen(""))
+            rows.append(Decision(image, action, label, utc(), seen.given, seen.digest))
+        if not rows:
+            return
         try:
             with lock(self.path.parent):
-                self._write(row)
+                self._write(rows)
         except RunError as error:
             raise OSError(str(error)) from None
-        self._all.append(row)
-        self._apply(row)
+        self._all += rows
+        for row in rows:
+            self._apply(row)
 
-    def _write(self, row: Decision) -> None:
+    def _write(self, rows: list[Decision]) -> None:
         size = self.path.stat().st_size if self.path.exists() else 0
         if size != self._size:
             self._load()
             raise OSError(f"{self.path} was changed elsewhere and has been read anew; decide again")
         if self._mend:  # an unfinished row, or the columns of an earlier version
             self.rewrite()
-        line = csv_line(row) if self._size else csv_line(COLUMNS) + csv_line(row)
-        append(self.path, line, self._size)
-        self._size += len(line)
+        lines = b"".join(map(csv_line, rows))
+        lines = lines if self._size else csv_line(COLUMNS) + lines
+        append(self.path, lines, self._size)
+        self._size += len(lines)
 
     @property
     def of_earlier_version(self) -> bool:

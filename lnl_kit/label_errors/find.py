@@ -51,7 +51,7 @@ from .searched import absolute_labels, by_split, complete, parts_of
 RECIPE = ("cross_validation",)  # of networks trained on the images: see notebook 40
 PLACES = (
     "labels path_column label_column true_column image_size like train_size recursive max_pixels "
-    "follow_links splits"
+    "follow_links image_column hf_split splits"
 ).split()
 OF_HEADS = {"device", *HOW}  # of the arguments of `train`, those that do not ask for networks
 
@@ -284,7 +284,7 @@ def findings_of(source: data.Dataset, evidence: Evidence, place: Path, search: S
     table["digest"] = digests[table.pop("at")]
     table["image"] = table.pop("image")  # last: not in errors.csv
     summary = {
-        "dataset": re.sub(r"^folder:.*[/\\]", "", search.asked["dataset"]),
+        "dataset": re.sub(r"^\w+:.*[/\\]", "", search.asked["dataset"]),
         "images": n,
         "asked": search.asked,
         "fingerprint": source.fingerprint,

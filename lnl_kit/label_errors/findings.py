@@ -57,9 +57,13 @@ class Findings:
 
     @property
     def images_folder(self) -> Path | None:
-        """Where the images lie; None for a built-in set."""
-        kind, _, path = self.summary["asked"]["dataset"].partition(":")
-        return Path(path) if kind == "folder" else None
+        """Where the images lie: a folder of the user's, or of the cache for a packed set; None for a built-in
+        set.
+        """
+        name = self.summary["asked"]["dataset"]
+        if name.startswith(data.PACKED):
+            return self.dataset().folder
+        return Path(name[7:]) if name.startswith("folder:") else None
 
     @functools.cached_property
     def _dataset(self) -> data.Dataset:
@@ -140,6 +144,8 @@ def load(
     recursive=False,
     max_pixels=None,
     follow_links=False,
+    image_column=None,
+    hf_split=None,
 ) -> data.Dataset:
     """The data set with every image that is searched in its training part.
 
@@ -159,6 +165,8 @@ def load(
         recursive=recursive,
         max_pixels=max_pixels,
         follow_links=follow_links,
+        image_column=image_column,
+        hf_split=hf_split,
     )
 
 

@@ -10,17 +10,15 @@ import numpy as np
 
 from .. import data
 from ..data.label_formats import as_file
+from ..data.naming import absolute
 from ..files import data_root
 
 PARTS = ("train", "val", "test")  # of a folder
 
 
 def complete(dataset) -> str:
-    """The name of a data set; a path becomes `folder:` and is made absolute."""
-    dataset = data.resolve(dataset, folder_first=True)
-    if dataset.startswith("folder:"):
-        dataset = f"folder:{Path(dataset[7:]).expanduser().absolute()}"
-    return dataset
+    """The name of a data set; a path becomes `folder:`, and paths are made absolute."""
+    return absolute(data.resolve(dataset, folder_first=True))
 
 
 def absolute_labels(labels) -> str | None:
@@ -34,9 +32,12 @@ def parts_of(splits: str | Sequence[str] | None, dataset: str) -> Literal[False]
 
     Raises ValueError for parts that do not exist.
     """
-    if not dataset.startswith("folder:"):
+    if not dataset.startswith(data.OWN):
         if splits:
-            raise ValueError(f"splits {splits} of {dataset}: only folders have parts; leave --splits out")
+            raise ValueError(
+                f"splits {splits} of {dataset}: only folders have parts (and hf:, tar:, parquet:); "
+                "leave --splits out"
+            )
         return False
     chosen = splits.split(",") if isinstance(splits, str) else list(splits or PARTS)
     chosen = [part.strip() for part in chosen]

@@ -8,15 +8,17 @@ With several values for a parameter each combination is a copy of its own, named
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import itertools
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import __version__, figures
+from .. import __version__, figures, tracking
 from ..files import (
     installed,
     lock,
@@ -51,6 +53,7 @@ def reproduce(
     timeout: float | None = 3600,
     fresh: bool = False,
     jobs: int = 1,
+    track: str | None = None,
 ) -> int:
     """Run notebooks and write `<root>/reproduce/index.html`; its path is printed on standard output.
 
@@ -60,7 +63,7 @@ def reproduce(
         runs, each in a copy named after them. `preset="x"` is short for `{"preset": "x"}`.
     out: the root that stands in for runs/. timeout: seconds that one cell may take; None or 0 = no limit.
     fresh: also run notebooks that are finished and unchanged. jobs: parallel processes, among which the
-        CPU's threads are divided.
+        CPU's threads are divided. track: trackers of their trainings, as of `train`.
 
     Returns 0 when every notebook finished, 1 when one failed (the others still run), 130 after Ctrl-C. Raises
     ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.
@@ -72,15 +75,31 @@ def reproduce(
         if values.get("preset", [preset]) != [preset]:
             raise ValueError(f"two presets were given, {preset} and {values['preset'][0]}: give one")
         values["preset"] = [preset]
+    tracking.check(track)
     if jobs < 1:
         raise ValueError(f"jobs {jobs} is not allowed: at least 1")
     given = _parameters_of(notebooks, values, all_named=bool(names))
     grid = [job for notebook in notebooks for job in _jobs(notebook, given[notebook])]
     folder = runs_root(out).absolute() / "reproduce"
     make_folder(folder)
-    with lock(folder):  # two at once would write the same copies
+    with lock(folder), tracked(track):  # two at once would write the same copies
         remove_leftovers(folder)
         return _run_and_write(notebooks, grid, folder, timeout, fresh, jobs)
+
+
+@contextlib.contextmanager
+def tracked(track: str | None) -> Iterator[None]:
+    """Within, the trainings of notebooks are tracked: kernels and processes have this environment."""
+    before = os.environ.get("LNL_TRACK")
+    try:
+        if track is not None:
+            os.environ["LNL_TRACK"] = track
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("LNL_TRACK", None)
+        else:
+            os.environ["LNL_TRACK"] = before
 
 
 def _run_and_write(

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .controls import title
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -94,6 +96,29 @@ def against_best(rows: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(table).set_index("method").sort_values(["rank", "behind"], na_position="last")
+
+
+def in_words(rows: Sequence[dict]) -> list[str]:
+    """What `against_best` says of measured rows (dictionaries, as `lnl compare` keeps them), in sentences;
+    none where fewer than two methods share a cell.
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame([row | {"method": title(row)} for row in rows])
+    if not len(frame) or frame["method"].nunique() < 2:
+        return []
+    frame["setting"] = frame["noise"].astype(str) + " " + frame["rate"].astype(str)
+    try:
+        table = against_best(frame)
+    except ValueError:  # no method has all cells
+        return []
+    said = [f"best average rank: {table.index[0]}"]
+    for verdict in (TIED, BEHIND, FEW):
+        if names := list(table.index[table.verdict == verdict]):
+            said.append(f"{verdict}: {', '.join(names)}")
+    pairs = table.pairs.iloc[1:]
+    said.append(f"({pairs.min()} to {pairs.max()} pairs of runs; Wilcoxon's test, Holm's correction)")
+    return said
 
 
 def ranks(rows: pd.DataFrame) -> pd.Series:

@@ -21,7 +21,8 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 FLAGS: dict[str, dict] = {
     "--dataset": {
         "default": "digits",
-        "help": "digits, cifar10, cifar100, tiny_imagenet, clothing1m, webvision or folder:PATH",
+        "help": "digits, cifar10, cifar100, tiny_imagenet, clothing1m, webvision, folder:PATH, hf:PATH or "
+        "hf:USER/NAME[/CONFIG], tar:PATTERN, parquet:PATTERN",
     },
     "--noise": {"help": f"{', '.join(noise.NAMES)}; default symmetric, with --labels none"},
     "--rate": {
@@ -52,6 +53,16 @@ FLAGS: dict[str, dict] = {
     "--path-column": {"help": "column of the images' paths; default a usual heading, such as path or file"},
     "--label-column": {"help": "column of the given labels, or which human labels with --noise human"},
     "--true-column": {"help": "column of the true labels, for measuring only"},
+    "--image-column": {
+        "metavar": "NAME",
+        "help": "of a set hf:, tar: or parquet:, the column of images (of a tar, their ending); default "
+        "the first",
+    },
+    "--split": {
+        "dest": "hf_split",
+        "metavar": "NAMES",
+        "help": "of a set hf:, the splits to read, separated by commas; default all of them",
+    },
     "--like": {"help": "data set with the same classes whose noise, normalisation and cells apply"},
     "--noisy-val": {
         "type": float,
@@ -94,6 +105,10 @@ FLAGS: dict[str, dict] = {
         "help": "auto = bf16 where the hardware makes the network at least 1.5 times as fast by it",
     },
     "--compile": {"default": "auto", "choices": COMPILES, "help": "torch.compile's mode; auto = off"},
+    "--track": {
+        "metavar": "NAME[:PROJECT]",
+        "help": "also send settings and metrics to tensorboard, mlflow, trackio or wandb",
+    },
     "--epochs": {"type": int, "help": "of every run; default the preset's"},
     "--out": {"help": "root of the run folders; default $LNL_RUNS, else runs/"},
     "--fresh": {"action": "store_true", "help": "start over even if it is finished"},
@@ -113,7 +128,7 @@ FLAGS: dict[str, dict] = {
         "are several",
     },
 }
-LABELS = ("--labels", "--path-column", "--label-column", "--true-column")
+LABELS = ("--labels", "--path-column", "--label-column", "--true-column", "--image-column", "--split")
 FOLDERS = ("--no-recursive", "--max-pixels", "--follow-links", "--skip-bad")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from .. import __version__
+from ..data import naming
 from ..files import safe
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def decides(prepared: Prepared) -> dict:
             "method": plan.name,
             "settings": dataclasses.asdict(plan.settings),
             "model": plan.model,
-            "dataset": source.slug if source.name.startswith("folder:") else source.name,
+            "dataset": source.slug if source.name.startswith(naming.OWN) else source.name,
             "like": source.like,
             "noise": plan.noise.partition(":")[0],
             "rate": plan.rate,
@@ -70,12 +71,13 @@ def recorded(prepared: Prepared) -> dict:
     plan, source = prepared.plan, prepared.source
     return {
         "preset": plan.preset,
-        "dataset_path": absolute(plan.dataset),
+        "dataset_path": naming.absolute(plan.dataset),
         "labels_file": plan.labels and str(Path(plan.labels).absolute()),
         "path_column": plan.path_column,
         "label_column": plan.label_column,
         "true_column": plan.true_column,
         "image_size": plan.image_size,
+        "image_shape": list(source.x.shape[1:]),
         "train_size": plan.train_size,
         "clean_list": plan.clean_list and str(Path(plan.clean_list).absolute()),
         "noise_file": str(Path(plan.noise[7:]).absolute()) if plan.noise.startswith("matrix:") else None,
@@ -89,6 +91,8 @@ def recorded(prepared: Prepared) -> dict:
         "recursive": plan.recursive,
         "max_pixels": plan.max_pixels,
         "follow_links": plan.follow_links,
+        "image_column": plan.image_column,
+        "hf_split": plan.hf_split,
     }
 
 
@@ -158,12 +162,6 @@ def code_text(code) -> str:
     """The byte code of a function without source, with that of the functions inside it."""
     inner = [code_text(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
     return repr((code.co_code, code.co_names, inner))
-
-
-def absolute(dataset: str) -> str:
-    """`folder:PATH` with an absolute path, so that the run opens from anywhere; other names as they are."""
-    kind, colon, path = dataset.partition(":")
-    return f"{kind}:{Path(path).expanduser().absolute()}" if colon else dataset
 
 
 def digest(*arrays) -> str:

@@ -138,14 +138,18 @@ class OpenedRun:
             image_size=s["image_size"],
             labels=s["labels_file"],
             path_column=s.get("path_column"),
-            label_column=s["label_column"] if s["labels_file"] else None,
+            label_column=s["label_column"]
+            if s["labels_file"] or s["dataset_path"].startswith(data.PACKED)
+            else None,
             true_column=s["true_column"],
-            like=s["like"] if s["dataset_path"].startswith("folder:") and s["like"] else None,
+            like=s["like"] if s["dataset_path"].startswith(data.OWN) and s["like"] else None,
             skip_bad=True,
             split=s.get("split", True),
             recursive=s.get("recursive", False),  # earlier versions looked into class folders only
             max_pixels=s.get("max_pixels"),
             follow_links=s.get("follow_links", False),
+            image_column=s.get("image_column"),
+            hf_split=s.get("hf_split"),
         )
         if source.fingerprint != s["fingerprint"]:
             raise ValueError(
@@ -193,6 +197,7 @@ class OpenedRun:
                 )
             net = models.make(spec["name"], spec["num_classes"], spec["channels"], pretrained=False)
             net.load_state_dict(values)
+            net.spec = spec
             nets.append(net.eval().to(memory_format=torch.channels_last))
         return nets
 

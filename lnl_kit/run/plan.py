@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..data.naming import PACKED
 from ..features import kinds
 from ..toolbox import models
 from .settings import Settings
@@ -51,13 +52,15 @@ class Resolved:
     recursive: bool
     max_pixels: int | None
     follow_links: bool
+    image_column: str | None  # of a packed set
+    hf_split: str | None  # of a set of Hugging Face
 
     @property
     def reading(self) -> dict:
         """What `data.load` is asked for."""
         keys = (
             "image_size labels path_column label_column true_column like skip_bad split recursive max_pixels "
-            "follow_links"
+            "follow_links image_column hf_split"
         )
         return {key: getattr(self, key) for key in keys.split()}
 
@@ -99,9 +102,9 @@ def check_features(
         raise ValueError(f"feature_views {views} is not allowed: 0 or more stored draws of each view")
 
 
-def require_labels(label_column: str | None, labels, noise: str) -> None:
+def require_labels(label_column: str | None, labels, noise: str, dataset: str) -> None:
     """Raise ValueError where a column is named and no table that it could be of."""
-    if label_column and not labels and noise != "human":
+    if label_column and not labels and noise != "human" and not dataset.startswith(PACKED):
         raise ValueError(
             f"label column {label_column!r} of which file? Give labels=FILE.csv (--labels) too, or "
             "noise human"

@@ -1,0 +1,1 @@
+"""Results handed to other tools: programs and weights of runs, findings, and decisions that come back."""
