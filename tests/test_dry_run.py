@@ -85,6 +85,7 @@ def test_every_method_can_be_probed(method, tmp_path):
     assert len(told.estimate.networks) >= settings.networks
 
 
+@pytest.mark.slow
 def test_the_minutes_are_about_those_that_it_takes(tmp_path):
     """Within a factor of 3, on a machine that others use too; a stage, a warm-up and its end are counted."""
     for method, more in (("dividemix", {"warmup": 4}), ("forward", {})):

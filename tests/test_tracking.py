@@ -231,9 +231,11 @@ def test_mlflow_keeps_one_run_with_parameters_figures_and_the_folder(tmp_path, c
 
 
 @pytest.mark.extras
-def test_trackio_keeps_one_run(tmp_path, capsys):
+def test_trackio_keeps_one_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when it is imported
     trackio = pytest.importorskip("trackio")
     run = interrupted_and_resumed(tmp_path, "trackio:mine", capsys)
+    assert Path(trackio.TRACKIO_DIR) == tmp_path / "trackio"
     (table,) = Path(trackio.TRACKIO_DIR).glob("mine*.db")
     with sqlite3.connect(table) as opened:
         rows = opened.execute("select run_name, step, metrics from metrics order by step").fetchall()
