@@ -47,7 +47,10 @@ SHORT_STAGES = {
         "filter_batch_size": 8,
         "teachers": 2,
         "teacher_epochs": 2,
-    }
+    },
+    "cores_star": {"sieve_epochs": 4, "wait": 1, "ramp": 2, "sieve_from": 2},
+    "dual_t": {"estimate_epochs": 3},
+    "t_revision": {"estimate_epochs": 3},
 }
 
 

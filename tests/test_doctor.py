@@ -132,6 +132,7 @@ def test_an_installed_kit_asks_its_own_metadata(monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_it_takes_little_more_than_importing_torch():
     assert cpu_seconds("-m", "lnl_kit.cli", "doctor") < max(3, 1.2 * cpu_seconds("-c", "import torch") + 0.5)
 

@@ -337,7 +337,7 @@ def test_killed_in_every_stage_it_ends_with_the_same_student(tmp_path):
         assert np.array_equal(resumed.arrays[name], alone.arrays[name]), name
 
 
-def validated(rate, **values):
+def validated(rate):
     """Rows of `cross_validate` on digits at a symmetric noise rate."""
     rows = []
 
@@ -345,7 +345,7 @@ def validated(rate, **values):
         rows.extend(pu_filters.cross_validate(data, settings, run, folds=2, sures=(0.5, 0.7)))
         raise KeyboardInterrupt  # there is nothing else to train
 
-    few = {"filters": 3, "votes": 2, "filter_epochs": 12, "clean_share": 0.15} | values
+    few = {"filters": 3, "votes": 2, "filter_epochs": 12, "clean_share": 0.15}
     lnl_kit.train(validate, rate=rate, settings_class=pu.PUDistill, progress=False, **few)
     return rows
 
@@ -358,7 +358,6 @@ def test_thresholds_are_validated_on_clean_images_alone(tmp_path, monkeypatch):
     kept = np.array([r["kept"] for r in rows]).reshape(2, 3)
     assert (np.diff(kept, axis=0) <= 0).all() and (np.diff(kept, axis=1) <= 0).all()
     assert rows[5]["precision"] > 0.5 and kept[1, 2] > 0.2, rows  # guessing: .1
-    assert rows != validated(0.3, filter_learning_rate=1e-6)
 
 
 def test_without_filters_the_teachers_have_the_clean_images_alone(tmp_path):
@@ -366,5 +365,5 @@ def test_without_filters_the_teachers_have_the_clean_images_alone(tmp_path):
     assert (run.arrays["accepted"] == -1).all() and not run.arrays["votes"].any()
     labels, targets = run.labels, run.arrays["new_labels"]
     assert (targets[labels["clean"]].argmax(1) == labels["true"][labels["clean"]]).all()
-    assert len(list((tmp_path / "stages").glob("teacher-*"))) == 1  # SHORT's
+    assert len(list((tmp_path / "stages").glob("teacher-*"))) == SHORT["teachers"]
     assert not list((tmp_path / "stages").glob("bag-*"))

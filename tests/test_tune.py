@@ -46,11 +46,12 @@ def test_no_true_label_decides(tmp_path):
     assert "noisy_val_accuracy" in run.read_text()
 
 
+@pytest.mark.slow
 def test_it_finds_a_step_at_which_something_is_learned(tmp_path):
     """The control: the method as it stands, at a step so small that it learns nothing."""
     space = {"learning_rate": (1e-6, 0.3, "log")}
     asked = {"search": space, "out": tmp_path, "weight_decay": 0.001}
-    found = tune("ce", 8, **SHORT | {"epochs": 6}, **asked)
+    found = tune("ce", 6, **SHORT | {"epochs": 5, "train_size": None}, **asked)
     assert set(found.best) == {"learning_rate"} and found.best["learning_rate"] > 0.003
     assert found.value > np.median([t["value"] for t in found.trials]) + 0.1
 
