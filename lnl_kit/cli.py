@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,8 +37,13 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, RunError) as error:
-        print(f"lnl: {error}", file=sys.stderr)
+        print(f"lnl: {without_controls(str(error))}", file=sys.stderr)
         return 2
+
+
+def without_controls(text: str) -> str:
+    """A text for a terminal: what a file's name or cell could steer it with is written out."""
+    return re.sub(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]", lambda sign: f"\\x{ord(sign[0]):02x}", text)
 
 
 class Parser(argparse.ArgumentParser):

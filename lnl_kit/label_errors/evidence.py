@@ -216,6 +216,6 @@ def table_of(path: Path, classes) -> np.ndarray:
                     f"it has no column {lacking[0]!r}; its columns must be the {len(classes)} class names"
                 )
             return table[list(classes)].to_numpy(np.float64)
-    except (ValueError, OSError, KeyError, ImportError) as error:
+    except (ValueError, OSError, KeyError, ImportError, SyntaxError) as error:  # Syntax: a header of .npy
         raise ValueError(f"{path} cannot be read as probabilities: {error}") from None
     raise ValueError(f"{path} is no file of probabilities: .npz with `probs`, .npy, .csv or .parquet")
