@@ -205,6 +205,7 @@ def train_command(options) -> int:
         return 0
     devices = launch.devices_of(options.devices) if options.devices else []
     if len(devices) > 1 and not launch.started():
+        launch.check(options.compile, len(devices))
         Plan.of(method, **values).resolve()  # what is not allowed is said once
         return launch.start(options.argv, len(devices))
     folder: list[Path] = []

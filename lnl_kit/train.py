@@ -32,6 +32,7 @@ from .files import (
 )
 from .methods import find_method
 from .papers.presets import resolve as resolve_preset
+from .run import launch
 from .run.asked import plain
 from .run.device import find_device
 from .run.identity import decides, recorded, run_folder
@@ -219,6 +220,7 @@ def carry_out(
     if on_interrupt not in ("return", "raise"):
         raise ValueError(f"on_interrupt {on_interrupt!r} does not exist: return, raise")
     tracking.check(track := tracking.asked_for(track))
+    launch.check(plan.compile, ranks.count())
     prepared = ranks.one_first(lambda: prepare(plan.resolve()))
     say_default_noise(prepared.plan)
     root = runs_root(out)

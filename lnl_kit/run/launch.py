@@ -1,4 +1,4 @@
-"""Processes that train together: joining those that torchrun has started, and starting them for `--devices`."""
+"""Processes that train together: joining those that torchrun has started, starting them for `--devices`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ def devices_of(text: str) -> list[str]:
     if twice:
         raise ValueError(f"devices {text!r} names {', '.join(twice)} twice: one process a GPU")
     return names
+
+
+def check(compile: str, ranks: int) -> None:
+    """Raise ValueError for what several ranks cannot do."""
+    if ranks > 1 and compile not in ("auto", "off"):
+        raise ValueError(f"compile {compile} is not possible on {ranks} ranks: --compile off, or one device")
 
 
 def started() -> bool:

@@ -95,7 +95,7 @@ def digest(value) -> str:
     def add(part) -> None:
         if isinstance(part, Tensor):
             found.update(f"{part.dtype} {tuple(part.shape)}".encode())
-            found.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            found.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         elif isinstance(part, dict):
             for key, inner in part.items():
                 found.update(repr(key).encode())

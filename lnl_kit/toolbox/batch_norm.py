@@ -1,7 +1,7 @@
 """Batch normalisation whose mean and variance are those of the rows of all ranks.
 
-torch's own (`nn.SyncBatchNorm`) works on GPUs only, and replaces layers. Here the layers stay as they are, with
-their names and weights: within `OverRanks` each batch norm that is in training asks all ranks.
+torch's own (`nn.SyncBatchNorm`) works on GPUs only, and replaces layers. Here the layers stay as they are,
+with their names and weights: within `OverRanks` each batch norm that is in training asks all ranks.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 All ranks run the same lines with the same random numbers. Two things are divided, and whoever asks for them
 gets the whole on every rank:
 
-    by_rows(fn, x, parameters)   what a network makes of a batch, each rank of its own rows, gradients included
+    by_rows(fn, x, parameters)   what a network makes of a batch, each rank of its rows, with gradients
     in_turn(own, number)         chunks of images, each read and augmented by one rank
 
 All else (losses, choices, tables by image, a network's last layer) is computed from the whole by every rank,
@@ -16,7 +16,7 @@ With one rank, which is when torch.distributed is not initialised, each of these
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -181,7 +181,7 @@ def by_parts(fn: Callable[[int, int], Tensor], rows: int) -> Tensor:
     return gathered(part, rows)
 
 
-def summed(tensors: list[Tensor | None]) -> list[Tensor | None]:
+def summed(tensors: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
     """Each tensor's sum over the ranks, as one message; None, the same on every rank, stays None."""
     there = [t for t in tensors if t is not None]
     if not there:
@@ -243,7 +243,7 @@ def wait() -> None:
             dist.barrier()
 
 
-def unlike(values: dict[str, Hashable]) -> list[str]:
+def unlike(values: Mapping[str, Hashable]) -> list[str]:
     """The names under which not every rank has the same value."""
     if count() == 1:
         return []
