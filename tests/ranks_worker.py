@@ -27,8 +27,8 @@ from lnl_kit.run import launch
 from lnl_kit.run.loop import Run
 from lnl_kit.toolbox import ranks
 
-# of a gradient, as one rank computes it: the distance of small_cnn's in float32 from those in float64 is 1e-6 to
-# 7e-6 of the largest (on two ranks, 1e-6 to 5e-6)
+# of a gradient as one rank computes it: small_cnn's in float32 lie 1e-6 to 7e-6 of the largest from those in
+# float64, two ranks' 1e-6 to 5e-6
 ROUNDING = {"float32": 1e-6, "float64": 1e-15}
 ACCURACIES = ("test_accuracy", "train_accuracy_clean", "train_accuracy_wrong", "memorized")
 
