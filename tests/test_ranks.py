@@ -21,6 +21,7 @@ from lnl_kit.data import streams
 from lnl_kit.data.batches import NoisyData
 from lnl_kit.methods import METHODS
 from lnl_kit.run import launch
+from lnl_kit.run.probe import without_compiler
 from lnl_kit.run.state import State
 from lnl_kit.toolbox import models, ranks
 from lnl_kit.toolbox.stacked import Stacked
@@ -48,7 +49,8 @@ def on_rank(fn, place, rank, count):
     try:
         store = dist.FileStore(str(place / "store"), count)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=count)
-        code, result = 0, fn()
+        with without_compiler("off"):  # as long as importing torch, at an optimiser's first step
+            code, result = 0, fn()
     except BaseException:
         result = traceback.format_exc()
     (place / f"returned-{rank}").write_bytes(pickle.dumps(result))
