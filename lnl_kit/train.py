@@ -225,6 +225,8 @@ def carry_out(
     say_default_noise(prepared.plan)
     root = runs_root(out)
     folder = run_folder(root, prepared)
+    if ranks.unlike({"run": folder.name}):
+        raise RunError("the ranks are to train different runs: give each the same data and the same settings")
     if ranks.first():  # the one that writes
         make_folder(folder, root)
     if on_folder:

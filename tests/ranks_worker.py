@@ -160,8 +160,7 @@ def main(methods: str, place: str, *more: str) -> None:
         for method in METHODS if methods == "all" else methods.split(","):
             asked = {"epochs": 2, "progress": False} | SHORT_STAGES.get(method, {}) | ask
             if METHODS[method][1].needs_features:
-                (root := place / f"features-{dist.get_rank()}").mkdir(parents=True, exist_ok=True)
-                asked["features"] = feature_file(root)
+                asked["features"] = ranks.told(lambda: feature_file(place))
             try:
                 row = compared(method, place / method, asked, double)
             except Exception as error:

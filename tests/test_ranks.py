@@ -115,8 +115,7 @@ def of_method(place, methods, control=True, **ask):
     for method in methods:
         asked = {"epochs": 2, "train_size": 256, "progress": False} | SHORT_STAGES.get(method, {}) | ask
         if METHODS[method][1].needs_features:
-            (folder := place / f"features-{ranks.rank()}").mkdir()
-            asked["features"] = feature_file(folder)
+            asked["features"] = ranks.told(lambda: feature_file(place))
         rows.append(compared(method, place, asked, True, control))
     return rows
 
