@@ -243,11 +243,17 @@ def wait() -> None:
             dist.barrier()
 
 
-def unlike(values: Mapping[str, Hashable]) -> list[str]:
-    """The names under which not every rank has the same value."""
+def of_all(value: T) -> list[T]:
+    """Every rank's value, at every rank."""
     if count() == 1:
-        return []
+        return [value]
     found: list[Any] = [None] * count()
     with together():
-        dist.all_gather_object(found, values)
-    return [name for name in found[0] if len({of_rank[name] for of_rank in found}) > 1]
+        dist.all_gather_object(found, value)
+    return found
+
+
+def unlike(values: Mapping[str, Hashable]) -> list[str]:
+    """The names under which not every rank has the same value."""
+    found = of_all(values)
+    return [name for name in values if len({of_rank[name] for of_rank in found}) > 1]
