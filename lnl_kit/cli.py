@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if getattr(options, "config", None):
             options = configured(options, argv)
+        options.argv = argv
         status = options.command(options)
         sys.stdout.flush()
         return status
@@ -108,7 +109,7 @@ def add_train(add: argparse.ArgumentParser) -> None:
     share(add, "--features", "--feature-views")
     share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
     share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh", "--config", "--dry-run")
-    share(add, "--track")
+    share(add, "--devices", "--track")
     add.set_defaults(command=train_command)
 
 
@@ -194,9 +195,11 @@ def show(value) -> str:
 def train_command(options) -> int:
     """`lnl train`: 0 when finished, 130 after Ctrl-C; the run's folder is the last line of the output."""
     from .methods import METHODS
-    from .train import train
+    from .run import launch
+    from .train import Plan, train
 
-    values = {k: v for k, v in vars(options).items() if k not in ("command", "config", "dry_run")}
+    held = ("command", "argv", "config", "dry_run", "devices")
+    values = {k: v for k, v in vars(options).items() if k not in held}
     method = values.pop("method")
     fields = {f.name: f for f in dataclasses.fields(METHODS[method][1])}
     typed = {k: v for k, v in values.items() if k in fields and isinstance(v, str)}
@@ -206,14 +209,26 @@ def train_command(options) -> int:
 
         print(dry_run(method, **{k: v for k, v in values.items() if k != "fresh"}))
         return 0
+    devices = launch.devices_of(options.devices) if options.devices else []
+    if len(devices) > 1 and not launch.started():
+        launch.check(options.compile, len(devices))
+        Plan.of(method, **values).resolve()  # what is not allowed is said once
+        return launch.start(options.argv, len(devices))
     folder: list[Path] = []
     try:
-        run = train(method, **values, on_interrupt="raise", on_folder=folder.append)
+        with launch.joined(values["device"], devices) as values["device"]:
+            run = train(method, **values, on_interrupt="raise", on_folder=folder.append)
+            say_how_it_ended(method, run)
     except KeyboardInterrupt:
         print("\nstopped: the same command goes on from the last finished epoch", file=sys.stderr)
         if folder:
             print(folder[0])
         return 130
+    return 0
+
+
+def say_how_it_ended(method: str, run) -> None:
+    """A sentence on standard error, and the folder."""
     s = run.summary or {}
     print(
         f"{method}: last {s['test_accuracy_last']:.4f}, best {s['test_accuracy_best']:.4f}, "
@@ -221,7 +236,6 @@ def train_command(options) -> int:
         file=sys.stderr,
     )
     print(run.folder)
-    return 0
 
 
 def list_methods(options) -> int:
@@ -238,7 +252,7 @@ def compare_command(options) -> int:
     from .data import OWN, resolve
     from .methods import METHODS
 
-    values = {k: v for k, v in vars(options).items() if k not in ("command", "config")}
+    values = {k: v for k, v in vars(options).items() if k not in ("command", "argv", "config")}
     values["dataset"] = resolve(values["dataset"])
     methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
     if values["methods"] == "all":
