@@ -17,6 +17,7 @@ from .exports.commands import add_export, add_import
 from .files import RunError
 from .label_errors.commands import add_apply, add_check, add_find_errors
 from .methods import listed
+from .results.commands import add_collect
 from .run.flags import FOLDERS, LABELS, Help, share
 from .run.settings import field_help, parse
 
@@ -301,6 +302,7 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "methods": ("list the methods, a line each", add_methods),
     "train": ("train a method; the last line printed is the run's folder", add_train),
     "compare": ("train methods x noises x seeds, and print and keep one table", add_compare),
+    "collect": ("one table of all finished runs under a root", add_collect),
     "tune": ("choose a method's settings by the given labels of images held out", add_tune),
     "reproduce": ("run notebooks headlessly and write runs/reproduce/index.html", add_reproduce),
     "check": (
