@@ -88,7 +88,7 @@ def flag(text: str | None) -> bool | None:
     return False if said in ("", "0", "0.0", "false", "f", "no", "n") else None
 
 
-def read_file(path: Path, at_most: int = TABLE_BYTES) -> bytes:
+def read_file(path: Path | str, at_most: int = TABLE_BYTES) -> bytes:
     """The bytes of an ordinary file. Raises OSError, and ValueError for one with more than `at_most` bytes,
     and for what is no ordinary file (a pipe would wait for ever).
     """
@@ -122,7 +122,7 @@ def read_table(
     return [dict(zip(head, [*row, *[""] * (len(head) - len(row))])) for row in rows]
 
 
-def read_json(path: Path, at_most: int = 2**26):
+def read_json(path: Path | str, at_most: int = 2**26):
     """What a JSON file holds. Raises OSError, and ValueError for what is no JSON."""
     return json.loads(read_file(path, at_most))
 

@@ -8,6 +8,7 @@ version, is made anew, and it may be deleted at any time.
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import os
@@ -21,7 +22,7 @@ from typing import NamedTuple
 
 from ..files import RunError, read_file, read_json, remove
 from . import measured
-from .rows import BESIDE, IDENTITY, Row, as_row, read_rows
+from .rows import BESIDE, IDENTITY, Row, anything_waits, as_row, read_beside
 
 INDEX = ".lnl-index.sqlite"
 BESIDE_INDEX = ("", "-journal", "-wal", "-shm")  # SQLite's own files
@@ -32,6 +33,7 @@ TABLES = """
 CREATE TABLE runs (folder TEXT PRIMARY KEY, stamp TEXT, state TEXT, ended INTEGER);
 CREATE TABLE heads (id INTEGER PRIMARY KEY, columns TEXT UNIQUE);
 CREATE TABLE rows (folder TEXT, head INTEGER, line TEXT);
+CREATE TABLE tables (path TEXT PRIMARY KEY, stamp TEXT, rows INTEGER);
 CREATE INDEX rows_of ON rows (folder);
 """
 PART, FEW = 250, 8  # folders that are read at a time; so many times as many are read by one process alone
@@ -110,10 +112,14 @@ class Index:
         db.execute("BEGIN IMMEDIATE")
         known = dict(db.execute("SELECT folder, stamp FROM runs"))
         heads = {columns: n for n, columns in db.execute("SELECT id, columns FROM heads")}
-        changed = [found for found in runs_below(self.root) if known.pop(found.folder, None) != found.stamp]
+        there = [*runs_below(self.root)]
+        changed = [found for found in there if known.get(found.folder) != found.stamp]
+        for folder in known.keys() - {found.folder for found in there}:
+            self._forget(folder)
         for found, (state, rows) in zip(changed, read_all(self.root, changed), strict=True):
             settled = time.time_ns() - int(found.stamp.split()[0]) > SETTLED * 1e9
-            self._forget(found.folder)
+            if found.folder in known:
+                self._forget(found.folder)
             row = (found.folder, found.stamp if settled else "", state, found.ended)
             db.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", row)
             for columns, line in rows:
@@ -121,10 +127,24 @@ class Index:
                     cursor = db.execute("INSERT INTO heads (columns) VALUES (?)", (columns,))
                     heads[columns] = cursor.lastrowid or 0
                 db.execute("INSERT INTO rows VALUES (?, ?, ?)", (found.folder, heads[columns], line))
-        for gone in known:
-            self._forget(gone)
+        if changed:
+            db.execute("DELETE FROM tables")
         db.commit()
         return len(changed)
+
+    def up_to_date(self, table: Path) -> int | None:
+        """How many rows a table has that was made from what the index holds and is as it was then; None where
+        it must be made.
+        """
+        asked = "SELECT rows FROM tables WHERE path = ? AND stamp = ?"
+        found = self._db.execute(asked, (str(table.absolute()), _stamp(table))).fetchone()
+        return found and found[0]
+
+    def made(self, table: Path, rows: int) -> None:
+        """Remember a table."""
+        about = (str(table.absolute()), _stamp(table), rows)
+        self._db.execute("INSERT OR REPLACE INTO tables VALUES (?, ?, ?)", about)
+        self._db.commit()
 
     def _forget(self, folder: str) -> None:
         self._db.execute("DELETE FROM rows WHERE folder = ?", (folder,))
@@ -148,6 +168,15 @@ class Index:
         )
         for folder, head, line in self._db.execute(asked, (state,)):
             yield folder, Row(heads[head], json.loads(line))
+
+
+def _stamp(table: Path) -> str:
+    """What tells whether a table, or a row that waits for it, is new."""
+    try:
+        told = os.stat(table)
+    except OSError:
+        return ""
+    return f"{told.st_mtime_ns} {told.st_size} {anything_waits(table)}"
 
 
 def runs_below(root: Path, depth: int = DEPTH) -> Iterator[Found]:
@@ -195,12 +224,15 @@ def read_part(root: Path, part: Sequence[Found]) -> list[Read]:
     """What lies in some folders."""
     read = []
     for found in part:
-        state, rows = read_run(root / found.folder, bool(found.ended))
-        read.append((state, [(json.dumps(row.head), json.dumps(row.cells)) for row in rows]))
+        state, rows = read_run(f"{root}/{found.folder}", bool(found.ended))
+        read.append((state, [(_columns(row.head), json.dumps(row.cells)) for row in rows]))
     return read
 
 
-def read_run(folder: Path, finished: bool) -> tuple[str, list[Row]]:
+_columns = functools.lru_cache(64)(json.dumps)  # of few columns, for many rows
+
+
+def read_run(folder: str, finished: bool) -> tuple[str, list[Row]]:
     """(state, rows) of a folder: `finished` or `unfinished` with its rows, `other` where no run lies there,
     or `damaged`.
 
@@ -213,27 +245,27 @@ def read_run(folder: Path, finished: bool) -> tuple[str, list[Row]]:
             return "other", []
         beside = [n for n in sorted(names) if n.startswith(BESIDE) and n.endswith(".csv")]
         if finished and beside:
-            return "finished", [row for name in beside for row in read_rows(folder / name)]
+            return "finished", [row for name in beside for row in read_beside(f"{folder}/{name}")]
         return "finished" if finished else "unfinished", [made(folder, finished, "metrics.csv" in names)]
     except DAMAGED:
         return "damaged", []
 
 
-def made(folder: Path, finished: bool, with_metrics: bool) -> Row:
+def made(folder: str, finished: bool, with_metrics: bool) -> Row:
     """A row from summary.json (of an unfinished run, settings.json), the metrics, and the settings, which
     stand for what was asked.
     """
-    told = read_json(folder / "settings.json")
+    told = read_json(f"{folder}/settings.json")
     about = {k: told[k] for k in ("method", "dataset", "noise", "rate", "seed", "preset", "model")}
     asked = about | {"dataset": told["dataset_path"], "labels": told.get("labels_file")} | told["settings"]
     row = {"asked": measured.asked({k: v for k, v in asked.items() if v is not None})} | about
     row |= {k: told["settings"].get(k) for k in ("epochs",)} | {"train_images": told["train_images"]}
-    row |= read_json(folder / "summary.json") if finished else {}
-    curves = curves_of(folder / "metrics.csv") if with_metrics else {}
+    row |= read_json(f"{folder}/summary.json") if finished else {}
+    curves = curves_of(f"{folder}/metrics.csv") if with_metrics else {}
     return as_row(row | {"curves": curves}, measured.FIRST)
 
 
-def curves_of(path: Path) -> dict[str, list]:
+def curves_of(path: str) -> dict[str, list]:
     """What `measured.curves` keeps of a run's metrics; the other columns are not looked at."""
     head, *table = csv.reader(io.StringIO(read_file(path, METRICS_BYTES).decode(), newline=""))
     columns = dict(zip(head, zip(*table)))
@@ -262,17 +294,18 @@ def collect(root: str | Path, table: str | Path) -> Collected:
     if not str(table).endswith(".csv"):
         raise ValueError(f"--csv {table} is not allowed: a file name that ends in .csv")
     with Index(root) as index:
-        states = index.states()
-        newest: dict[tuple, Row] = {}
-        answers = 0
-        for _, row in index.rows():
-            about = row.identity()
-            newest.pop(about, None)
-            newest[about] = row
-            answers += 1
-        rows = measured.gather(table, newest.values(), but=same_run)
-        told = states["finished"], index.read, answers - len(newest), states["unfinished"]
-        return Collected(rows, *told, index.folders("damaged"))
+        states, damaged = index.states(), index.folders("damaged")
+        rows, left_out = index.up_to_date(Path(table)), 0
+        if rows is None:
+            newest: dict[tuple, Row] = {}
+            for _, row in index.rows():
+                about = row.identity()
+                left_out += newest.pop(about, None) is not None
+                newest[about] = row
+            rows = measured.gather(table, newest.values(), but=same_run)
+            rows = len(measured.read(table)) if rows < 0 else rows
+            index.made(Path(table), rows)
+        return Collected(rows, states["finished"], index.read, left_out, states["unfinished"], damaged)
 
 
 def same_run(there: Sequence[Row], more: Sequence[Row]) -> list[Row]:

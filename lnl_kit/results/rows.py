@@ -10,6 +10,7 @@ import csv
 import functools
 import glob
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -18,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..files import TABLE_BYTES, RunError, csv_line, remove, save_atomically, unguarded
+from ..files import TABLE_BYTES, RunError, csv_line, read_file, remove, save_atomically, unguarded
 
 IDENTITY = (
     "method",
@@ -32,6 +33,7 @@ IDENTITY = (
     "train_images",
     "asked",
 )  # two rows that agree on these are about the same run
+ROW_BYTES = 2**24  # the largest file of one row
 BESIDE = "row-"  # what the name of a row's file in the folder of its run begins with
 
 
@@ -108,17 +110,21 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise ValueError(f"{path} has {size / 1e6:.0f} MB, and at most {TABLE_BYTES / 1e6:.0f} are read")
     if not path.is_file():
         raise ValueError(f"{path} is no ordinary file")
-    head: tuple[str, ...] | None = None
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            for cells in csv.reader(file):
-                if head is None:
-                    head = tuple(cells)
-                elif cells:
-                    plain = [unguarded(cell) for cell in cells]
-                    yield Row(head, plain + [""] * (len(head) - len(plain)))
+            yield from _rows_in(file)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a table of measured runs: {error}") from None
+
+
+def _rows_in(file: Iterable[str]) -> Iterator[Row]:
+    head: tuple[str, ...] | None = None
+    for cells in csv.reader(file):
+        if head is None:
+            head = tuple(cells)
+        elif cells:
+            plain = [unguarded(cell) if cell[:1] == "'" else cell for cell in cells]
+            yield Row(head, plain + [""] * (len(head) - len(plain)))
 
 
 # ---- beside a run
@@ -131,6 +137,11 @@ def keep_beside(folder: Path, row: Row) -> None:
 
 def _digest(row: Row) -> str:
     return hashlib.blake2b(repr(row.identity(("asked",))).encode(), digest_size=6).hexdigest()
+
+
+def read_beside(path: str) -> list[Row]:
+    """The row in such a file, as quickly as a hundred thousand of them ask for. Raises as `read_rows`."""
+    return [*_rows_in(io.StringIO(read_file(path, ROW_BYTES).decode("utf-8"), newline=""))]
 
 
 # ---- beside a table
