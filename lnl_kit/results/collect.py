@@ -114,8 +114,9 @@ class Index:
         heads = {columns: n for n, columns in db.execute("SELECT id, columns FROM heads")}
         there = [*runs_below(self.root)]
         changed = [found for found in there if known.get(found.folder) != found.stamp]
-        for folder in known.keys() - {found.folder for found in there}:
+        for folder in (gone := known.keys() - {found.folder for found in there}):
             self._forget(folder)
+        self.gone = len(gone)
         for found, (state, rows) in zip(changed, read_all(self.root, changed), strict=True):
             settled = time.time_ns() - int(found.stamp.split()[0]) > SETTLED * 1e9
             if found.folder in known:
@@ -127,7 +128,7 @@ class Index:
                     cursor = db.execute("INSERT INTO heads (columns) VALUES (?)", (columns,))
                     heads[columns] = cursor.lastrowid or 0
                 db.execute("INSERT INTO rows VALUES (?, ?, ?)", (found.folder, heads[columns], line))
-        if changed:
+        if changed or gone:
             db.execute("DELETE FROM tables")
         db.commit()
         return len(changed)
