@@ -389,7 +389,7 @@ assert len(names) > 60, names
 for name in names:
     importlib.import_module(name)
 assert not {"fcntl", "resource", "pwd", "grp"} & set(sys.modules), "blocked, and yet imported"
-from lnl_kit.data.streams import free_memory
+from lnl_kit.files.machine import free_memory
 assert free_memory() > 0
 print("imported", len(names))
 """
