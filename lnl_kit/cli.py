@@ -12,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__
+from .board.commands import add_board
 from .commands.parsers import add_lab, add_tune
 from .doctor.commands import add_doctor
 from .exports.commands import add_export, add_import
 from .files import RunError
 from .label_errors.commands import add_apply, add_check, add_find_errors
 from .methods import listed
+from .results.commands import add_collect
 from .run.flags import FOLDERS, LABELS, Help, share
 from .run.settings import field_help, parse
 
@@ -321,6 +323,8 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "methods": ("list the methods, a line each", add_methods),
     "train": ("train a method; the last line printed is the run's folder", add_train),
     "compare": ("train methods x noises x seeds, and print and keep one table", add_compare),
+    "collect": ("one table of all finished runs under a root", add_collect),
+    "board": ("leaderboard and curves of a root of runs, as a page that renews itself", add_board),
     "tune": ("choose a method's settings by the given labels of images held out", add_tune),
     "reproduce": ("run notebooks headlessly and write runs/reproduce/index.html", add_reproduce),
     "check": (

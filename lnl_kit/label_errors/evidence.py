@@ -15,10 +15,11 @@ import torch
 from .. import data
 from ..data.label_formats import parquet_table
 from ..data.labelling import choose, draw_labels
-from ..data.streams import Stream, free_memory
+from ..data.streams import Stream
 from ..features import heads
 from ..features.of_dataset import features_of
 from ..files import read_file, read_npz
+from ..files.machine import free_memory
 from ..run.device import device_name, find_device
 from . import heads as judges
 from .estimates import Estimate, with_odds
