@@ -188,7 +188,7 @@ def train(
     clean_share, clean_list: labels known to be right (`NoisyData.clean`), that synthetic noise leaves alone:
         a share of each class, by default what the method needs, or a CSV file of images (see
         `clean_subset.read`). The noise rate still holds over all images.
-    keep: "features" and/or "weights" (of the tested network at the history's epochs).
+    keep: "features", "weights" (of the tested network at the history's epochs), "margins" (of every label).
     split: False trains on all images of a folder without `test/`, those of the test set among them (see
         `data.load`).
     on_folder: called with the run's folder before training starts. on_epoch: called with the rows of metrics

@@ -136,6 +136,13 @@ class Evaluator:
         """Columns about the training images; those that need an unknown truth are missing."""
         return {} if self.true is None else metrics.train_metrics(train_probs, self.given, self.true)
 
+    def of_detectors(self, scores: dict[str, np.ndarray]) -> dict:
+        """Columns `<name>_auc` of scores (N,), larger = cleaner; missing where the truth is unknown."""
+        if self.true is None:
+            return {}
+        right = self.given == self.true
+        return {f"{name}_auc": metrics.selection_auc(score, right) for name, score in scores.items()}
+
     def of_log(self, log: dict) -> dict:
         """Columns from what a method logged (see `Run.log`); missing where the truth is unknown."""
         row = {}

@@ -85,7 +85,8 @@ FLAGS: dict[str, dict] = {
         "action": "append",
         "default": [],
         "choices": KEEPS,
-        "help": "also keep features, or the weights at up to 20 epochs",
+        "help": "also keep features, the weights at up to 20 epochs, or of every image and epoch the "
+        "margin and the probability of its label",
     },
     "--no-recursive": {
         "action": "store_false",

@@ -78,7 +78,9 @@ class OpenedRun:
 
     @functools.cached_property
     def history(self) -> dict[str, np.ndarray]:
-        """history.npz: epochs (E,), index (n,), train_probs (E, n, K) and clean_score (E, n) in float16."""
+        """history.npz: epochs (E,), index (n,), train_probs (E, n, K) and clean_score (E, n) in float16; with
+        keep=("margins",) also margins and given_probs (all epochs, N), of every image.
+        """
         return self._npz("history.npz")
 
     def _npz(self, name: str) -> dict[str, np.ndarray]:
