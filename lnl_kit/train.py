@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from . import __version__, tracking
+from . import tracking
 from .data import noise as noise_models
+from .data import open_set
 from .data.labelling import default_noise
 from .data.naming import OWN
 from .files import (
@@ -36,16 +37,16 @@ from .run.asked import plain
 from .run.device import find_device
 from .run.identity import decides, recorded, run_folder
 from .run.loop import Run
-from .run.opened import OpenedRun, is_finished, open_run
-from .run.plan import Resolved, check_features, require_labels
+from .run.opened import OpenedRun, is_finished, loaded, open_run
+from .run.plan import Resolved, check_features, check_views, require_labels
 from .run.prepared import Prepared, prepare
 from .run.settings import Settings, check_choices, make, refuse
 from .run.summary import summarise, write_labels
-from .toolbox import augment
 
 # fields of a plan that are taken as they are asked for
 PASSED = (
-    "preset labels path_column label_column true_column like feature_views noisy_val clean_list precision "
+    "preset labels path_column label_column true_column like feature_views open_set imbalance noisy_val "
+    "clean_list precision "
     "skip_bad split recursive max_pixels follow_links image_column hf_split"
 )
 # arguments of `train` that say how a plan is carried out, not what is trained
@@ -75,6 +76,8 @@ class Plan:
     image_size: int | None = None
     features: str | None = None
     feature_views: int = 0
+    open_set: float = 0.0
+    imbalance: float | None = None
     noisy_val: float = 0.0
     clean_share: float | None = None
     clean_list: str | None = None
@@ -111,6 +114,7 @@ class Plan:
         require_labels(self.label_column, self.labels, noise, dataset)
         like_name = self.like or dataset.partition(":")[0]
         noise_models.check(noise, rate, like_name)
+        open_set.check(self.open_set, self.imbalance, dataset, noise)
         refuse(not 0 <= self.noisy_val < 1, f"noisy_val {self.noisy_val} is outside [0, 1)")
         kind = "human" if self.labels and noise == "none" else noise
         preset = resolve_preset(self.preset, name, settings_class, dataset=like_name, noise=kind, rate=rate)
@@ -147,13 +151,6 @@ class Plan:
         )
 
 
-def check_views(settings: Settings) -> None:
-    """Raise ValueError for augmentations that do not exist."""
-    for key in ("view", "teacher_view"):
-        if hasattr(settings, key):
-            augment.view(getattr(settings, key))
-
-
 def train(
     method: str | Callable,
     dataset: str | Path = "digits",
@@ -177,6 +174,8 @@ def train(
         `settings_class`, by default the plain recipe).
     dataset: a built-in name, or the path of a folder of images. labels, path_column,
         label_column, true_column, like, skip_bad, recursive and so on: see `data.load`.
+    open_set: share of the training images that show no class; imbalance: the smallest class over the largest,
+        of long-tailed counts (see `lnl_kit.data.open_set`).
     noise, rate: see `lnl_kit.data.noise`; by default symmetric 0.5, or the labels as they come with `labels`
         and for clothing1m and webvision.
     preset: quick | demo | paper | paper:NAME; settings given as keyword arguments override its values.
@@ -268,24 +267,13 @@ def say_default_noise(plan: Resolved) -> None:
         )
 
 
-def loaded(folder: Path) -> OpenedRun:
-    """A finished run, with a line where another version of the kit made it."""
-    run = open_run(folder)
-    before = run.settings["versions"]["lnl_kit"]
-    if before != __version__:
-        print(
-            f"loaded a run of lnl_kit {before} (this is {__version__}): --fresh trains it again",
-            file=sys.stderr,
-        )
-    return run
-
-
 def begin(prepared: Prepared, folder: Path, root: Path, progress: bool, on_epoch) -> Run:
     """Write settings.json, labels.csv and skipped.csv of a new or resumed run, and make its Run."""
     plan, source = prepared.plan, prepared.source
     save_atomically(folder / "settings.json", json_bytes(decides(prepared) | recorded(prepared)))
     given = prepared.given[prepared.index]
-    write_labels(folder / "labels.csv", source, prepared.index, given, prepared.truth, prepared.known)
+    truth, outside = prepared.truth, prepared.outside
+    write_labels(folder / "labels.csv", source, prepared.index, given, truth, prepared.known, outside)
     if source.skipped:
         skipped = [{"path": p, "reason": r} for p, r in source.skipped]
         save_atomically(folder / "skipped.csv", csv_bytes(skipped, ("path", "reason")))
@@ -343,7 +331,7 @@ def finish(prepared: Prepared, run: Run) -> None:
         "epochs": plan.settings.epochs,
         "taken": prepared.source.taken,
         "skipped": prepared.source.skipped_kinds,
-    }
+    } | {key: value for key in ("open_set", "imbalance") if (value := getattr(plan, key))}
     summary = identity | summarise(run, prepared.told)
     sync(run.folder)
     save_atomically(run.folder / "summary.json", json_bytes(summary), durable=True)

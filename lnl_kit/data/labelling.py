@@ -53,19 +53,20 @@ def find_clean(source, share, clean_list, noise, seed):
     return clean_subset.draw(labels.numpy(), share, seed), np.full(len(labels), -1)
 
 
-def draw_labels(source, noise, rate, seed, label_column, clean=None, checked=None, share=0.0):
+def draw_labels(source, noise, rate, seed, label_column, clean=None, checked=None, share=0.0, untouched=None):
     """(given, true) as int64 arrays over the whole training set; true is None where it is unknown.
 
     The images in `clean`, bool (N,), have their right label: that in `checked` (N,), where that is -1 the
-    true one, where it is unknown the given one. Synthetic noise acts on the others, at a higher rate.
+    true one, where it is unknown the given one. Synthetic noise acts on the others, at a higher rate, and not
+    at all on those in `untouched`, bool (N,): outsiders, and images that a long tail leaves out.
     """
-    given, true = with_noise(source, noise, rate, seed, label_column, clean, share)
+    given, true = with_noise(source, noise, rate, seed, label_column, clean, share, untouched)
     if clean is not None:
         given = np.where(clean, np.where(checked >= 0, checked, given if true is None else true), given)
     return given, true
 
 
-def with_noise(source, noise, rate, seed, label_column, clean, share):
+def with_noise(source, noise, rate, seed, label_column, clean, share, untouched=None):
     """What `draw_labels` returns, synthetic noise outside `clean` alone."""
     true = None if source.true_labels is None else source.true_labels.numpy()
     if noise == "human":
@@ -80,6 +81,8 @@ def with_noise(source, noise, rate, seed, label_column, clean, share):
     if true is None:  # a folder's classes count as true: a simulation
         true = source.given_labels.numpy()
     free = np.ones(len(true), dtype=bool) if clean is None else ~clean
+    if untouched is not None:
+        free &= ~untouched
     if clean is not None and not noise.startswith("matrix:"):
         rate = clean_subset.compensated(rate, share or clean.mean())
     given = true.copy()
@@ -114,6 +117,12 @@ def choose(labels: np.ndarray, size: int | None, seed: int) -> np.ndarray:
         members = order[labels[order] == k]
         rank[members] = np.arange(len(members))
     return np.sort(order[np.argsort(rank[order], kind="stable")][:size])
+
+
+def at_random(n: int, size: int | None, seed: int) -> np.ndarray:
+    """Sorted indices of at most `size` of n images, whatever their labels."""
+    order = np.random.RandomState(seed_of("subset", seed) % 2**32).permutation(n)
+    return np.sort(order[: n if size is None else size])
 
 
 def choose_with(

@@ -29,6 +29,18 @@ FLAGS: dict[str, dict] = {
         "type": float,
         "help": "share of the labels that the noise acts on, in [0, 1]; default 0.5",
     },
+    "--open-set": {
+        "type": float,
+        "default": 0.0,
+        "metavar": "SHARE",
+        "help": "this share of the training images shows no class: digits get letters and textures, of other "
+        "sets the last classes are held out",
+    },
+    "--imbalance": {
+        "type": float,
+        "metavar": "RATIO",
+        "help": "long-tailed classes, the smallest with this share of the largest; default as they are",
+    },
     "--preset": {
         "default": "quick",
         "help": "quick, demo, photographs, memorise, paper, or paper:NAME for its cell",

@@ -58,6 +58,7 @@ def decides(prepared: Prepared) -> dict:
             "labels_digest": digest(prepared.given, prepared.index, prepared.test_index, second),
             "method_digest": method_digest(plan.function, plan.settings_class),
         }
+        | {key: value for key in ("open_set", "imbalance") if (value := getattr(plan, key))}
         | (
             {}
             if prepared.known is None

@@ -147,7 +147,8 @@ class Run:
     def log(self, **values) -> None:
         """Tell what the method can tell at the end of an epoch; all optional.
 
-        clean_score (N,), larger = cleaner; selected (N,) bool; new_labels (N,) or (N, K); train_probs (N, K);
+        clean_score (N,), larger = cleaner; outside_score (N,), larger = of no class; selected (N,) bool;
+        new_labels (N,) or (N, K); train_probs (N, K);
         transition (K, K), row = true class, with transition_of="all" or "corrupted" (transition_all is kept
         in arrays.npz and not measured); accepted (N,) and test_accepted (M,): a class or -1, and the votes
         for it; teacher_probs (N, K) and test_teacher_probs; fitted_probs (N, K) beside held-out train_probs;

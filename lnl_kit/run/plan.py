@@ -10,7 +10,7 @@ import torch
 
 from ..data.naming import PACKED
 from ..features import kinds
-from ..toolbox import models
+from ..toolbox import augment, models
 from .settings import Settings
 
 
@@ -40,6 +40,8 @@ class Resolved:
     image_size: int | None  # pixels a side, None = the data set's own
     features: str | None  # backbones whose features stand in the place of images; None = the images
     feature_views: int  # stored draws of each view
+    open_set: float  # share of the training images that show no class
+    imbalance: float | None  # the smallest class over the largest; None = as the classes are
     noisy_val: float
     clean_share: float
     clean_list: str | None
@@ -109,3 +111,10 @@ def require_labels(label_column: str | None, labels, noise: str, dataset: str) -
             f"label column {label_column!r} of which file? Give labels=FILE.csv (--labels) too, or "
             "noise human"
         )
+
+
+def check_views(settings: Settings) -> None:
+    """Raise ValueError for augmentations that do not exist."""
+    for key in ("view", "teacher_view"):
+        if hasattr(settings, key):
+            augment.view(getattr(settings, key))
