@@ -17,7 +17,8 @@ import torch
 from . import tracking
 from .data import noise as noise_models
 from .data import open_set
-from .data.labelling import default_noise
+from .data.annotators import RULES
+from .data.labelling import agreed_of, default_noise
 from .data.naming import OWN
 from .files import (
     RunError,
@@ -45,9 +46,8 @@ from .run.summary import summarise, write_labels
 
 # fields of a plan that are taken as they are asked for
 PASSED = (
-    "preset labels path_column label_column true_column like feature_views open_set imbalance noisy_val "
-    "clean_list precision "
-    "skip_bad split recursive max_pixels follow_links image_column hf_split"
+    "preset labels path_column label_column annotators true_column like feature_views open_set imbalance "
+    "noisy_val clean_list precision skip_bad split recursive max_pixels follow_links image_column hf_split"
 )
 # arguments of `train` that say how a plan is carried out, not what is trained
 HOW = {"out", "fresh", "progress", "on_interrupt", "on_folder", "on_epoch", "track"}
@@ -69,6 +69,7 @@ class Plan:
     labels: Any = None  # the path of a file, or a DataFrame
     path_column: str | None = None
     label_column: str | None = None
+    annotators: str = "majority"
     true_column: str | None = None
     like: str | None = None
     model: str | None = None
@@ -111,6 +112,7 @@ class Plan:
         name, function, settings_class = find_method(self.method, self.settings_class)
         seed, keep = check_choices(self.seed, self.precision, self.compile, self.keep)
         noise, rate = default_noise(self.noise, self.rate, self.labels, dataset)
+        refuse(self.annotators not in RULES, f"annotators {self.annotators!r}: choose {' or '.join(RULES)}")
         require_labels(self.label_column, self.labels, noise, dataset)
         like_name = self.like or dataset.partition(":")[0]
         noise_models.check(noise, rate, like_name)
@@ -274,6 +276,10 @@ def begin(prepared: Prepared, folder: Path, root: Path, progress: bool, on_epoch
     given = prepared.given[prepared.index]
     truth, outside = prepared.truth, prepared.outside
     write_labels(folder / "labels.csv", source, prepared.index, given, truth, prepared.known, outside)
+    if (agreed := agreed_of(source, plan.noise, plan.label_column)) is not None:
+        save_atomically(
+            folder / "annotators.json", json_bytes(agreed.in_words(plan.label_column or "", source))
+        )
     if source.skipped:
         skipped = [{"path": p, "reason": r} for p, r in source.skipped]
         save_atomically(folder / "skipped.csv", csv_bytes(skipped, ("path", "reason")))

@@ -32,7 +32,7 @@ def test_scores_of_a_training_by_hand():
         "aum": [2.0, -1.0],
         "mean_margin": [13 / 3, 7 / 3],
         "data_maps": [0.75, 0.5],
-        "data_variability": [-np.sqrt(0.125 / 3), -np.sqrt(0.375 / 3)],
+        "data_variability": [np.sqrt(0.125 / 3), np.sqrt(0.375 / 3)],
     }
     assert by_hand.keys() == detectors.DYNAMICS.keys()
     for name, score in detectors.DYNAMICS.items():

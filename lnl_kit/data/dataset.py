@@ -19,13 +19,15 @@ import torch
 from torch import Tensor
 
 from .. import files
-from . import allowed, built_in, decode, label_tables, large_sets, naming, packed_sets, taken
+from . import allowed, built_in, decode, large_sets, naming, packed_sets, taken
+from .annotators import Agreed
 from .classes import CLASSES, MEAN_STD, channel_stats
-from .label_formats import LabelTable, as_file, read_table
+from .label_formats import as_file, read_table
 from .label_tables import Labels
 from .problems import Problem, counted, report
 from .raw import _decoded, _folder, _Raw, _streamed
 from .streams import Stream, pick
+from .told import labels_of
 
 
 class SecondTest(NamedTuple):
@@ -71,6 +73,8 @@ class Dataset:
     test_paths: tuple[str, ...] | None = None  # (M,)
     max_pixels: int | None = None  # of an image file; None = `images.max_pixels()`
     follow_links: bool = False  # whether images may lie elsewhere, by a link
+    annotators: str = "majority"  # what is made of several label columns
+    agreed: Agreed | None = None  # what that was, of all images of the set; None with one column
     headers: np.ndarray | None = None  # decode.HEADER (N,), sizes and modes of the files; None = not known
 
     @property
@@ -101,6 +105,7 @@ def load(
     follow_links: bool = False,
     image_column: str | None = None,
     hf_split: str | None = None,
+    annotators: str = "majority",
     keep: bool = True,
 ) -> Dataset:
     """The data set `name`: one of `NAMES`, or a folder's path; data/README.md says what to put where.
@@ -119,6 +124,8 @@ def load(
         as given labels and no true ones, likewise clothing1m and webvision, whose labels come from the web.
         Their images are a Stream, decoded when they are used. Test images keep their folder's class unless
         the table names them.
+        Several label columns, separated by commas, are annotators: see `annotators.agree` for what is made of
+        them, by the rule `annotators`.
     like: for a folder with the classes of a built-in set, that set's name: its class order and normalisation.
     skip_bad: leave out unreadable images, unknown classes, images without a label and labels without an
         image, and list them in `Dataset.skipped`; else one ValueError counts them and names the first ten.
@@ -139,11 +146,12 @@ def load(
     seen, how = (image_size, like, split), {"max_pixels": max_pixels, "keep": keep}
     raw, own = _raw_of(asked, root, seen, how, of_folder)
     table, columns = (own.table, own.columns) if own and table is None else (table, columns)
-    told = None if table is None else _labels_of(raw, table, columns)
+    told, agreed = (None, None) if table is None else labels_of(raw, table, columns, annotators)
     source = _assemble(name, like, raw, told, bool(true_column), skip_bad)
     if keep and source.taken:
         taken.say(f"{name}: {source.taken}")
-    return replace(source, max_pixels=max_pixels and int(max_pixels), follow_links=bool(follow_links))
+    source = replace(source, max_pixels=max_pixels and int(max_pixels), follow_links=bool(follow_links))
+    return replace(source, annotators=annotators, agreed=agreed)
 
 
 def _raw_of(
@@ -289,22 +297,6 @@ def _images(x: np.ndarray | Stream) -> Tensor | Stream:
 
 def _tensor(labels: np.ndarray) -> Tensor:
     return torch.from_numpy(labels.copy())
-
-
-def _labels_of(raw: _Raw, table: LabelTable, columns: tuple) -> Labels:
-    path_column, label_column, true_column = columns
-    return label_tables.read(
-        table,
-        raw.classes,
-        names=[str(i) for i in range(len(raw.y))] if raw.paths is None else raw.paths,
-        test_names=[""] * len(raw.test_y) if raw.test_paths is None or raw.lent else raw.test_paths,
-        by_index=raw.paths is None,
-        own=raw.y if raw.own is None else raw.own,
-        held=None if raw.parts is None else np.array(raw.parts) != "train",
-        path_column=path_column,
-        label_column=label_column,
-        true_column=true_column,
-    )
 
 
 def subset(dataset: Dataset, train_index, test_index=None) -> Dataset:

@@ -9,6 +9,7 @@ from .. import data
 from ..toolbox.rng import seed_of
 from . import clean_subset
 from . import noise as noise_models
+from .annotators import Agreed, agree
 from .large_sets import OWN_NOISE
 from .streams import Stream, pick, resident
 
@@ -75,6 +76,8 @@ def with_noise(source, noise, rate, seed, label_column, clean, share, untouched=
                 "noise human needs --label-column: aggre, worst, random1, random2 or random3 for "
                 "cifar10, noisy_fine for cifar100"
             )
+        if (agreed := agreed_of(source, noise, label_column)) is not None:
+            return agreed.given, true
         return data.human_labels(source.name, label_column, true_labels=source.true_labels).numpy(), true
     if noise == "none":
         return (true if source.given_labels is None else source.given_labels.numpy()), true
@@ -93,14 +96,23 @@ def with_noise(source, noise, rate, seed, label_column, clean, share, untouched=
         seed,
         num_classes=len(source.classes),
         like=source.like,
-        images=source.x[torch.from_numpy(free)].numpy() if noise == "instance" else None,
+        images=source.x[torch.from_numpy(free)].numpy() if noise in noise_models.NEED_IMAGES else None,
     )
     return given, true
 
 
+def agreed_of(source, noise, label_column) -> Agreed | None:
+    """What several annotators say together, of human labels or of a table; None where there is one."""
+    if noise != "human" or "," not in (label_column or ""):
+        return source.agreed
+    columns = (column.strip() for column in label_column.split(","))
+    told = [data.human_labels(source.name, column, true_labels=source.true_labels) for column in columns]
+    return agree(torch.stack(told, 1).numpy(), len(source.classes), source.annotators)
+
+
 def expected_transition(noise, rate, source) -> np.ndarray | None:
     """(K, K), row = true class, of synthetic noise that has such a matrix, for methods that ask for it."""
-    if noise in ("none", "human", "instance"):
+    if noise in ("none", "human", *noise_models.NEED_IMAGES):
         return None
     return noise_models.transition_matrix(noise, rate, len(source.classes), like=source.like)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..data import noise
+from ..data.annotators import RULES
 from ..features import kinds
 from .settings import COMPILES, KEEPS, PRECISIONS
 
@@ -63,7 +64,15 @@ FLAGS: dict[str, dict] = {
         "a folder without class folders the images and classes too",
     },
     "--path-column": {"help": "column of the images' paths; default a usual heading, such as path or file"},
-    "--label-column": {"help": "column of the given labels, or which human labels with --noise human"},
+    "--label-column": {
+        "help": "column of the given labels, or which human labels with --noise human; several, separated by "
+        "commas, are annotators"
+    },
+    "--annotators": {
+        "default": "majority",
+        "choices": RULES,
+        "help": "what is made of several label columns (--label-column random1,random2,random3)",
+    },
     "--true-column": {"help": "column of the true labels, for measuring only"},
     "--image-column": {
         "metavar": "NAME",

@@ -76,6 +76,7 @@ def recorded(prepared: Prepared) -> dict:
         "labels_file": plan.labels and str(Path(plan.labels).absolute()),
         "path_column": plan.path_column,
         "label_column": plan.label_column,
+        "annotators": plan.annotators,
         "true_column": plan.true_column,
         "image_size": plan.image_size,
         "image_shape": list(source.x.shape[1:]),

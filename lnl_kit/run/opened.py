@@ -147,6 +147,7 @@ class OpenedRun:
             if s["labels_file"] or s["dataset_path"].startswith(data.PACKED)
             else None,
             true_column=s["true_column"],
+            annotators=s.get("annotators", "majority"),
             like=s["like"] if s["dataset_path"].startswith(data.OWN) and s["like"] else None,
             skip_bad=True,
             split=s.get("split", True),

@@ -7,7 +7,7 @@ aum               area under the margin (Pleiss, Zhang, Elenberg, Weinberger 202
 mean_margin       the same over all epochs
 data_maps         confidence of Dataset Cartography (Swayamdipta et al. 2020, Sec. 2.1): the mean over the
                   epochs of the given label's probability; mislabelled images are "hard to learn": it is low
-data_variability  its standard deviation, negated: high for what is called "ambiguous" there
+data_variability  its standard deviation: low for what is hard to learn, high for the "ambiguous"
 simifeat          similarity of the given label with the labels of the nearest neighbours (Zhu, Dong, Liu
                   2022, "Detecting Corrupted Labels Without Training a Model to Predict", Eq. 4)
 
@@ -59,7 +59,7 @@ DYNAMICS: dict[str, Callable[..., np.ndarray]] = {
     "aum": lambda margin, prob, rates: _mean(margin[: max(1, before_the_drop(rates))]),
     "mean_margin": lambda margin, prob, rates: _mean(margin),
     "data_maps": lambda margin, prob, rates: _mean(prob),
-    "data_variability": lambda margin, prob, rates: -np.asarray(prob, np.float64).std(0),
+    "data_variability": lambda margin, prob, rates: np.asarray(prob, np.float64).std(0),
 }
 
 
