@@ -113,19 +113,17 @@ def load(
     theirs, image_column that of the images (of a tar their ending), hf_split the splits (None = all).
 
     root: where downloads and caches lie; None = `data_root()`.
-    image_size: pixels a side. None = the set's own (digits 16, CIFAR 32, tiny_imagenet 64), 224 for
-        clothing1m and webvision; for a folder the images' own if they share a square one of at most 256
-        pixels, else 32. Resizing scales the shorter side and cuts out the centre.
+    image_size: pixels a side. None = the set's own (digits 16, CIFAR 32, tiny_imagenet 64; clothing1m and
+        webvision 224), of a folder the images' own if that is square and at most 256, else 32. Resizing
+        scales the shorter side and cuts out the centre.
     labels: a table of the training images' labels (a DataFrame, or a file: `label_formats`), with a column of
-        paths (relative to the folder, or as `label_paths.match` understands) or, for digits and CIFAR,
-        `index`. For a folder without class folders it alone says which images and classes there are.
+        paths (relative to the folder, or as `label_paths.match` reads) or, for digits and CIFAR, `index`. For
+        a folder without class folders it alone says which images and classes there are.
         path_column, label_column: None = the usual headings. true_column: None = the truth is unknown for a
         folder, clothing1m and webvision, else the set's own labels. A folder without `labels` has its classes
         as given labels and no true ones, likewise clothing1m and webvision, whose labels come from the web.
-        Their images are a Stream, decoded when they are used. Test images keep their folder's class unless
-        the table names them.
-        Several label columns, separated by commas, are annotators: see `annotators.agree` for what is made of
-        them, by the rule `annotators`.
+        Their images are a Stream. Test images keep their folder's class unless the table names them.
+        Several label columns, separated by commas: `annotators.agree` by the rule `annotators`.
     like: for a folder with the classes of a built-in set, that set's name: its class order and normalisation.
     skip_bad: leave out unreadable images, unknown classes, images without a label and labels without an
         image, and list them in `Dataset.skipped`; else one ValueError counts them and names the first ten.
@@ -146,12 +144,11 @@ def load(
     seen, how = (image_size, like, split), {"max_pixels": max_pixels, "keep": keep}
     raw, own = _raw_of(asked, root, seen, how, of_folder)
     table, columns = (own.table, own.columns) if own and table is None else (table, columns)
-    told, agreed = (None, None) if table is None else labels_of(raw, table, columns, annotators)
-    source = _assemble(name, like, raw, told, bool(true_column), skip_bad)
+    told = None if table is None else labels_of(raw, table, columns, annotators)
+    source = replace(_assemble(name, like, raw, told, bool(true_column), skip_bad), annotators=annotators)
     if keep and source.taken:
         taken.say(f"{name}: {source.taken}")
-    source = replace(source, max_pixels=max_pixels and int(max_pixels), follow_links=bool(follow_links))
-    return replace(source, annotators=annotators, agreed=agreed)
+    return replace(source, max_pixels=max_pixels and int(max_pixels), follow_links=bool(follow_links))
 
 
 def _raw_of(
@@ -235,6 +232,7 @@ def _assemble(
         skipped_as=tuple(p.kind for p in problems),
         fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts),
         headers=_kept(raw.headers, keep),
+        agreed=None if found is None else found.agreed,
     )
 
 

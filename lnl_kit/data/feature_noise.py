@@ -91,3 +91,11 @@ def flips(kind: str, eta: np.ndarray, true: np.ndarray, rate: float) -> tuple[np
     other = others.argmax(1)
     d = np.maximum(0, eta[rows, true] - eta[rows, other])
     return other.astype(np.int64), scaled(flip_shape(kind, d), rate)
+
+
+def drawn(
+    kind: str, images: np.ndarray, true: np.ndarray, classes: int, rate: float, rng: np.random.RandomState
+) -> np.ndarray:
+    """Given labels int64 (N,)."""
+    other, probability = flips(kind, probabilities(images, true, classes), true, rate)
+    return np.where(rng.random_sample(len(true)) < probability, other, true)

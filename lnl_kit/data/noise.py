@@ -117,8 +117,7 @@ def noisy_labels(
     """Given labels int64 (N,) drawn from true labels (N,) by the noise model `noise` (see the module).
 
     rate: a fraction, None for noises without one; rate 0 is no noise. like: the built-in data set whose class
-    pairs apply. images: uint8 (N, C, H, W), for NEED_IMAGES. Only these arguments decide the
-    draw.
+    pairs apply. images: uint8 (N, C, H, W), for NEED_IMAGES. Only these arguments decide the draw.
     Raises ValueError for what `check` refuses, labels outside 0..K−1, and a class count that does not fit.
     """
     check(noise, rate, like)
@@ -163,9 +162,7 @@ def noisy_labels(
         if kind == "instance":
             given = _instance(rng, true, rate, num_classes, images)
         else:
-            eta = feature_noise.probabilities(images, true, num_classes)
-            other, probability = feature_noise.flips(kind, eta, true, rate)
-            given = np.where(rng.random_sample(len(true)) < probability, other, true)
+            given = feature_noise.drawn(kind, images, true, num_classes, rate, rng)
     return given
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from . import label_tables
-from .annotators import Agreed, agree
+from .annotators import agree
 from .label_formats import LabelTable
 from .label_tables import Labels
 from .raw import _Raw
 
 
-def labels_of(raw: _Raw, table: LabelTable, columns: tuple, annotators: str) -> tuple[Labels, Agreed | None]:
-    """(what a table says, what several of its columns say together)."""
+def labels_of(raw: _Raw, table: LabelTable, columns: tuple, annotators: str) -> Labels:
+    """What a table says: of several columns, what they say together."""
     path_column, label_column, true_column = columns
     names = (label_column or "").split(",")
     if len(names) < 2 or label_column in table.header:
-        return _of_column(raw, table, columns), None
+        return _of_column(raw, table, columns)
     told = [_of_column(raw, table, (path_column, name.strip(), true_column)) for name in names]
     votes = np.stack([one.given for one in told], 1)
     there = (votes >= 0).all(1)
@@ -24,7 +24,7 @@ def labels_of(raw: _Raw, table: LabelTable, columns: tuple, annotators: str) -> 
     given = np.full(len(votes), -1, np.int64)
     given[there] = agreed.given
     problems = list({(p.path, p.detail): p for one in told for p in one.problems}.values())
-    return told[0]._replace(given=given, problems=problems), agreed
+    return told[0]._replace(given=given, problems=problems, agreed=agreed)
 
 
 def _of_column(raw: _Raw, table: LabelTable, columns: tuple) -> Labels:
