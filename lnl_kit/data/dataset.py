@@ -112,26 +112,25 @@ def load(
     Packed sets (`hf:`, `tar:`, `parquet:`) are unpacked once; label_column and true_column name columns of
     theirs, image_column that of the images (of a tar their ending), hf_split the splits (None = all).
 
-    root: where downloads and caches lie; None = `data_root()`.
-    image_size: pixels a side. None = the set's own (digits 16, CIFAR 32, tiny_imagenet 64; clothing1m and
-        webvision 224), of a folder the images' own if that is square and at most 256, else 32. Resizing
-        scales the shorter side and cuts out the centre.
+    root: where downloads and caches lie; None = `data_root()`. image_size: pixels a side. None = the set's
+        own (digits 16, CIFAR 32, tiny_imagenet 64; clothing1m and webvision 224), of a folder the images' own
+        if that is square and at most 256, else 32. Resizing scales the shorter side and cuts out the centre.
     labels: a table of the training images' labels (a DataFrame, or a file: `label_formats`), with a column of
         paths (relative to the folder, or as `label_paths.match` reads) or, for digits and CIFAR, `index`. For
         a folder without class folders it alone says which images and classes there are.
         path_column, label_column: None = the usual headings. true_column: None = the truth is unknown for a
         folder, clothing1m and webvision, else the set's own labels. A folder without `labels` has its classes
         as given labels and no true ones, likewise clothing1m and webvision, whose labels come from the web.
-        Their images are a Stream. Test images keep their folder's class unless the table names them.
-        Several label columns, separated by commas: `annotators.agree` by the rule `annotators`.
+        Their images are a Stream. Test images keep their folder's class unless the table names them. Several
+        label columns, with commas between: `annotators.agree` by the rule `annotators`.
     like: for a folder with the classes of a built-in set, that set's name: its class order and normalisation.
     skip_bad: leave out unreadable images, unknown classes, images without a label and labels without an
-        image, and list them in `Dataset.skipped`; else one ValueError counts them and names the first ten.
+        image, and list them in `skipped`; else one ValueError counts them and names the first ten.
     split: False leaves all images of a folder without `test/` in the training set; the test set then repeats
         some of them. A sequence of train, val and test puts all images of these parts in the training set.
     recursive: False leaves out images in folders below a class folder. max_pixels: of an image file.
-    follow_links: images may lie elsewhere, by a link. keep: False writes nothing, nor is the line printed.
-    What was read of a folder, and what was left out, is one line on standard error.
+    follow_links: images may lie elsewhere, by a link. keep: False writes nothing, nor prints on standard
+        error the line about what was read of a folder and what was left out.
     Raises ValueError or FileNotFoundError with one sentence that says what to do.
     """
     name = naming.resolve(name)
