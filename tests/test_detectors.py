@@ -100,9 +100,9 @@ def test_a_search_by_margins_is_in_their_order(tmp_path, run):
 
 def test_a_search_by_votes_on_features(tmp_path):
     told = {"noise": "symmetric", "rate": 0.2, "features": feature_file(tmp_path), "report": False}
-    table = find_errors("digits", score="simifeat", train_size=300, to=tmp_path / "f", **told)
+    table = find_errors("digits", score="simifeat", train_size=150, to=tmp_path / "f", **told)
     wrong = (table["given"] != table["true"]).to_numpy()
-    assert metrics.selection_auc(np.arange(300), ~wrong) > 0.95
+    assert metrics.selection_auc(np.arange(150), ~wrong) > 0.95
 
 
 @pytest.mark.parametrize(

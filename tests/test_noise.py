@@ -453,6 +453,7 @@ def test_pmd_flips_what_is_alike_to_what_it_is_like(scans, kind):
     assert (given == noise.noisy_labels(y, kind, 0.2, 0, num_classes=10, images=x)).all()
 
 
+@pytest.mark.slow
 def test_discriminants_are_fishers(scans):
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
