@@ -107,9 +107,20 @@ def add_train(add: argparse.ArgumentParser) -> None:
     """`lnl train`, without the flags of a method's own settings."""
     add.epilog = "lnl train METHOD --help lists the method's own settings too, such as --epochs"
     add.add_argument("method", choices=names(), metavar="METHOD", help=f"one of: {', '.join(names())}")
-    share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size")
+    share(add, "--dataset", "--noise", "--rate", "--open-set", "--imbalance")
+    share(add, "--preset", "--seed", "--model", "--train-size")
     share(add, "--features", "--feature-views")
-    share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
+    share(
+        add,
+        "--annotators",
+        "--image-size",
+        *LABELS,
+        "--like",
+        "--noisy-val",
+        "--clean-share",
+        "--clean-list",
+        "--keep",
+    )
     share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh", "--config", "--dry-run")
     share(add, "--devices", "--track")
     add.set_defaults(command=train_command)
@@ -150,6 +161,7 @@ def add_compare(add: argparse.ArgumentParser) -> None:
         add, "--dataset", "--preset", *LABELS, "--clean-share", "--epochs", "--train-size", "--jobs", "--out"
     )
     share(add, "--model", "--features", "--feature-views", feature_views={"default": None})
+    share(add, "--open-set", "--imbalance", "--annotators", open_set={"default": None})
     share(add, "--config", "--dry-run", "--track")
     add.add_argument(
         "--csv", metavar="FILE", help="add a row as each cell ends, and skip the cells that FILE has"
