@@ -93,8 +93,8 @@ def _landlock(own: Path, readable: Iterable[Path]) -> int:
     rules = libc.syscall(CREATE_RULESET, told, ctypes.c_size_t(len(told)), 0)
     if rules < 0:
         return 0
-    allowed = [(own, files), *((Path(p), DEVICE) for p in DEVICES)]
-    allowed += [(Path(p), READ) for p in (*SYSTEM, *readable)]
+    allowed: list[tuple[Path, int]] = [(own, files), *((Path(p), DEVICE) for p in DEVICES)]
+    allowed += [(Path(p), READ) for p in SYSTEM] + [(p, READ) for p in readable]
     for path, what in allowed:
         try:
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)
