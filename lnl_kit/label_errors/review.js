@@ -3,7 +3,6 @@ const STYLE = `
 .lnl-review { font: 13px/1.4 system-ui, sans-serif; color: var(--jp-ui-font-color1, #1d2433); outline: none;
   --given: #b03a14; --new: #1c62a8; --soft: #525b6b; --mark: #2f7fd0; }
 :is(body[data-jp-theme-light="false"], body.vscode-dark) .lnl-review { --given: #ff9c78; --new: #8cc0ff; --soft: #b4bac4; --mark: #5fa8ef; }
-.lnl-review:focus-visible .bar.status { outline: 2px solid var(--mark); outline-offset: 2px; }
 .lnl-review :focus-visible { outline: 2px solid var(--mark); outline-offset: 1px; }
 .lnl-review * { box-sizing: border-box; }
 .lnl-review:focus-within .now, .lnl-review:focus .now { border-color: var(--mark); box-shadow: 0 0 0 2px var(--mark); }
@@ -22,7 +21,7 @@ const STYLE = `
   border: 1px solid var(--jp-border-color2, #c9d0dc); border-radius: 5px; padding: 2px 8px; cursor: pointer; }
 .lnl-review button:disabled { opacity: .45; cursor: default; }
 .lnl-review select option { color: #1d2433; background: #fff; }
-.lnl-review .heat { border-collapse: collapse; margin: 4px 0 10px; width: auto; }
+.lnl-review .heat { border-collapse: collapse; margin: 4px 0 10px; width: auto; color: inherit; font: inherit; }
 .lnl-review .heat th { font-weight: 400; padding: 1px 6px; text-align: right; max-width: 110px; overflow: hidden;
   text-overflow: ellipsis; white-space: nowrap; }
 .lnl-review .heat tr:first-child th + th { text-align: center; }

@@ -40,7 +40,7 @@ def asked(source: str) -> list[Asked]:
     Raises ValueError where something is checked that the cell does not define.
     """
     tree = ast.parse(source)
-    defined = {}
+    defined: dict[str, ast.stmt] = {}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             defined[node.name] = node

@@ -52,7 +52,7 @@ def _shell(tell: Callable) -> Callable[[str], str]:
     exercises = importlib.import_module("lnl_kit.notebook.exercises")
     short = importlib.import_module("lnl_kit.exercises")
     exercises.check = short.check = _recorder(exercises.EXERCISES, tell)  # type: ignore[attr-defined]
-    HistoryManager.enabled = False
+    HistoryManager.enabled = False  # type: ignore[assignment]
     shell = InteractiveShell.instance()
 
     def run(source: str) -> str:
