@@ -22,6 +22,7 @@ from .methods import listed
 from .results.commands import add_collect
 from .run.flags import FOLDERS, LABELS, Help, share
 from .run.settings import field_help, parse
+from .teaching.commands import add_grade
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -350,7 +351,11 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "apply": ("write the corrected labels of a review, for --labels; images are not touched", add_apply),
     "export": ("a run as a program with a model card, or findings for tools that label", add_export),
     "import-decisions": ("take over what people decided about findings in Label Studio", add_import),
-    "lab": ("copy the notebooks to a folder and open them in JupyterLab", add_lab),
+    "lab": (
+        "copy the notebooks, or lessons made from them, to a folder and open them in JupyterLab",
+        add_lab,
+    ),
+    "grade": ("run and check a class's notebooks of the lessons, one table", add_grade),
     "doctor": ("what this machine has for the kit, what is missing and how to get it", add_doctor),
     "bench": ("speed of the full loop over that of the networks alone", add_bench),
 }
