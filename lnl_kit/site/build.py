@@ -77,10 +77,14 @@ def write_pages(runs: Path, pages: Path) -> list[notebooks.Shown]:
 def navigation(shown: list[notebooks.Shown]) -> list[dict]:
     """The site's tree, as MkDocs takes it."""
     parts = reference.folders()
+    families = [
+        {methods.heading(family): [{name: f"methods/{name}.md"} for name in names]}
+        for family, names in methods.FAMILIES.items()
+    ]
     return [
         {"Home": "index.md"},
         {"Notebooks": ["notebooks/index.md", *({n.title: f"notebooks/{n.name}.md"} for n in shown)]},
-        {"Methods": ["methods/index.md", *({m: f"methods/{m}.md"} for m in methods.METHODS)]},
+        {"Methods": ["methods/index.md", *families]},
         {"How to": [f"how-to/{name}.md" for name in HOW_TO]},
         {
             "Reference": [

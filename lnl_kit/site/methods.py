@@ -43,8 +43,13 @@ def overview() -> str:
     ]
     for family, names in FAMILIES.items():
         rows = [(Markdown(f"[`{n}`]({n}.md)"), first_sentence(summaries[n])) for n in names]
-        parts += [f"## {family[:1].upper()}{family[1:]}", table(("name", "in a line"), rows)]
+        parts += [f"## {heading(family)}", table(("name", "in a line"), rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def heading(family: str) -> str:
+    """A family as a heading: what its methods work by."""
+    return family[:1].upper() + family[1:]
 
 
 def page(method: str) -> str:

@@ -138,7 +138,7 @@ def gallery(notebooks: list[Shown], pictures: set[str], copies: int) -> str:
         if small:
             parts.append(f'<div class="thumbs">{"".join(small)}</div>')
     if copies:
-        parts.append(f"{copies} copies with other parameters are on the pages of `lnl reproduce` alone.")
+        parts.append(f"Left out here: {copies} with other parameters; see the pages of `lnl reproduce`.")
     return "\n\n".join(parts) + "\n"
 
 

@@ -115,7 +115,7 @@ def _is_control(title: str, asked: str) -> bool:
     method, _, control = title.partition(":")
     if not control:
         return False
-    usual = {"method", "dataset", "noise", "rate", "seed", "preset"}
+    usual = {"method", "dataset", "noise", "rate", "seed", "preset", "cell"}
     return set(json.loads(asked)) - usual == set(METHODS[method][1].controls[control])
 
 

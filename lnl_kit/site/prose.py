@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-SPECIAL = re.compile(r"([\\*\[\]#~^]|(?<!\w)_|_(?!\w))")  # an underscore inside a name is no emphasis
+SPECIAL = re.compile(r"([\\*\[\]#]|(?<!\w)_|_(?!\w))")  # an underscore inside a name is no emphasis
 MEANT = re.compile(r"(`[^`]+`|(?<![\w*])\*\w+\*(?![\w*]))")  # code and *emphasis* of docstrings
 ITEM = re.compile(r"- +(.*)")
 NAMED = re.compile(

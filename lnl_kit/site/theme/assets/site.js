@@ -1,3 +1,11 @@
+// What the theme leaves to do for keyboards and screen readers: a name for the search, and focus for what scrolls.
+document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
+addEventListener("load", () => {
+  for (const wide of document.querySelectorAll(".md-typeset__scrollwrap, .cell .card, .cell figure, .cell pre")) {
+    if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
+  }
+});
+
 // Figures of notebooks: data in a file each, fetched and drawn when the reader comes near.
 (() => {
   const here = new URL(".", document.currentScript.src);
