@@ -32,7 +32,8 @@ def test_plain_text_stays_plain(text, expected):
 
 
 def test_docstrings_become_paragraphs_and_lists():
-    text = "Two things:\n- one, which is\n  long\n- another\nAnd after.\n\nrows: a table\n    of runs\nRaises Error."
+    text = "Two things:\n- one, which is\n  long\n- another\nAnd after.\n\n"
+    text += "rows: a table\n    of runs\nRaises Error."
     assert prose(text, names=True) == (
         "Two things:\n\n- one, which is\n  long\n- another\n\nAnd after.\n\n- `rows`: a table\n  of runs\n\n"
         "Raises Error."
@@ -156,13 +157,16 @@ def test_docstrings_and_comments_reach_the_reference():
     griffe = pytest.importorskip("griffe")
     from lnl_kit.site.docstrings import PlainDocstrings
 
-    def read(name):
-        file = ROOT / "lnl_kit" / f"{name}.py"
-        extensions = griffe.load_extensions(PlainDocstrings)
-        return griffe.visit(file.stem, filepath=file, code=file.read_text(), extensions=extensions)
+    def shown(module, name):
+        file = ROOT / "lnl_kit" / f"{module}.py"
+        lines = griffe.LinesCollection()
+        lines[file] = file.read_text().splitlines()
+        read = griffe.visit(file.stem, filepath=file, code=file.read_text(), lines_collection=lines)
+        PlainDocstrings().on_object(obj=read[name])  # as mkdocstrings calls it for every object
+        return read[name].docstring.value
 
-    assert read("methods/nrd")["NRD.decay"].docstring.value.startswith("of the teacher's moving average")
-    assert "- `names`: notebooks as `20`" in read("reproduce/batch")["reproduce"].docstring.value
+    assert shown("methods/nrd", "NRD.decay").startswith("of the teacher's moving average")
+    assert "- `names`: notebooks as `20`" in shown("reproduce/batch", "reproduce")
 
 
 def test_the_readme_shows_the_pictures_and_they_are_small():
