@@ -5,16 +5,16 @@ Plan (what is asked) -> Resolved (checked, preset and device chosen) -> Prepared
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import __version__, tracking
+from . import tracking
 from .data import noise as noise_models
 from .data.labelling import default_noise
 from .data.naming import OWN
@@ -32,16 +32,17 @@ from .files import (
 )
 from .methods import find_method
 from .papers.presets import resolve as resolve_preset
+from .run import launch
 from .run.asked import plain
 from .run.device import find_device
 from .run.identity import decides, recorded, run_folder
 from .run.loop import Run
-from .run.opened import OpenedRun, is_finished, open_run
-from .run.plan import Resolved, check_features, require_labels
+from .run.opened import OpenedRun, is_finished, loaded, open_run
+from .run.plan import Resolved, check_features, check_views, require_labels
 from .run.prepared import Prepared, prepare
 from .run.settings import Settings, check_choices, make, refuse
 from .run.summary import summarise, write_labels
-from .toolbox import augment
+from .toolbox import ranks
 
 # fields of a plan that are taken as they are asked for
 PASSED = (
@@ -147,13 +148,6 @@ class Plan:
         )
 
 
-def check_views(settings: Settings) -> None:
-    """Raise ValueError for augmentations that do not exist."""
-    for key in ("view", "teacher_view"):
-        if hasattr(settings, key):
-            augment.view(getattr(settings, key))
-
-
 def train(
     method: str | Callable,
     dataset: str | Path = "digits",
@@ -226,21 +220,26 @@ def carry_out(
     if on_interrupt not in ("return", "raise"):
         raise ValueError(f"on_interrupt {on_interrupt!r} does not exist: return, raise")
     tracking.check(track := tracking.asked_for(track))
-    prepared = prepare(plan.resolve())
+    launch.check(plan.compile, ranks.count())
+    prepared = ranks.one_first(lambda: prepare(plan.resolve()))
     say_default_noise(prepared.plan)
     root = runs_root(out)
     folder = run_folder(root, prepared)
-    make_folder(folder, root)
+    if ranks.unlike({"run": folder.name}):
+        raise RunError("the ranks are to train different runs: give each the same data and the same settings")
+    if ranks.first():  # the one that writes
+        make_folder(folder, root)
     if on_folder:
         on_folder(folder)
-    with lock(folder), closing(tracking.watch(track, folder, root)) as watch:
-        if fresh:
-            clear(folder)
-        for place in (folder, folder / "weights"):
-            remove_leftovers(place)
-        if is_finished(folder):
+    with contextlib.ExitStack() as held:
+        if ranks.first():
+            held.enter_context(lock(folder))
+        watch = tracking.watch(track if ranks.first() else None, folder, root)
+        held.callback(watch.close)
+        if ranks.told(lambda: made_ready(folder, fresh)):
             finished = loaded(folder)
-            watch.end(finished)
+            with ranks.alone():
+                watch.end(finished)
             return finished
         run = begin(prepared, folder, root, progress, watch.then(on_epoch))
         try:
@@ -253,9 +252,21 @@ def carry_out(
                 file=sys.stderr,
             )
             return open_run(folder)
-        finish(prepared, run)
-        watch.end(finished := open_run(folder))
-        return finished
+        if ranks.first():
+            finish(prepared, run)
+            with ranks.alone():
+                watch.end(open_run(folder))
+        ranks.wait()
+        return open_run(folder)
+
+
+def made_ready(folder: Path, fresh: bool) -> bool:
+    """Clear a run's folder where it is to be trained anew; whether it holds a finished run."""
+    if fresh:
+        clear(folder)
+    for place in (folder, folder / "weights"):
+        remove_leftovers(place)
+    return is_finished(folder)
 
 
 def say_default_noise(plan: Resolved) -> None:
@@ -268,29 +279,18 @@ def say_default_noise(plan: Resolved) -> None:
         )
 
 
-def loaded(folder: Path) -> OpenedRun:
-    """A finished run, with a line where another version of the kit made it."""
-    run = open_run(folder)
-    before = run.settings["versions"]["lnl_kit"]
-    if before != __version__:
-        print(
-            f"loaded a run of lnl_kit {before} (this is {__version__}): --fresh trains it again",
-            file=sys.stderr,
-        )
-    return run
-
-
 def begin(prepared: Prepared, folder: Path, root: Path, progress: bool, on_epoch) -> Run:
     """Write settings.json, labels.csv and skipped.csv of a new or resumed run, and make its Run."""
     plan, source = prepared.plan, prepared.source
-    save_atomically(folder / "settings.json", json_bytes(decides(prepared) | recorded(prepared)))
     given = prepared.given[prepared.index]
-    write_labels(folder / "labels.csv", source, prepared.index, given, prepared.truth, prepared.known)
-    if source.skipped:
-        skipped = [{"path": p, "reason": r} for p, r in source.skipped]
-        save_atomically(folder / "skipped.csv", csv_bytes(skipped, ("path", "reason")))
+    if ranks.first():
+        save_atomically(folder / "settings.json", json_bytes(decides(prepared) | recorded(prepared)))
+        write_labels(folder / "labels.csv", source, prepared.index, given, prepared.truth, prepared.known)
+        if source.skipped:
+            skipped = [{"path": p, "reason": r} for p, r in source.skipped]
+            save_atomically(folder / "skipped.csv", csv_bytes(skipped, ("path", "reason")))
     noisy = prepared.noisy_data()
-    if progress:
+    if progress := progress and ranks.first():
         wrong = "unknown" if prepared.truth is None else f"{prepared.actual_rate:.1%}"
         print(f"{len(given)} training images, share of wrong labels: {wrong}", file=sys.stderr)
     return Run(

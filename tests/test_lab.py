@@ -9,7 +9,10 @@ from lnl_kit.notebook import noise_lab
 SMALL = dict(rates=(0.0, 0.5), epochs=2)
 
 
-@pytest.mark.parametrize("method", ["ce", "gjs", "mixup", "cores"])
+SLOW = [pytest.param(m, marks=pytest.mark.slow) for m in ("gjs", "cores")]
+
+
+@pytest.mark.parametrize("method", ["ce", "mixup", *SLOW])
 def test_a_member_is_the_run_at_its_rate(tmp_path, method, monkeypatch):
     """Same start, order, crops and labels; only the order of sums differs, so that few predictions do after
     two epochs.

@@ -173,7 +173,7 @@ def test_the_readme_shows_the_pictures_and_they_are_small():
     readme = (ROOT / "README.md").read_text()
     for name, picture in pictures.PICTURES.items():
         path = ROOT / "data" / "measured" / f"{name}.png"
-        assert f"(data/measured/{name}.png)" in readme and path.stat().st_size < pictures.MOST_BYTES
+        assert f"data/measured/{name}.png" in readme and path.stat().st_size < pictures.MOST_BYTES
         assert Image.open(path).width > 1000
         assert (ROOT / "notebooks" / f"{picture.notebook}.ipynb").exists()
         home = (ROOT / "lnl_kit" / "site" / "pages" / "index.md").read_text()

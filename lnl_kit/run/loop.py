@@ -3,7 +3,7 @@
 A run folder has one commit point, `state.pt` (temporary file, fsync, rename, fsync of the folder). It holds
 the state after the last finished epoch and every metric row so far; the other files are rewritten from it.
 Killing the process at any moment costs at most the current epoch, and a resumed run ends with the same
-numbers.
+numbers. Of several ranks (`toolbox.ranks`) the first alone reads and writes the folder.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,16 +19,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ..data.batches import NoisyData
 from ..files import RunError, make_folder, save_atomically
-from ..toolbox import losses, models
+from ..toolbox import losses, models, ranks
 from ..toolbox.rng import seed_of
 from .autocast import autocast
 from .device import choose_precision, keep_freed_memory
 from .evaluate import HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
 from .fit import sgd
+from .progress import epochs_bar
 from .stages import computed_once, place_of
 from .state import State, require_space, to_cpu, torch_bytes
 from .tables import arrays_bytes, history_bytes, load_state, metrics_bytes, packed_labels
@@ -159,18 +157,9 @@ class Run:
         self._restore(state)
         kept = min(len(self.data) * self.data.num_classes, HISTORY_NUMBERS)
         # arrays; 20 snapshots in two files
-        require_space(self.folder, state, 24 * len(self.data) * self.data.num_classes + 80 * kept)
-        bar = tqdm(
-            total=total,
-            initial=state.done,
-            desc=self.name,
-            unit="epoch",
-            file=sys.stderr,
-            leave=False,
-            disable=not self.progress or bool(os.environ.get("LNL_HEADLESS")),
-            mininterval=0.2 if sys.stderr.isatty() else 10,
-        )
-        with contextlib.closing(bar):
+        if ranks.first():
+            require_space(self.folder, state, 24 * len(self.data) * self.data.num_classes + 80 * kept)
+        with contextlib.closing(epochs_bar(self.name, total, state.done, self.progress)) as bar:
             for epoch in range(state.done, total):
                 self.begin(state, epoch)
                 rate = next(
@@ -192,8 +181,9 @@ class Run:
                 self.commit(state)
                 bar.update()
                 bar.set_postfix(test=f"{row['test_accuracy']:.3f}")
-                if self.on_epoch:
-                    self.on_epoch(self.rows)
+                if self.on_epoch and ranks.first():
+                    with ranks.alone():
+                        self.on_epoch(self.rows)
 
     def begin(self, state: State, epoch: int) -> None:
         """Start an epoch: its random numbers, empty logs, networks in training mode."""
@@ -288,7 +278,7 @@ class Run:
         self.history["train_probs"].append(torch.from_numpy(probs[index]).half())
         if clean_score is not None:
             self.history["clean_score"].append(torch.from_numpy(clean_score[index]).half())
-        if "weights" in self.keep:
+        if "weights" in self.keep and ranks.first():
             make_folder(self.folder / "weights")
             save_atomically(
                 self.folder / "weights" / f"epoch-{epoch + 1:04d}.pt",
@@ -307,6 +297,9 @@ class Run:
 
     def commit(self, state: State) -> None:
         """Write state.pt, the one commit point, and the tables made from it."""
+        state.agree()
+        if not ranks.first():
+            return
         started = time.perf_counter()
         specs = {name: getattr(state[name], "spec", None) for name in state.tested}
         content = {
@@ -327,14 +320,15 @@ class Run:
         self.saving_seconds += time.perf_counter() - started
 
     def _restore(self, state: State) -> None:
-        path = self.folder / "state.pt"
-        if not path.exists():
+        there = (self.folder / "state.pt").exists
+        saved = ranks.told(lambda: load_state(self.folder) if there() else None)
+        if saved is None:
             return
-        saved = load_state(self.folder)
         state.restore(saved["state"])
         state.done = saved["done"]
         self.adopt(saved)
-        self.write_tables()
+        if ranks.first():
+            self.write_tables()
 
     def adopt(self, saved: dict) -> None:
         """Take over rows, arrays and history from a loaded `state.pt`."""
