@@ -6,19 +6,23 @@ import argparse
 import dataclasses
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__
+from .board.commands import add_board
 from .commands.parsers import add_lab, add_tune
 from .doctor.commands import add_doctor
 from .exports.commands import add_export, add_import
 from .files import RunError
 from .label_errors.commands import add_apply, add_check, add_find_errors
 from .methods import listed
+from .results.commands import add_collect
 from .run.flags import FOLDERS, LABELS, Help, share
 from .run.settings import field_help, parse
+from .teaching.commands import add_grade
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,8 +41,13 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, RunError) as error:
-        print(f"lnl: {error}", file=sys.stderr)
+        print(f"lnl: {without_controls(str(error))}", file=sys.stderr)
         return 2
+
+
+def without_controls(text: str) -> str:
+    """A text for a terminal: what a file's name or cell could steer it with is written out."""
+    return re.sub(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]", lambda sign: f"\\x{ord(sign[0]):02x}", text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -99,9 +108,20 @@ def add_train(add: argparse.ArgumentParser) -> None:
     """`lnl train`, without the flags of a method's own settings."""
     add.epilog = "lnl train METHOD --help lists the method's own settings too, such as --epochs"
     add.add_argument("method", choices=names(), metavar="METHOD", help=f"one of: {', '.join(names())}")
-    share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size")
+    share(add, "--dataset", "--noise", "--rate", "--open-set", "--imbalance")
+    share(add, "--preset", "--seed", "--model", "--train-size")
     share(add, "--features", "--feature-views")
-    share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
+    share(
+        add,
+        "--annotators",
+        "--image-size",
+        *LABELS,
+        "--like",
+        "--noisy-val",
+        "--clean-share",
+        "--clean-list",
+        "--keep",
+    )
     share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh", "--config", "--dry-run")
     share(add, "--devices", "--track")
     add.set_defaults(command=train_command)
@@ -142,6 +162,7 @@ def add_compare(add: argparse.ArgumentParser) -> None:
         add, "--dataset", "--preset", *LABELS, "--clean-share", "--epochs", "--train-size", "--jobs", "--out"
     )
     share(add, "--model", "--features", "--feature-views", feature_views={"default": None})
+    share(add, "--open-set", "--imbalance", "--annotators", open_set={"default": None})
     share(add, "--config", "--dry-run", "--track")
     add.add_argument(
         "--csv", metavar="FILE", help="add a row as each cell ends, and skip the cells that FILE has"
@@ -315,6 +336,8 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "methods": ("list the methods, a line each", add_methods),
     "train": ("train a method; the last line printed is the run's folder", add_train),
     "compare": ("train methods x noises x seeds, and print and keep one table", add_compare),
+    "collect": ("one table of all finished runs under a root", add_collect),
+    "board": ("leaderboard and curves of a root of runs, as a page that renews itself", add_board),
     "tune": ("choose a method's settings by the given labels of images held out", add_tune),
     "reproduce": ("run notebooks headlessly and write runs/reproduce/index.html", add_reproduce),
     "check": (
@@ -328,7 +351,11 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "apply": ("write the corrected labels of a review, for --labels; images are not touched", add_apply),
     "export": ("a run as a program with a model card, or findings for tools that label", add_export),
     "import-decisions": ("take over what people decided about findings in Label Studio", add_import),
-    "lab": ("copy the notebooks to a folder and open them in JupyterLab", add_lab),
+    "lab": (
+        "copy the notebooks, or lessons made from them, to a folder and open them in JupyterLab",
+        add_lab,
+    ),
+    "grade": ("run and check a class's notebooks of the lessons, one table", add_grade),
     "doctor": ("what this machine has for the kit, what is missing and how to get it", add_doctor),
     "bench": ("speed of the full loop over that of the networks alone", add_bench),
 }

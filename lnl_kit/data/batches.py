@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from ..files.machine import free_memory
 from ..toolbox import augment, ranks
 from ..toolbox.rng import generator
-from .streams import Stream, free_memory, in_chunks
+from .streams import Stream, in_chunks
 
 CHUNK = 2048  # images augmented at a time: several batches share the cost of one draw
 CHUNK_BYTES = 64 * 2**20  # and at most so many bytes of them, a limit for images above 104 pixels a side
