@@ -5,9 +5,9 @@ Plan (what is asked) -> Resolved (checked, preset and device chosen) -> Prepared
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from .files import (
 )
 from .methods import find_method
 from .papers.presets import resolve as resolve_preset
+from .run import launch
 from .run.asked import plain
 from .run.device import find_device
 from .run.identity import decides, recorded, run_folder
@@ -43,6 +44,7 @@ from .run.plan import Resolved, check_features, check_views, require_labels
 from .run.prepared import Prepared, prepare
 from .run.settings import Settings, check_choices, make, refuse
 from .run.summary import summarise, write_labels
+from .toolbox import ranks
 
 # fields of a plan that are taken as they are asked for
 PASSED = (
@@ -227,21 +229,26 @@ def carry_out(
     if on_interrupt not in ("return", "raise"):
         raise ValueError(f"on_interrupt {on_interrupt!r} does not exist: return, raise")
     tracking.check(track := tracking.asked_for(track))
-    prepared = prepare(plan.resolve())
+    launch.check(plan.compile, ranks.count())
+    prepared = ranks.one_first(lambda: prepare(plan.resolve()))
     say_default_noise(prepared.plan)
     root = runs_root(out)
     folder = run_folder(root, prepared)
-    make_folder(folder, root)
+    if ranks.unlike({"run": folder.name}):
+        raise RunError("the ranks are to train different runs: give each the same data and the same settings")
+    if ranks.first():  # the one that writes
+        make_folder(folder, root)
     if on_folder:
         on_folder(folder)
-    with lock(folder), closing(tracking.watch(track, folder, root)) as watch:
-        if fresh:
-            clear(folder)
-        for place in (folder, folder / "weights"):
-            remove_leftovers(place)
-        if is_finished(folder):
+    with contextlib.ExitStack() as held:
+        if ranks.first():
+            held.enter_context(lock(folder))
+        watch = tracking.watch(track if ranks.first() else None, folder, root)
+        held.callback(watch.close)
+        if ranks.told(lambda: made_ready(folder, fresh)):
             finished = loaded(folder)
-            watch.end(finished)
+            with ranks.alone():
+                watch.end(finished)
             return finished
         run = begin(prepared, folder, root, progress, watch.then(on_epoch))
         try:
@@ -254,9 +261,21 @@ def carry_out(
                 file=sys.stderr,
             )
             return open_run(folder)
-        finish(prepared, run)
-        watch.end(finished := open_run(folder))
-        return finished
+        if ranks.first():
+            finish(prepared, run)
+            with ranks.alone():
+                watch.end(open_run(folder))
+        ranks.wait()
+        return open_run(folder)
+
+
+def made_ready(folder: Path, fresh: bool) -> bool:
+    """Clear a run's folder where it is to be trained anew; whether it holds a finished run."""
+    if fresh:
+        clear(folder)
+    for place in (folder, folder / "weights"):
+        remove_leftovers(place)
+    return is_finished(folder)
 
 
 def say_default_noise(plan: Resolved) -> None:
@@ -272,19 +291,19 @@ def say_default_noise(plan: Resolved) -> None:
 def begin(prepared: Prepared, folder: Path, root: Path, progress: bool, on_epoch) -> Run:
     """Write settings.json, labels.csv and skipped.csv of a new or resumed run, and make its Run."""
     plan, source = prepared.plan, prepared.source
-    save_atomically(folder / "settings.json", json_bytes(decides(prepared) | recorded(prepared)))
     given = prepared.given[prepared.index]
-    truth, outside = prepared.truth, prepared.outside
-    write_labels(folder / "labels.csv", source, prepared.index, given, truth, prepared.known, outside)
-    if (agreed := agreed_of(source, plan.noise, plan.label_column)) is not None:
-        save_atomically(
-            folder / "annotators.json", json_bytes(agreed.in_words(plan.label_column or "", source))
-        )
-    if source.skipped:
-        skipped = [{"path": p, "reason": r} for p, r in source.skipped]
-        save_atomically(folder / "skipped.csv", csv_bytes(skipped, ("path", "reason")))
+    if ranks.first():
+        save_atomically(folder / "settings.json", json_bytes(decides(prepared) | recorded(prepared)))
+        truth, outside = prepared.truth, prepared.outside
+        write_labels(folder / "labels.csv", source, prepared.index, given, truth, prepared.known, outside)
+        if (agreed := agreed_of(source, plan.noise, plan.label_column)) is not None:
+            told = agreed.in_words(plan.label_column or "", source)
+            save_atomically(folder / "annotators.json", json_bytes(told))
+        if source.skipped:
+            skipped = [{"path": p, "reason": r} for p, r in source.skipped]
+            save_atomically(folder / "skipped.csv", csv_bytes(skipped, ("path", "reason")))
     noisy = prepared.noisy_data()
-    if progress:
+    if progress := progress and ranks.first():
         wrong = "unknown" if prepared.truth is None else f"{prepared.actual_rate:.1%}"
         print(f"{len(given)} training images, share of wrong labels: {wrong}", file=sys.stderr)
     return Run(

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class Passes(Counter):
 def counted():
     """Within it every network of the kit counts what passes its `feature_map`, evaluation aside."""
     found, before = Passes(), {}
-    kinds = [kind for kind in _all(Classifier) if "feature_map" in vars(kind)]
+    kinds: list[Any] = [kind for kind in _all(Classifier) if "feature_map" in vars(kind)]
     evaluate = Run.evaluate
 
     def counting(own):
@@ -77,14 +77,18 @@ def counted():
 
 
 def _all(kind: type) -> list[type]:
-    return [kind, *(below for direct in kind.__subclasses__() for below in _all(direct))]
+    found, below = [kind], cast("list[type]", kind.__subclasses__())
+    for direct in below:
+        found += _all(direct)
+    return found
 
 
 def pixel_file(folder: Path) -> str:
     """The name of an .npz of the digits' pixels, as features."""
     source, path = data.load("digits"), folder / "pixels.npz"
     parts = {"features": source.x, "test_features": source.test_x}
-    np.savez(path, **{k: np.asarray(x).reshape(len(x), -1)[:, ::4] / 255.0 for k, x in parts.items()})
+    arrays: dict[str, Any] = {k: np.asarray(x).reshape(len(x), -1)[:, ::4] / 255.0 for k, x in parts.items()}
+    np.savez(path, **arrays)
     return f"npz:{path}"
 
 

@@ -15,10 +15,11 @@ import torch
 from .. import data
 from ..data.label_formats import parquet_table
 from ..data.labelling import choose, draw_labels
-from ..data.streams import Stream, free_memory
+from ..data.streams import Stream
 from ..features import heads
 from ..features.of_dataset import features_of
 from ..files import read_file, read_npz
+from ..files.machine import free_memory
 from ..run.device import device_name, find_device
 from ..toolbox import detectors
 from . import heads as judges
@@ -222,6 +223,6 @@ def table_of(path: Path, classes) -> np.ndarray:
                     f"it has no column {lacking[0]!r}; its columns must be the {len(classes)} class names"
                 )
             return table[list(classes)].to_numpy(np.float64)
-    except (ValueError, OSError, KeyError, ImportError) as error:
+    except (ValueError, OSError, KeyError, ImportError, SyntaxError) as error:  # Syntax: a header of .npy
         raise ValueError(f"{path} cannot be read as probabilities: {error}") from None
     raise ValueError(f"{path} is no file of probabilities: .npz with `probs`, .npy, .csv or .parquet")

@@ -29,9 +29,14 @@ def rows(*names: str, controls: bool = False) -> pd.DataFrame:
     `cost`, the seconds of all stages and epochs. names: files of data/measured (default FILES) or paths of
     CSV files that `lnl compare --csv` wrote. controls: with methods without their idea, as METHOD:CONTROL.
     """
+    return as_table([row for name in names or FILES for row in measured.read(name)], controls)
+
+
+def as_table(measured_in: list[dict], controls: bool = False) -> pd.DataFrame:
+    """`rows` of rows that were read elsewhere."""
     import pandas as pd
 
-    found = [row | {"method": title(row)} for name in names or FILES for row in measured.read(name)]
+    found = [row | {"method": title(row)} for row in measured_in]
     measured_rows = pd.DataFrame([row for row in found if controls or ":" not in row["method"]])
     if len(measured_rows):
         rate = measured_rows["rate"].astype(float)

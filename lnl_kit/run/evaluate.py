@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.batches import NoisyData, at_once
 from ..data.streams import Stream, in_chunks
-from ..toolbox import metrics
+from ..toolbox import metrics, ranks
 
 LOGGED = (
     "clean_score",
@@ -70,7 +70,8 @@ def predict(
 ) -> Tensor:
     """(n, K) float32 probabilities on the CPU: the mean of the networks' softmaxes, in evaluation mode.
 
-    images: uint8 (n, C, H, W), a tensor or a Stream. The networks' training mode is restored.
+    images: uint8 (n, C, H, W), a tensor or a Stream. The networks' training mode is restored. Of several
+    ranks each predicts its part.
     """
     batch_size = min(
         256 if data.device.type == "cpu" else 2000, at_once(images)
@@ -78,15 +79,21 @@ def predict(
     modes = [net.training for net in networks]
     for net in networks:
         net.eval()
-    rows = []
-    for x in in_chunks(images, [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]):
-        x = data.normalise(x)
-        with autocast():
-            logits = [net(x) for net in networks]
-        rows.append(sum(z.float().softmax(1) for z in logits) / len(networks))
+
+    def part(start: int, stop: int) -> Tensor:
+        rows = []
+        places = [slice(i, min(stop, i + batch_size)) for i in range(start, stop, batch_size)]
+        for x in in_chunks(images, places):
+            x = data.normalise(x)
+            with autocast():
+                logits = [net(x) for net in networks]
+            rows.append(sum(z.float().softmax(1) for z in logits) / len(networks))
+        return torch.cat(rows)
+
+    probs = ranks.by_parts(part, len(images))
     for net, mode in zip(networks, modes):
         net.train(mode)
-    return torch.cat(rows).cpu()
+    return probs.cpu()
 
 
 class Evaluator:

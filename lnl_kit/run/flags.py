@@ -121,6 +121,12 @@ FLAGS: dict[str, dict] = {
     },
     "--skip-bad": {"action": "store_true", "help": "leave out unreadable images and list them"},
     "--device": {"default": "auto", "help": "cpu, cuda, cuda:1 ... or auto"},
+    "--devices": {
+        "default": "",
+        "metavar": "LIST",
+        "help": "train on several at once, a process each: 0,1 (GPUs) or cpu,cpu; torchrun does the same, "
+        "also on several machines",
+    },
     "--precision": {
         "default": "auto",
         "choices": PRECISIONS,

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..files import make_folder, save_atomically
-from ..toolbox import detectors
+from ..toolbox import detectors, ranks
 from .state import to_cpu, torch_bytes
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def remember(run: Run, epoch: int, probs: np.ndarray, clean_score: np.ndarray | 
     run.history["train_probs"].append(torch.from_numpy(probs[index]).half())
     if clean_score is not None:
         run.history["clean_score"].append(torch.from_numpy(clean_score[index]).half())
-    if "weights" in run.keep:
+    if "weights" in run.keep and ranks.first():
         make_folder(run.folder / "weights")
         save_atomically(
             run.folder / "weights" / f"epoch-{epoch + 1:04d}.pt",

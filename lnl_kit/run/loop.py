@@ -3,7 +3,7 @@
 A run folder has one commit point, `state.pt` (temporary file, fsync, rename, fsync of the folder). It holds
 the state after the last finished epoch and every metric row so far; the other files are rewritten from it.
 Killing the process at any moment costs at most the current epoch, and a resumed run ends with the same
-numbers.
+numbers. Of several ranks (`toolbox.ranks`) the first alone reads and writes the folder.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,17 +19,17 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ..data.batches import NoisyData
 from ..files import RunError, save_atomically
-from ..toolbox import losses, models
+from ..toolbox import losses, models, ranks
 from ..toolbox.rng import seed_of
 from .autocast import autocast
 from .device import choose_precision, keep_freed_memory
 from .evaluate import HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
 from .fit import sgd
 from .history import remember, remember_margins
+from .progress import epochs_bar
 from .stages import computed_once, place_of
 from .state import State, require_space, torch_bytes
 from .tables import HISTORY, arrays_bytes, history_bytes, load_state, metrics_bytes, packed_labels
@@ -162,18 +160,10 @@ class Run:
         kept = min(len(self.data) * self.data.num_classes, HISTORY_NUMBERS)
         # arrays; 20 snapshots and the margins of every epoch, in two files
         margins = 8 * total * len(self.data) if "margins" in self.keep else 0
-        require_space(self.folder, state, 24 * len(self.data) * self.data.num_classes + 80 * kept + margins)
-        bar = tqdm(
-            total=total,
-            initial=state.done,
-            desc=self.name,
-            unit="epoch",
-            file=sys.stderr,
-            leave=False,
-            disable=not self.progress or bool(os.environ.get("LNL_HEADLESS")),
-            mininterval=0.2 if sys.stderr.isatty() else 10,
-        )
-        with contextlib.closing(bar):
+        if ranks.first():
+            more = 24 * len(self.data) * self.data.num_classes + 80 * kept + margins
+            require_space(self.folder, state, more)
+        with contextlib.closing(epochs_bar(self.name, total, state.done, self.progress)) as bar:
             for epoch in range(state.done, total):
                 self.begin(state, epoch)
                 rate = next(
@@ -195,8 +185,9 @@ class Run:
                 self.commit(state)
                 bar.update()
                 bar.set_postfix(test=f"{row['test_accuracy']:.3f}")
-                if self.on_epoch:
-                    self.on_epoch(self.rows)
+                if self.on_epoch and ranks.first():
+                    with ranks.alone():
+                        self.on_epoch(self.rows)
 
     def begin(self, state: State, epoch: int) -> None:
         """Start an epoch: its random numbers, empty logs, networks in training mode."""
@@ -298,6 +289,9 @@ class Run:
 
     def commit(self, state: State) -> None:
         """Write state.pt, the one commit point, and the tables made from it."""
+        state.agree()
+        if not ranks.first():
+            return
         started = time.perf_counter()
         specs = {name: getattr(state[name], "spec", None) for name in state.tested}
         content = {
@@ -318,14 +312,15 @@ class Run:
         self.saving_seconds += time.perf_counter() - started
 
     def _restore(self, state: State) -> None:
-        path = self.folder / "state.pt"
-        if not path.exists():
+        there = (self.folder / "state.pt").exists
+        saved = ranks.told(lambda: load_state(self.folder) if there() else None)
+        if saved is None:
             return
-        saved = load_state(self.folder)
         state.restore(saved["state"])
         state.done = saved["done"]
         self.adopt(saved)
-        self.write_tables()
+        if ranks.first():
+            self.write_tables()
 
     def adopt(self, saved: dict) -> None:
         """Take over rows, arrays and history from a loaded `state.pt`."""

@@ -108,6 +108,13 @@ def check_features(
         raise ValueError(f"feature_views {views} is not allowed: 0 or more stored draws of each view")
 
 
+def check_views(settings: Settings) -> None:
+    """Raise ValueError for augmentations that do not exist."""
+    for key in ("view", "teacher_view"):
+        if hasattr(settings, key):
+            augment.view(getattr(settings, key))
+
+
 def require_labels(label_column: str | None, labels, noise: str, dataset: str) -> None:
     """Raise ValueError where a column is named and no table that it could be of."""
     if label_column and not labels and noise != "human" and not dataset.startswith(PACKED):
@@ -115,10 +122,3 @@ def require_labels(label_column: str | None, labels, noise: str, dataset: str) -
             f"label column {label_column!r} of which file? Give labels=FILE.csv (--labels) too, or "
             "noise human"
         )
-
-
-def check_views(settings: Settings) -> None:
-    """Raise ValueError for augmentations that do not exist."""
-    for key in ("view", "teacher_view"):
-        if hasattr(settings, key):
-            augment.view(getattr(settings, key))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..files import csv_bytes, save_atomically
+from ..toolbox import ranks
 from .device import device_name
 from .evaluate import COLUMNS
 from .identity import versions
@@ -30,6 +31,7 @@ def summarise(run: Run, told: list[str]) -> dict:
         "device": device_name(run.device),
         "precision": run.precision,
         "threads": torch.get_num_threads(),
+        "ranks": ranks.count(),
         "compile": run.compile,
         "versions": versions(),
         "uses": told,
