@@ -18,7 +18,7 @@ from .files import make_folder
 from .forecast import Estimate, duration, forecast
 from .results import measured
 from .results.controls import named, title
-from .results.measured import add, asked, read
+from .results.measured import asked, gather, keep, read
 from .results.significance import in_words
 from .run.prepared import prepare
 from .train import Plan, carry_out, train
@@ -36,12 +36,9 @@ def sweep(name: str, cells: Iterable[dict], full: bool, extra: Callable | None =
         for cell in cells:
             if not any(same(row, cell) for row in read(name)):
                 run = train(**{k: v for k, v in cell.items() if k != "cell"})
-                add(
-                    name,
-                    {"cell": cell.get("cell"), "asked": asked(cell)}
-                    | (run.summary or {})
-                    | (extra(run) if extra else {}),
-                )
+                row = {"cell": cell.get("cell"), "asked": asked(cell)} | (run.summary or {})
+                keep(run.folder, row | (extra(run) if extra else {}), name)
+        gather(name)
     rows = read(name)
     return [row for cell in cells for row in rows if same(row, cell)]
 
@@ -101,10 +98,7 @@ def compare(
         done = Parallel(n_jobs=jobs, batch_size=1)(
             delayed(run_cell)(cell, i, threads, csv) for i, cell in enumerate(to_train)
         )
-    loaded = {asked(c) for c in cells} - {asked(c) for c in to_train}
-    rows = [row for row, _ in done if row] + [
-        row for row in (measured.read(csv) if csv else []) if row.get("asked") in loaded
-    ]
+    rows = [row for row, _ in done if row] + rows_in(csv, [c for c in cells if c not in to_train])
     print_table(rows, [*runs])
     for said in in_words(rows):
         print(said)
@@ -112,6 +106,15 @@ def compare(
     for cell, error in failed:
         print(f"failed: {name_of(cell)}: {error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def rows_in(csv: str | None, cells: list[dict]) -> list[dict]:
+    """The rows that a table has of these cells; what waits to be gathered into it is gathered before."""
+    if not csv:
+        return []
+    measured.gather(csv)
+    wanted = {asked(cell) for cell in cells}
+    return [row for row in measured.read(csv) if row.get("asked") in wanted]
 
 
 def foretell(cells: list[dict], jobs: int) -> int:
@@ -170,8 +173,7 @@ def run_cell(cell: dict, number: int, threads: int, csv: str | None) -> tuple[di
     except Exception as error:  # another cell may still succeed; this one is named at the end
         return None, f"{type(error).__name__}: {error}"
     row = {"asked": asked(cell)} | (run.summary or {})
-    if csv:
-        measured.add(csv, row | {"curves": measured.curves(run.metrics)})
+    keep(run.folder, row | {"curves": measured.curves(run.metrics)}, csv)
     print(
         f"{name_of(cell)}: last {row['test_accuracy_last']:.3f}, best {row['test_accuracy_best']:.3f}, "
         f"{row['seconds']:.0f} s",

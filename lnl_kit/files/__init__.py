@@ -27,6 +27,7 @@ from .places import (
     shipped,
 )
 from .write import (
+    Busy,
     RunError,
     append,
     clear,
@@ -42,6 +43,7 @@ from .write import (
 __all__ = [
     "PATIENCE",
     "TABLE_BYTES",
+    "Busy",
     "RunError",
     "append",
     "clear",
