@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__
+from .bench.commands import add_bench
 from .board.commands import add_board
 from .commands.parsers import add_lab, add_tune
 from .doctor.commands import add_doctor
@@ -190,18 +191,6 @@ def add_reproduce(add: argparse.ArgumentParser) -> None:
     add.set_defaults(command=reproduce_command)
 
 
-def add_bench(add: argparse.ArgumentParser) -> None:
-    """`lnl bench`."""
-    add.add_argument("--json", metavar="FILE", help="write the rows there too")
-    add.add_argument("--quick", action="store_true", help="small networks and few repeats")
-    add.add_argument("--only", metavar="TEXT", default="", help="only the rows whose name contains TEXT")
-    share(add, "--device")
-    add.add_argument(
-        "--no-compile", action="store_true", help="leave torch.compile out of what the bound tries"
-    )
-    add.set_defaults(command=bench_command)
-
-
 def show(value) -> str:
     """A default as it would be typed."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -315,19 +304,6 @@ def reproduce_command(options) -> int:
         fresh=options.fresh,
         jobs=options.jobs,
         track=options.track,
-    )
-
-
-def bench_command(options) -> int:
-    """`lnl bench`."""
-    from .bench.loop import bench
-
-    return bench(
-        json_file=options.json,
-        quick=options.quick,
-        only=options.only,
-        device=options.device,
-        compile=not options.no_compile,
     )
 
 

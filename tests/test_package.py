@@ -119,6 +119,7 @@ def test_all_means_every_extra_that_a_user_can_use():
     assert set(everything.removeprefix("lnl-kit[").rstrip("]").split(",")) == set(extras) - {
         "all",
         "dev",
+        "docs",
         "test",
     }
 

@@ -16,7 +16,7 @@ from ..data import open_set
 from ..data.batches import NoisyData
 from ..data.streams import Stream, pick
 from ..features.training import FeatureData, features_for
-from ..files import RunError, read_json, read_npz, read_table, remove
+from ..files import RunError, clear, read_json, read_npz, read_table, remove, remove_leftovers
 from ..toolbox import augment, models
 from ..toolbox.rng import generator
 from .autocast import autocast
@@ -285,6 +285,15 @@ def loaded(folder: Path) -> OpenedRun:
             file=sys.stderr,
         )
     return run
+
+
+def made_ready(folder: Path, fresh: bool) -> bool:
+    """Clear a run's folder where it is to be trained anew; whether it holds a finished run."""
+    if fresh:
+        clear(folder)
+    for place in (folder, folder / "weights"):
+        remove_leftovers(place)
+    return is_finished(folder)
 
 
 def open_run(folder: str | Path) -> OpenedRun:
