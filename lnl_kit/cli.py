@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__
+from .bench.commands import add_bench
 from .board.commands import add_board
 from .commands.parsers import add_lab, add_tune
 from .doctor.commands import add_doctor
@@ -22,6 +23,7 @@ from .methods import listed
 from .results.commands import add_collect
 from .run.flags import FOLDERS, LABELS, Help, share
 from .run.settings import field_help, parse
+from .teaching.commands import add_grade
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if getattr(options, "config", None):
             options = configured(options, argv)
-        options.argv = argv
+        if argv[:1] == ["train"]:
+            options.argv = argv  # for the processes of its ranks
         status = options.command(options)
         sys.stdout.flush()
         return status
@@ -107,9 +110,20 @@ def add_train(add: argparse.ArgumentParser) -> None:
     """`lnl train`, without the flags of a method's own settings."""
     add.epilog = "lnl train METHOD --help lists the method's own settings too, such as --epochs"
     add.add_argument("method", choices=names(), metavar="METHOD", help=f"one of: {', '.join(names())}")
-    share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size")
+    share(add, "--dataset", "--noise", "--rate", "--open-set", "--imbalance")
+    share(add, "--preset", "--seed", "--model", "--train-size")
     share(add, "--features", "--feature-views")
-    share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
+    share(
+        add,
+        "--annotators",
+        "--image-size",
+        *LABELS,
+        "--like",
+        "--noisy-val",
+        "--clean-share",
+        "--clean-list",
+        "--keep",
+    )
     share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh", "--config", "--dry-run")
     share(add, "--devices", "--track")
     add.set_defaults(command=train_command)
@@ -150,6 +164,7 @@ def add_compare(add: argparse.ArgumentParser) -> None:
         add, "--dataset", "--preset", *LABELS, "--clean-share", "--epochs", "--train-size", "--jobs", "--out"
     )
     share(add, "--model", "--features", "--feature-views", feature_views={"default": None})
+    share(add, "--open-set", "--imbalance", "--annotators", open_set={"default": None})
     share(add, "--config", "--dry-run", "--track")
     add.add_argument(
         "--csv", metavar="FILE", help="add a row as each cell ends, and skip the cells that FILE has"
@@ -175,18 +190,6 @@ def add_reproduce(add: argparse.ArgumentParser) -> None:
     preset = {"default": None, "help": "the same as -p preset=..."}
     share(add, "--preset", "--out", "--fresh", "--jobs", "--track", preset=preset)
     add.set_defaults(command=reproduce_command)
-
-
-def add_bench(add: argparse.ArgumentParser) -> None:
-    """`lnl bench`."""
-    add.add_argument("--json", metavar="FILE", help="write the rows there too")
-    add.add_argument("--quick", action="store_true", help="small networks and few repeats")
-    add.add_argument("--only", metavar="TEXT", default="", help="only the rows whose name contains TEXT")
-    share(add, "--device")
-    add.add_argument(
-        "--no-compile", action="store_true", help="leave torch.compile out of what the bound tries"
-    )
-    add.set_defaults(command=bench_command)
 
 
 def show(value) -> str:
@@ -305,19 +308,6 @@ def reproduce_command(options) -> int:
     )
 
 
-def bench_command(options) -> int:
-    """`lnl bench`."""
-    from .bench.loop import bench
-
-    return bench(
-        json_file=options.json,
-        quick=options.quick,
-        only=options.only,
-        device=options.device,
-        compile=not options.no_compile,
-    )
-
-
 # name -> (what stands in the list of commands, what gives its parser the flags)
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "methods": ("list the methods, a line each", add_methods),
@@ -338,7 +328,11 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "apply": ("write the corrected labels of a review, for --labels; images are not touched", add_apply),
     "export": ("a run as a program with a model card, or findings for tools that label", add_export),
     "import-decisions": ("take over what people decided about findings in Label Studio", add_import),
-    "lab": ("copy the notebooks to a folder and open them in JupyterLab", add_lab),
+    "lab": (
+        "copy the notebooks, or lessons made from them, to a folder and open them in JupyterLab",
+        add_lab,
+    ),
+    "grade": ("run and check a class's notebooks of the lessons, one table", add_grade),
     "doctor": ("what this machine has for the kit, what is missing and how to get it", add_doctor),
     "bench": ("speed of the full loop over that of the networks alone", add_bench),
 }

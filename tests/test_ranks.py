@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import re
 import signal
 import subprocess
 import sys
@@ -186,7 +185,7 @@ def test_a_killed_rank_costs_an_epoch(tmp_path):
     for _ in range(2):
         before = saved(tmp_path / "killed")
         while saved(tmp_path / "killed") == before:
-            assert child.poll() is None
+            assert child.poll() is None, child.communicate()[1]
             time.sleep(0.01)
         listed = subprocess.run(["pgrep", "-P", str(child.pid)], capture_output=True, text=True).stdout
         victim = int(max(set(listed.split()) - killed, key=int))  # started last
@@ -201,7 +200,7 @@ def test_a_killed_rank_costs_an_epoch(tmp_path):
     assert [[r[c] for c in columns] for r in a.metrics] == [[r[c] for c in columns] for r in b.metrics]
     states = [torch.load(run.folder / "state.pt", weights_only=True)["state"] for run in (a, b)]
     assert torch.equal(*(s["new_labels"] for s in states))
-    assert len(re.findall("restart", err)) >= 2
+    assert err.count("exitcode: -9") == 2  # as torchrun says it
 
 
 def saved(out):

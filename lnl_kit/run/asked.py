@@ -15,7 +15,7 @@ from ..files import data_root
 T = TypeVar("T")
 
 WHOLE = ("train_size", "image_size", "max_pixels")
-SHARES = ("rate", "noisy_val", "clean_share")
+SHARES = ("rate", "noisy_val", "clean_share", "open_set", "imbalance")
 TEXTS = (
     "noise preset like model features device precision compile path_column label_column true_column "
     "image_column hf_split"
@@ -37,6 +37,7 @@ def plain(plan: T) -> T:
     for name in SHARES:
         changes[name] = share(name, getattr(plan, name))
     changes["noisy_val"] = changes["noisy_val"] or 0.0
+    changes["open_set"] = changes["open_set"] or 0.0
     if (clean := getattr(plan, "clean_list", None)) is not None:
         changes["clean_list"] = path("clean_list", clean)
     return replace(plan, **changes)  # type: ignore[type-var]

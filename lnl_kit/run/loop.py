@@ -14,24 +14,25 @@ import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..data.batches import NoisyData
-from ..files import RunError, make_folder, save_atomically
+from ..files import RunError, save_atomically
 from ..toolbox import losses, models, ranks
 from ..toolbox.rng import seed_of
 from .autocast import autocast
 from .device import choose_precision, keep_freed_memory
 from .evaluate import HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
 from .fit import sgd
+from .history import remember, remember_margins
 from .progress import epochs_bar
 from .stages import computed_once, place_of
-from .state import State, require_space, to_cpu, torch_bytes
-from .tables import arrays_bytes, history_bytes, load_state, metrics_bytes, packed_labels
+from .state import State, require_space, torch_bytes
+from .tables import HISTORY, arrays_bytes, history_bytes, load_state, metrics_bytes, packed_labels
 from .terms import mean_loss
 
 
@@ -67,7 +68,7 @@ class Run:
         self.precision = choose_precision(precision, self.device, model, data.x.shape[-1])
         self.rows: list[dict] = []
         self.arrays: dict[str, Tensor] = {}
-        self.history: dict[str, list] = {"epochs": [], "train_probs": [], "clean_score": []}
+        self.history: dict[str, list] = {name: [] for name in ("epochs", *HISTORY)}
         self._terms: dict[str, list[Tensor]] = {}
         self._log: dict = {}
         self._networks, self.saving_seconds, self.stage_seconds = 0, 0.0, 0.0
@@ -144,7 +145,8 @@ class Run:
     def log(self, **values) -> None:
         """Tell what the method can tell at the end of an epoch; all optional.
 
-        clean_score (N,), larger = cleaner; selected (N,) bool; new_labels (N,) or (N, K); train_probs (N, K);
+        clean_score (N,), larger = cleaner; outside_score (N,), larger = of no class; selected (N,) bool;
+        new_labels (N,) or (N, K); train_probs (N, K);
         transition (K, K), row = true class, with transition_of="all" or "corrupted" (transition_all is kept
         in arrays.npz and not measured); accepted (N,) and test_accepted (M,): a class or -1, and the votes
         for it; teacher_probs (N, K) and test_teacher_probs; fitted_probs (N, K) beside held-out train_probs;
@@ -156,9 +158,11 @@ class Run:
         """Yield the epochs still to do, evaluate and commit after each. Restores the last finished one."""
         self._restore(state)
         kept = min(len(self.data) * self.data.num_classes, HISTORY_NUMBERS)
-        # arrays; 20 snapshots in two files
+        # arrays; 20 snapshots and the margins of every epoch, in two files
+        margins = 8 * total * len(self.data) if "margins" in self.keep else 0
         if ranks.first():
-            require_space(self.folder, state, 24 * len(self.data) * self.data.num_classes + 80 * kept)
+            more = 24 * len(self.data) * self.data.num_classes + 80 * kept + margins
+            require_space(self.folder, state, more)
         with contextlib.closing(epochs_bar(self.name, total, state.done, self.progress)) as bar:
             for epoch in range(state.done, total):
                 self.begin(state, epoch)
@@ -241,18 +245,21 @@ class Run:
                 f"epoch {epoch + 1}: the network's predictions are not finite after the last batch; this "
                 f"epoch was not saved, {good} ({self.folder}). Try a lower learning rate"
             )
-        if epoch in history_epochs(total):  # these passes are not spent every epoch
+        snapshot, probs = epoch in history_epochs(total), cast(Any, log.get("train_probs"))
+        if snapshot:  # these passes are not spent every epoch
             for name in state.also_tested:
                 row[f"{name}_test_accuracy"] = self.evaluator.test([state[name]], self.autocast)[0][
                     "test_accuracy"
                 ]
                 seen = self.evaluator.of_training(self.evaluator.train_probs([state[name]], self.autocast))
                 row.update({f"{name}_{column}": value for column, value in seen.items()})
-            probs = log.get("train_probs")
-            if probs is None:
-                probs = self.evaluator.train_probs(tested, self.autocast)
+        if probs is None and (snapshot or "margins" in self.keep):
+            probs = self.evaluator.train_probs(tested, self.autocast)
+        if "margins" in self.keep:
+            row.update(remember_margins(self, row, probs, snapshot))
+        if snapshot:
             row.update(self.evaluator.of_training(probs))
-            self._remember(epoch, probs, log.get("clean_score"), tested)
+            remember(self, epoch, probs, log.get("clean_score"), tested)
         self.arrays["test_probs"] = torch.from_numpy(test_probs)
         for name, value in log.items():
             if name in LOGGED:
@@ -269,21 +276,6 @@ class Run:
         if "features" in self.keep and epoch == total - 1:
             self.arrays["features"] = self._features(tested[0])
         row["evaluation_seconds"] = time.perf_counter() - started
-
-    def _remember(self, epoch: int, probs: np.ndarray, clean_score: np.ndarray | None, tested) -> None:
-        """Add a snapshot to the history; with keep=("weights",) also write the tested networks' weights."""
-        index = self.evaluator.history_index
-        self.arrays["train_probs"] = torch.from_numpy(probs)
-        self.history["epochs"].append(epoch + 1)
-        self.history["train_probs"].append(torch.from_numpy(probs[index]).half())
-        if clean_score is not None:
-            self.history["clean_score"].append(torch.from_numpy(clean_score[index]).half())
-        if "weights" in self.keep and ranks.first():
-            make_folder(self.folder / "weights")
-            save_atomically(
-                self.folder / "weights" / f"epoch-{epoch + 1:04d}.pt",
-                torch_bytes([to_cpu(net.state_dict()) for net in tested]),
-            )
 
     @torch.no_grad()
     def _features(self, net: models.Classifier) -> Tensor:
