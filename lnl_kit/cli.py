@@ -102,7 +102,7 @@ def add_train(add: argparse.ArgumentParser) -> None:
     share(add, "--features", "--feature-views")
     share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
     share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh", "--config", "--dry-run")
-    share(add, "--track")
+    share(add, "--track", "--store")
     add.set_defaults(command=train_command)
 
 
@@ -138,10 +138,19 @@ def add_compare(add: argparse.ArgumentParser) -> None:
     )
     add.add_argument("--seeds", default="0", help="separated by commas")
     share(
-        add, "--dataset", "--preset", *LABELS, "--clean-share", "--epochs", "--train-size", "--jobs", "--out"
+        add,
+        "--dataset",
+        "--preset",
+        *LABELS,
+        "--clean-share",
+        "--epochs",
+        "--train-size",
+        "--jobs",
+        "--out",
+        jobs={"default": None},
     )
     share(add, "--model", "--features", "--feature-views", feature_views={"default": None})
-    share(add, "--config", "--dry-run", "--track")
+    share(add, "--config", "--dry-run", "--track", "--launcher", "--store")
     add.add_argument(
         "--csv", metavar="FILE", help="add a row as each cell ends, and skip the cells that FILE has"
     )
@@ -164,7 +173,7 @@ def add_reproduce(add: argparse.ArgumentParser) -> None:
     )
     add.add_argument("--timeout", type=int, default=3600, help="seconds that a cell may take")
     preset = {"default": None, "help": "the same as -p preset=..."}
-    share(add, "--preset", "--out", "--fresh", "--jobs", "--track", preset=preset)
+    share(add, "--preset", "--out", "--fresh", "--jobs", "--launcher", "--track", preset=preset)
     add.set_defaults(command=reproduce_command)
 
 
@@ -260,7 +269,11 @@ def compare_command(options) -> int:
             "--noise takes NOISE:RATE and --seeds whole numbers, separated by commas: "
             "--noise symmetric:0.5,none --seeds 0,1"
         ) from None
-    return compare(**values | {"methods": methods, "noises": noises, "seeds": seeds})
+    try:
+        return compare(**values | {"methods": methods, "noises": noises, "seeds": seeds})
+    except KeyboardInterrupt:
+        print("\nstopped: the same command goes on where each cell is", file=sys.stderr)
+        return 130
 
 
 def reproduce_command(options) -> int:
@@ -279,6 +292,7 @@ def reproduce_command(options) -> int:
         timeout=options.timeout,
         fresh=options.fresh,
         jobs=options.jobs,
+        launcher=options.launcher,
         track=options.track,
     )
 

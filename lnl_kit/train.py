@@ -19,11 +19,12 @@ from .data import noise as noise_models
 from .data.labelling import default_noise
 from .data.naming import OWN
 from .files import (
+    Hold,
     RunError,
-    clear,
+    Store,
     csv_bytes,
+    hold,
     json_bytes,
-    lock,
     make_folder,
     remove_leftovers,
     runs_root,
@@ -49,7 +50,7 @@ PASSED = (
     "skip_bad split recursive max_pixels follow_links image_column hf_split"
 )
 # arguments of `train` that say how a plan is carried out, not what is trained
-HOW = {"out", "fresh", "progress", "on_interrupt", "on_folder", "on_epoch", "track"}
+HOW = {"out", "fresh", "progress", "on_interrupt", "on_folder", "on_epoch", "track", "store"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +170,7 @@ def train(
     on_folder: Callable[[Path], None] | None = None,
     on_epoch: Callable[[list[dict]], None] | None = None,
     track: str | None = None,
+    store: str | None = None,
     **ask: Any,
 ) -> OpenedRun:
     """Train a method and return its run; a finished run is loaded, an interrupted one goes on.
@@ -195,8 +197,9 @@ def train(
         so far after each epoch that is saved; a KeyboardInterrupt that it raises ends the training as Ctrl-C
         does. Ctrl-C returns the run as of the last finished epoch (`on_interrupt="raise"`: raises
         KeyboardInterrupt). track: trackers that watch, `NAME[:PROJECT]` (see `lnl_kit.tracking`); None =
-        $LNL_TRACK. Raises ValueError or FileNotFoundError with one sentence for bad input, RunError when
-        training cannot go on.
+        $LNL_TRACK. store: URL to pull the run's folder from before, and to push it to after each commit, for
+        machines that share no disk. Raises ValueError or FileNotFoundError with one sentence for bad input,
+        RunError when training cannot go on.
     """
     plan = Plan.of(method, dataset=dataset, noise=noise, rate=rate, preset=preset, seed=seed, **ask)
     return carry_out(
@@ -208,6 +211,7 @@ def train(
         on_folder=on_folder,
         on_epoch=on_epoch,
         track=track,
+        store=store,
     )
 
 
@@ -221,6 +225,7 @@ def carry_out(
     on_folder: Callable[[Path], None] | None = None,
     on_epoch: Callable[[list[dict]], None] | None = None,
     track: str | None = None,
+    store: str | None = None,
 ) -> OpenedRun:
     """Train what a plan asks for; the arguments are those of `train`."""
     if on_interrupt not in ("return", "raise"):
@@ -229,20 +234,24 @@ def carry_out(
     prepared = prepare(plan.resolve())
     say_default_noise(prepared.plan)
     root = runs_root(out)
-    folder = run_folder(root, prepared)
+    folder, shelf = run_folder(root, prepared), Store(store, root) if store else None
     make_folder(folder, root)
     if on_folder:
         on_folder(folder)
-    with lock(folder), closing(tracking.watch(track, folder, root)) as watch:
+    nothing_to_do = lambda: is_finished(folder) and not fresh  # noqa: E731
+    with (
+        hold(folder, shelf, nothing_to_do) as held,
+        closing(tracking.watch(track, folder, root)) as watch,
+    ):
         if fresh:
-            clear(folder)
+            held.clear()
         for place in (folder, folder / "weights"):
             remove_leftovers(place)
         if is_finished(folder):
             finished = loaded(folder)
             watch.end(finished)
             return finished
-        run = begin(prepared, folder, root, progress, watch.then(on_epoch))
+        run = begin(prepared, folder, root, progress, watch.then(on_epoch), held)
         try:
             train_method(prepared, run)
         except KeyboardInterrupt:
@@ -280,7 +289,7 @@ def loaded(folder: Path) -> OpenedRun:
     return run
 
 
-def begin(prepared: Prepared, folder: Path, root: Path, progress: bool, on_epoch) -> Run:
+def begin(prepared: Prepared, folder: Path, root: Path, progress: bool, on_epoch, held: Hold) -> Run:
     """Write settings.json, labels.csv and skipped.csv of a new or resumed run, and make its Run."""
     plan, source = prepared.plan, prepared.source
     save_atomically(folder / "settings.json", json_bytes(decides(prepared) | recorded(prepared)))
@@ -307,6 +316,7 @@ def begin(prepared: Prepared, folder: Path, root: Path, progress: bool, on_epoch
         name=f"{plan.name} seed {plan.seed}",
         images=prepared.images,
         on_epoch=on_epoch,
+        held=held,
     )
 
 
@@ -345,5 +355,6 @@ def finish(prepared: Prepared, run: Run) -> None:
         "skipped": prepared.source.skipped_kinds,
     }
     summary = identity | summarise(run, prepared.told)
-    sync(run.folder)
-    save_atomically(run.folder / "summary.json", json_bytes(summary), durable=True)
+    with run.held.commit():
+        sync(run.folder)
+        save_atomically(run.folder / "summary.json", json_bytes(summary), durable=True)

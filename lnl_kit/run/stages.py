@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..files import lock, make_folder, read_json, remove_leftovers, save_atomically
+from ..files import Hold, make_folder, read_json, remove_leftovers, save_atomically
 from ..toolbox.rng import seed_of
 from .identity import source_of
 from .state import to_cpu, torch_bytes
@@ -31,17 +31,22 @@ def place_of(run: Run, name: str, fn: Callable, depends: dict | None) -> tuple[P
     return run.root / "stages" / f"{name}-{key:016x}", seed_of(name, run.images, told)
 
 
-def computed_once(folder: Path, compute: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
-    """(result, seconds that it took when it was computed), loaded where it has been computed before."""
+def computed_once(
+    folder: Path, compute: Callable[[Hold], Any], device: torch.device, above: Hold
+) -> tuple[Any, float]:
+    """(result, seconds that it took when it was computed), loaded where it has been computed before. above:
+    how the run's own folder is held.
+    """
     make_folder(folder)
-    with lock(folder):
+    done, clock = folder / "result.pt", folder / "seconds.json"
+    with above.within(folder, done.exists) as held:
         remove_leftovers(folder)
-        done, clock = folder / "result.pt", folder / "seconds.json"
         if not done.exists():
             started = time.perf_counter()
-            result = torch_bytes(to_cpu(compute()))
-            save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
-            save_atomically(done, result, durable=True)
+            result = torch_bytes(to_cpu(compute(held)))
+            with held.commit():
+                save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
+                save_atomically(done, result, durable=True)
         seconds = 0.0
         with contextlib.suppress(OSError, ValueError, TypeError):  # an older version kept none
             seconds = float(read_json(clock))
