@@ -178,8 +178,9 @@ def refuse_impossible(cells: list[dict]) -> None:
 
 def name_of(cell: dict) -> str:
     """A cell in a few words."""
-    rate = "" if cell["rate"] is None else f" {cell['rate']:g}"
-    return f"{title(cell | {'asked': asked(cell)})} {cell['noise']}{rate} seed {cell['seed']}"
+    rate = "" if cell.get("rate") is None else f" {cell['rate']:g}"
+    told = title(cell | {"asked": asked(cell)})
+    return f"{told} {cell.get('noise') or 'default noise'}{rate} seed {cell.get('seed', 0)}"
 
 
 def ended_cells(

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from . import __version__, tracking
+from . import tracking
 from .data import noise as noise_models
 from .data.labelling import default_noise
 from .data.naming import OWN
@@ -37,12 +37,11 @@ from .run.asked import plain
 from .run.device import find_device
 from .run.identity import decides, recorded, run_folder
 from .run.loop import Run
-from .run.opened import OpenedRun, is_finished, open_run
-from .run.plan import Resolved, check_features, require_labels
+from .run.opened import OpenedRun, is_finished, loaded, open_run
+from .run.plan import Resolved, check_features, check_views, require_labels
 from .run.prepared import Prepared, prepare
 from .run.settings import Settings, check_choices, make, refuse
 from .run.summary import summarise, write_labels
-from .toolbox import augment
 
 # fields of a plan that are taken as they are asked for
 PASSED = (
@@ -146,13 +145,6 @@ class Plan:
             device=find_device(self.device),
             compile={"auto": "off", "on": "default"}.get(self.compile, self.compile),
         )
-
-
-def check_views(settings: Settings) -> None:
-    """Raise ValueError for augmentations that do not exist."""
-    for key in ("view", "teacher_view"):
-        if hasattr(settings, key):
-            augment.view(getattr(settings, key))
 
 
 def train(
@@ -275,18 +267,6 @@ def say_default_noise(plan: Resolved) -> None:
             "was named; noise none (--noise none) takes them as they are",
             file=sys.stderr,
         )
-
-
-def loaded(folder: Path) -> OpenedRun:
-    """A finished run, with a line where another version of the kit made it."""
-    run = open_run(folder)
-    before = run.settings["versions"]["lnl_kit"]
-    if before != __version__:
-        print(
-            f"loaded a run of lnl_kit {before} (this is {__version__}): --fresh trains it again",
-            file=sys.stderr,
-        )
-    return run
 
 
 def begin(prepared: Prepared, folder: Path, root: Path, progress: bool, on_epoch, held: Hold) -> Run:

@@ -171,14 +171,8 @@ def overhead(launcher: str, root: Path, cells: int = 50, workers: int = 2) -> di
 def machine() -> dict:
     """Where this was measured."""
     names = ("torch", "joblib", "distributed", "ray", "submitit", "fsspec")
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        "",
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty=+"],
         capture_output=True,

@@ -48,10 +48,11 @@ def _results(client: Any, tasks: Tasks) -> Iterator[Ended]:
         for future in waiting:
             number = numbers.pop(future)
             error = None if future.status == "finished" else future.exception()
-            if isinstance(error, KilledWorker) and (given_up := tasks.again(number, "killed")) is None:
-                waiting.add(submit(number))
-            elif isinstance(error, KilledWorker):
-                yield given_up
+            if isinstance(error, KilledWorker):
+                if (given_up := tasks.again(number, "killed")) is not None:
+                    yield given_up
+                else:
+                    waiting.add(submit(number))
             elif error is not None:
                 yield Ended(
                     number, error=error if isinstance(error, Exception) else RuntimeError(repr(error))

@@ -66,8 +66,8 @@ def reproduce(
         runs, each in a copy named after them. `preset="x"` is short for `{"preset": "x"}`.
     out: the root that stands in for runs/. timeout: seconds that one cell may take; None or 0 = no limit.
     fresh: also run notebooks that are finished and unchanged. jobs: parallel processes, among which the
-        CPU's threads are divided. launcher: where they run (see `lnl_kit.launchers`). track: trackers of their
-        trainings, as of `train`.
+        CPU's threads are divided. launcher: where they run (see `lnl_kit.launchers`). track: trackers of
+        their trainings, as of `train`.
 
     Returns 0 when every notebook finished, 1 when one failed (the others still run), 130 after Ctrl-C. Raises
     ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.

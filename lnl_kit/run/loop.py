@@ -11,8 +11,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ..data.batches import NoisyData
 from ..files import Hold, RunError, make_folder, save_atomically
@@ -31,6 +28,7 @@ from .autocast import autocast
 from .device import choose_precision, keep_freed_memory
 from .evaluate import HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
 from .fit import sgd
+from .progress import epochs_bar
 from .stages import computed_once, place_of
 from .state import State, require_space, to_cpu, torch_bytes
 from .tables import arrays_bytes, history_bytes, load_state, metrics_bytes, packed_labels
@@ -162,17 +160,7 @@ class Run:
         kept = min(len(self.data) * self.data.num_classes, HISTORY_NUMBERS)
         # arrays; 20 snapshots in two files
         require_space(self.folder, state, 24 * len(self.data) * self.data.num_classes + 80 * kept)
-        bar = tqdm(
-            total=total,
-            initial=state.done,
-            desc=self.name,
-            unit="epoch",
-            file=sys.stderr,
-            leave=False,
-            disable=not self.progress or bool(os.environ.get("LNL_HEADLESS")),
-            mininterval=0.2 if sys.stderr.isatty() else 10,
-        )
-        with contextlib.closing(bar):
+        with contextlib.closing(epochs_bar(self.name, total, state.done, self.progress)) as bar:
             for epoch in range(state.done, total):
                 self.begin(state, epoch)
                 rate = next(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import data
+from .. import __version__, data
 from ..data.batches import NoisyData
 from ..data.streams import Stream, pick
 from ..features.training import FeatureData, features_for
@@ -265,6 +265,18 @@ def is_finished(folder: Path) -> bool:
             remove(folder / "summary.json")
             return False
     return True
+
+
+def loaded(folder: Path) -> OpenedRun:
+    """A finished run, with a line where another version of the kit made it."""
+    run = open_run(folder)
+    before = run.settings["versions"]["lnl_kit"]
+    if before != __version__:
+        print(
+            f"loaded a run of lnl_kit {before} (this is {__version__}): --fresh trains it again",
+            file=sys.stderr,
+        )
+    return run
 
 
 def open_run(folder: str | Path) -> OpenedRun:

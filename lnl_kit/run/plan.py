@@ -10,7 +10,7 @@ import torch
 
 from ..data.naming import PACKED
 from ..features import kinds
-from ..toolbox import models
+from ..toolbox import augment, models
 from .settings import Settings
 
 
@@ -100,6 +100,13 @@ def check_features(
         raise ValueError(f"the network {model} needs features, such as features={kinds.DEFAULT}")
     if views < 0:
         raise ValueError(f"feature_views {views} is not allowed: 0 or more stored draws of each view")
+
+
+def check_views(settings: Settings) -> None:
+    """Raise ValueError for augmentations that do not exist."""
+    for key in ("view", "teacher_view"):
+        if hasattr(settings, key):
+            augment.view(getattr(settings, key))
 
 
 def require_labels(label_column: str | None, labels, noise: str, dataset: str) -> None:
