@@ -200,14 +200,13 @@ def main() -> None:
     chosen = asked.launchers.split(",")
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        first = None
         if "grid" in asked.only:
-            for launcher in chosen:
+            first = None
+            for launcher in dict.fromkeys(["local", *chosen]):
                 rows, metrics, seconds = grid(launcher, root / "grid" / launcher)
                 first = first or (rows, metrics)
                 told = {"cells": len(rows), "seconds": round(seconds, 1), "load": os.getloadavg()[0]}
-                told["equal_to"] = chosen[0]
-                told["rows_equal"] = rows == first[0] and metrics == first[1]
+                told["rows_equal_to_local"] = rows == first[0] and metrics == first[1]
                 told["overlaps"] = overlaps(root / "grid" / launcher)
                 found.setdefault("grid", {})[launcher] = told
                 save(asked.into, found)
@@ -216,7 +215,7 @@ def main() -> None:
             rows, metrics, _ = grid("local", root / "kills" / "undisturbed", **longer)
             for launcher in chosen:
                 told = killed_grid(launcher, root / "kills" / launcher, **longer)
-                told["rows_equal"] = told.pop("rows") == rows and told.pop("metrics") == metrics
+                told["rows_equal_to_undisturbed"] = told.pop("rows") == rows and told.pop("metrics") == metrics
                 found.setdefault("kills", {})[launcher] = told | {"load": os.getloadavg()[0]}
                 save(asked.into, found)
         if "overhead" in asked.only:
