@@ -7,7 +7,7 @@ ARGS ?=
 BIN := $(CURDIR)/.venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help reproduce lint lock test test-slow lab clean
+.PHONY: help reproduce lint lock test test-slow torture lab clean
 
 help:
 	@echo "make reproduce   run every notebook on the embedded data; figures in runs/reproduce/index.html"
@@ -16,6 +16,7 @@ help:
 	@echo "make lock        renew requirements.lock (versions and hashes of what LOCKED=1 installs)"
 	@echo "make test        the test suite (about a quarter of an hour on two cores)"
 	@echo "make test-slow   the tests that take longer: learning at full length, repeats, timings"
+	@echo "make torture     kills, faults of the machine and bad input by the thousand; goes on where it stopped"
 	@echo "make clean       remove .venv and caches; data/ and runs/ stay"
 
 reproduce: $(STAMP)
@@ -40,6 +41,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	"$(BIN)/python" -m pytest -m slow $(ARGS)
+
+# TORTURE=quick: three minutes in all, from another seed each time; nothing is kept
+torture: $(STAMP)
+	TORTURE=$(TORTURE) "$(BIN)/python" tests/torture $(ARGS)
 
 lab: $(STAMP)
 	cd notebooks && "$(BIN)/jupyter" lab $(ARGS)

@@ -6,17 +6,20 @@ import argparse
 import dataclasses
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__
+from .board.commands import add_board
 from .commands.parsers import add_lab, add_tune
 from .doctor.commands import add_doctor
 from .exports.commands import add_export, add_import
 from .files import RunError
 from .label_errors.commands import add_apply, add_check, add_find_errors
 from .methods import listed
+from .results.commands import add_collect
 from .run.flags import FOLDERS, LABELS, Help, share
 from .run.settings import field_help, parse
 
@@ -29,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if getattr(options, "config", None):
             options = configured(options, argv)
+        options.argv = argv
         status = options.command(options)
         sys.stdout.flush()
         return status
@@ -36,8 +40,13 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, RunError) as error:
-        print(f"lnl: {error}", file=sys.stderr)
+        print(f"lnl: {without_controls(str(error))}", file=sys.stderr)
         return 2
+
+
+def without_controls(text: str) -> str:
+    """A text for a terminal: what a file's name or cell could steer it with is written out."""
+    return re.sub(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]", lambda sign: f"\\x{ord(sign[0]):02x}", text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -98,11 +107,22 @@ def add_train(add: argparse.ArgumentParser) -> None:
     """`lnl train`, without the flags of a method's own settings."""
     add.epilog = "lnl train METHOD --help lists the method's own settings too, such as --epochs"
     add.add_argument("method", choices=names(), metavar="METHOD", help=f"one of: {', '.join(names())}")
-    share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size")
+    share(add, "--dataset", "--noise", "--rate", "--open-set", "--imbalance")
+    share(add, "--preset", "--seed", "--model", "--train-size")
     share(add, "--features", "--feature-views")
-    share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
+    share(
+        add,
+        "--annotators",
+        "--image-size",
+        *LABELS,
+        "--like",
+        "--noisy-val",
+        "--clean-share",
+        "--clean-list",
+        "--keep",
+    )
     share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh", "--config", "--dry-run")
-    share(add, "--track", "--store")
+    share(add, "--devices", "--track", "--store")
     add.set_defaults(command=train_command)
 
 
@@ -150,6 +170,7 @@ def add_compare(add: argparse.ArgumentParser) -> None:
         jobs={"default": None},
     )
     share(add, "--model", "--features", "--feature-views", feature_views={"default": None})
+    share(add, "--open-set", "--imbalance", "--annotators", open_set={"default": None})
     share(add, "--config", "--dry-run", "--track", "--launcher", "--store")
     add.add_argument(
         "--csv", metavar="FILE", help="add a row as each cell ends, and skip the cells that FILE has"
@@ -197,9 +218,11 @@ def show(value) -> str:
 def train_command(options) -> int:
     """`lnl train`: 0 when finished, 130 after Ctrl-C; the run's folder is the last line of the output."""
     from .methods import METHODS
-    from .train import train
+    from .run import launch
+    from .train import Plan, train
 
-    values = {k: v for k, v in vars(options).items() if k not in ("command", "config", "dry_run")}
+    held = ("command", "argv", "config", "dry_run", "devices")
+    values = {k: v for k, v in vars(options).items() if k not in held}
     method = values.pop("method")
     fields = {f.name: f for f in dataclasses.fields(METHODS[method][1])}
     typed = {k: v for k, v in values.items() if k in fields and isinstance(v, str)}
@@ -209,14 +232,26 @@ def train_command(options) -> int:
 
         print(dry_run(method, **{k: v for k, v in values.items() if k != "fresh"}))
         return 0
+    devices = launch.devices_of(options.devices) if options.devices else []
+    if len(devices) > 1 and not launch.started():
+        launch.check(options.compile, len(devices))
+        Plan.of(method, **values).resolve()  # what is not allowed is said once
+        return launch.start(options.argv, len(devices))
     folder: list[Path] = []
     try:
-        run = train(method, **values, on_interrupt="raise", on_folder=folder.append)
+        with launch.joined(values["device"], devices) as values["device"]:
+            run = train(method, **values, on_interrupt="raise", on_folder=folder.append)
+            say_how_it_ended(method, run)
     except KeyboardInterrupt:
         print("\nstopped: the same command goes on from the last finished epoch", file=sys.stderr)
         if folder:
             print(folder[0])
         return 130
+    return 0
+
+
+def say_how_it_ended(method: str, run) -> None:
+    """A sentence on standard error, and the folder."""
     s = run.summary or {}
     print(
         f"{method}: last {s['test_accuracy_last']:.4f}, best {s['test_accuracy_best']:.4f}, "
@@ -224,7 +259,6 @@ def train_command(options) -> int:
         file=sys.stderr,
     )
     print(run.folder)
-    return 0
 
 
 def list_methods(options) -> int:
@@ -241,7 +275,7 @@ def compare_command(options) -> int:
     from .data import OWN, resolve
     from .methods import METHODS
 
-    values = {k: v for k, v in vars(options).items() if k not in ("command", "config")}
+    values = {k: v for k, v in vars(options).items() if k not in ("command", "argv", "config")}
     values["dataset"] = resolve(values["dataset"])
     methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
     if values["methods"] == "all":
@@ -315,6 +349,8 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "methods": ("list the methods, a line each", add_methods),
     "train": ("train a method; the last line printed is the run's folder", add_train),
     "compare": ("train methods x noises x seeds, and print and keep one table", add_compare),
+    "collect": ("one table of all finished runs under a root", add_collect),
+    "board": ("leaderboard and curves of a root of runs, as a page that renews itself", add_board),
     "tune": ("choose a method's settings by the given labels of images held out", add_tune),
     "reproduce": ("run notebooks headlessly and write runs/reproduce/index.html", add_reproduce),
     "check": (

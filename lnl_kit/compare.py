@@ -20,7 +20,7 @@ from .files import make_folder, runs_root
 from .forecast import Estimate, duration, forecast
 from .results import measured
 from .results.controls import named, title
-from .results.measured import add, asked, read
+from .results.measured import asked, gather, keep, read
 from .results.significance import in_words
 from .run.prepared import prepare
 from .train import Plan, carry_out, train
@@ -53,12 +53,9 @@ def sweep(
         for cell in cells:
             if not any(same(row, cell) for row in read(name)):
                 run = train(**{k: v for k, v in cell.items() if k != "cell"})
-                add(
-                    name,
-                    {"cell": cell.get("cell"), "asked": asked(cell)}
-                    | (run.summary or {})
-                    | (extra(run) if extra else {}),
-                )
+                row = {"cell": cell.get("cell"), "asked": asked(cell)} | (run.summary or {})
+                keep(run.folder, row | (extra(run) if extra else {}), name)
+        gather(name)
     rows = read(name)
     return [row for cell in cells for row in rows if same(row, cell)]
 
@@ -126,10 +123,8 @@ def compare(
     if dry_run:
         return foretell(to_train, jobs or 1)
     done = dict(ended_cells(to_train, launcher, jobs or 0, csv))
-    loaded = {asked(c) for c in cells} - {asked(c) for c in to_train}
-    rows = [row for _, (row, _) in sorted(done.items()) if row] + [
-        row for row in (measured.read(csv) if csv else []) if row.get("asked") in loaded
-    ]
+    rows = [row for _, (row, _) in sorted(done.items()) if row]
+    rows += rows_in(csv, [c for c in cells if c not in to_train])
     print_table(rows, [*runs])
     for said in in_words(rows):
         print(said)
@@ -137,6 +132,15 @@ def compare(
     for cell, error in failed:
         print(f"failed: {name_of(cell)}: {error}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def rows_in(csv: str | None, cells: list[dict]) -> list[dict]:
+    """The rows that a table has of these cells; what waits to be gathered into it is gathered before."""
+    if not csv:
+        return []
+    measured.gather(csv)
+    wanted = {asked(cell) for cell in cells}
+    return [row for row in measured.read(csv) if row.get("asked") in wanted]
 
 
 def foretell(cells: list[dict], jobs: int) -> int:
@@ -235,7 +239,9 @@ def run_cell(cell: dict, number: int, threads: int) -> tuple[dict | None, str | 
         run = carry_out(plan, **how, progress=False, on_interrupt="raise", on_epoch=launchers.stop_if_asked)
     except Exception as error:  # another cell may still succeed; this one is named at the end
         return None, f"{type(error).__name__}: {error}"
-    return {"asked": asked(cell), **(run.summary or {}), "curves": measured.curves(run.metrics)}, None
+    row = {"asked": asked(cell), **(run.summary or {}), "curves": measured.curves(run.metrics)}
+    keep(run.folder, row)
+    return row, None
 
 
 def print_table(rows: list[dict], methods: Sequence[str]) -> None:

@@ -215,7 +215,9 @@ def main() -> None:
             rows, metrics, _ = grid("local", root / "kills" / "undisturbed", **longer)
             for launcher in chosen:
                 told = killed_grid(launcher, root / "kills" / launcher, **longer)
-                told["rows_equal_to_undisturbed"] = told.pop("rows") == rows and told.pop("metrics") == metrics
+                told["rows_equal_to_undisturbed"] = (
+                    told.pop("rows") == rows and told.pop("metrics") == metrics
+                )
                 found.setdefault("kills", {})[launcher] = told | {"load": os.getloadavg()[0]}
                 save(asked.into, found)
         if "overhead" in asked.only:

@@ -46,6 +46,11 @@ def test_a_grid_is_trained_kept_and_not_repeated(tmp_path, capsys):
     assert main(ask) == 0 and (tmp_path / "grid.csv").read_bytes() == before
     again = capsys.readouterr()
     assert "8 cells, 8 of them" in again.err and again.out == printed.out
+    assert main(["collect", out, "--csv", str(tmp_path / "all.csv")]) == 0
+    known = [json.dumps(r, sort_keys=True) for r in measured.read(tmp_path / "all.csv")]
+    assert sorted(known) == sorted(json.dumps(r, sort_keys=True) for r in rows)
+    assert main(["collect", out, "--csv", table]) == 0
+    assert sorted(json.dumps(r, sort_keys=True) for r in measured.read(table)) == sorted(known)
 
 
 def test_side_by_side_gives_the_same_numbers(tmp_path):

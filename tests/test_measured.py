@@ -43,7 +43,8 @@ def test_a_sweep_computes_what_is_missing_and_nothing_twice(tmp_path, monkeypatc
 
     def train(**ask):
         trained.append(ask["rate"])
-        return type("Run", (), {"summary": {k: ask[k] for k in ("method", "noise", "rate", "seed")}})
+        summary = {k: ask[k] for k in ("method", "noise", "rate", "seed")}
+        return type("Run", (), {"summary": summary, "folder": tmp_path})
 
     monkeypatch.setattr(compare, "train", train)
     cells = [dict(cell="a", method="ce", noise="symmetric", rate=r, seed=0) for r in (0.2, 0.4)]

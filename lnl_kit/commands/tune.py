@@ -192,5 +192,5 @@ def keep(
         told = {"trials": len(found.trials), "seconds": round(found.seconds)}
         row = {"asked": asked(cell), "tuned": told, "curves": measured.curves(run.metrics)}
         rows.append((run.summary or {}) | row)
-        measured.add(csv, rows[-1])
+        measured.keep(run.folder, rows[-1], csv)
     return rows

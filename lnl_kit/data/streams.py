@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..files.machine import free_memory
 from . import decode, folders
 from .parallel import cores
 
@@ -133,21 +133,6 @@ def resident(images: Tensor | Stream) -> Tensor | Stream:
             x[part] = decoded
             bar.update(len(decoded))
     return x
-
-
-def free_memory() -> int:
-    """Bytes of memory that are free: the system's, or less where a container has a limit; 4 GB where nothing
-    tells.
-    """
-    free = []
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # Windows has none of these
-        free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    with contextlib.suppress(OSError):
-        if line := re.search(r"MemAvailable:\s*(\d+)", Path("/proc/meminfo").read_text()):
-            free.append(1024 * int(line[1]))
-    with contextlib.suppress(OSError, ValueError):  # "max": no limit
-        free.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return min(free, default=2**32)
 
 
 def file_digests(files: list[folders.File], size: int) -> np.ndarray:

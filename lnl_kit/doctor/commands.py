@@ -9,6 +9,7 @@ import json
 def add_doctor(add: argparse.ArgumentParser) -> None:
     """`lnl doctor`."""
     add.add_argument("--json", action="store_true", help="print the result as JSON")
+    add.add_argument("--full", action="store_true", help="ask torch itself, and time bfloat16: takes seconds")
     add.set_defaults(command=doctor_command)
 
 
@@ -17,6 +18,6 @@ def doctor_command(options) -> int:
     from .examine import examine
     from .text import text
 
-    found = examine()
+    found = examine(options.full)
     print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else text(found))
     return int(bool(found["needed"]))

@@ -18,9 +18,8 @@ def text(found: dict) -> str:
     for device in found["devices"]:
         lines.append(f"{device['name']:<10} {device['model']}{abilities(device)}")
     usable = threads.get("quota", threads.get("usable", threads["cpus"]))
-    lines.append(
-        f"threads    {threads.get('torch', 'no')} of torch, {usable} of {threads['cpus']} cores are usable"
-    )
+    of_torch = f"{threads['torch']} of torch, " if "torch" in threads else ""
+    lines.append(f"threads    {of_torch}{usable} of {threads['cpus']} cores are usable")
     for name, told in found["folders"].items():
         size = f"{'' if told['counted_whole'] else 'more than '}{told['mb']:g} MB in {told['files']} files"
         lines.append(

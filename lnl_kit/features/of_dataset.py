@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ..data.dataset import Dataset
-from ..data.streams import free_memory
 from ..files import data_root, read_npz
+from ..files.machine import free_memory
 from . import kinds
 from .extract import PLAIN, Features, extract
 from .pictures import Files, Pixels

@@ -34,7 +34,7 @@ def ranking(board: pd.DataFrame, metric: str = "last", title: str = "", subtitle
     """A bar a method, largest on top, spread over seeds at its end; with `last`, best as an open circle."""
     board = board.dropna(subset=[metric]).sort_values(metric)
     fig = go.Figure()
-    for name, color in TINT.items():
+    for name, color in {**TINT, **{f: TEXT for f in board.family if f not in TINT}}.items():
         members = board[board.family == name]
         if len(members):
             spread = (

@@ -52,6 +52,30 @@ def class_counts(given: np.ndarray, true: np.ndarray, classes: Sequence[str]) ->
     )
 
 
+def open_counts(given: np.ndarray, true: np.ndarray, classes: Sequence[str]) -> go.Figure:
+    """Images by given label: right, wrong, and of no class at all. given, true: (N,), true -1 = no class."""
+    parts = {
+        "right": (given == true, BLUE),
+        "wrong": ((given != true) & (true >= 0), RED),
+        "of no class": (true < 0, AMBER),
+    }
+    names = [plain(c) for c in classes]
+    fig = go.Figure(
+        [
+            go.Bar(x=names, y=np.bincount(given[which], minlength=len(names)), name=name, marker_color=color)
+            for name, (which, color) in parts.items()
+        ]
+    )
+    fig.update_layout(barmode="stack")
+    fig.update_xaxes(title="given label", type="category").update_yaxes(title="training images")
+    inside = true >= 0
+    wrong = np.mean((given != true)[inside]) if inside.any() else 0.0
+    told = (
+        f"{np.mean(~inside):.1%} of {len(true):,} images show no class; of the others {wrong:.1%} are wrong"
+    )
+    return layout(fig, "Labels by class", told, height=260)
+
+
 def label_wall(
     images: np.ndarray, given: np.ndarray, true: np.ndarray, classes: Sequence[str], *, columns: int = 12
 ) -> go.Figure:

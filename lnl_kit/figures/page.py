@@ -30,8 +30,9 @@ for (const block of document.querySelectorAll("script.figure-data")) {
 """
 
 
-def document(title: str, body: str, *, style: str = "", plotly: str = "") -> str:
-    """A whole page. title: text; body: HTML, whose figures come from `figure_block`; style: more CSS.
+def document(title: str, body: str, *, style: str = "", plotly: str = "", script: str = "") -> str:
+    """A whole page. title: text; body: HTML, whose figures come from `figure_block`; style: more CSS; script:
+    more of the kit's own.
 
     plotly: a file beside the page to load plotly from, or its source; "" for a page without figures.
     """
@@ -45,7 +46,7 @@ def document(title: str, body: str, *, style: str = "", plotly: str = "") -> str
         f"<title>{html.escape(title)}</title>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
         f"<link rel='icon' href='data:,'><style>{STYLE}{style}</style>{library if plotly else ''}</head>\n"
-        f"<body><main>\n{body}\n</main>{own}>{SORT}{DRAW if plotly else ''}</script></body></html>\n"
+        f"<body><main>\n{body}\n</main>{own}>{SORT}{DRAW if plotly else ''}{script}</script></body></html>\n"
     )
 
 

@@ -29,6 +29,7 @@ from .places import (
 )
 from .store import Store
 from .write import (
+    Busy,
     RunError,
     append,
     clear,
@@ -44,6 +45,7 @@ from .write import (
 __all__ = [
     "PATIENCE",
     "TABLE_BYTES",
+    "Busy",
     "Hold",
     "RunError",
     "Store",

@@ -12,11 +12,20 @@ import os
 import re
 import stat
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 TABLE_BYTES = 2**29  # the largest table of labels that is read: a million images with long names take 100 MB
+NO_ARRAYS = (
+    EOFError,
+    ValueError,
+    KeyError,
+    NotImplementedError,
+    MemoryError,
+    SyntaxError,
+)  # of zip and NumPy
 ARRAY_BYTES = 2**33  # the largest .npz, unpacked
 FORMULA = "=+-@＝＋－＠\t\r"  # what a cell begins with that a spreadsheet takes for a formula
 NUMBER = re.compile(r"[+-]?(inf|nan|\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?)")  # "-1" is no formula
@@ -63,6 +72,8 @@ def guarded(text: str) -> str:
     """A text that a spreadsheet would take for a formula, with an apostrophe before it; `unguarded` takes it
     away. A text that begins with apostrophes and then like a formula gets one more, so that both agree.
     """
+    if not text or (text[0] != "'" and text[0] not in FORMULA):  # nearly all, in tables of a million cells
+        return text
     bare = text.lstrip("'")
     formula = bare[:1] and bare[0] in FORMULA and not (bare == text and NUMBER.fullmatch(text))
     return f"'{text}" if formula else text
@@ -70,6 +81,8 @@ def guarded(text: str) -> str:
 
 def unguarded(text: str) -> str:
     """The text that `guarded` made safe; any other as it is."""
+    if text[:1] != "'":
+        return text
     bare = text.lstrip("'")
     return text[1:] if bare != text and bare[:1] and bare[0] in FORMULA else text
 
@@ -84,7 +97,7 @@ def flag(text: str | None) -> bool | None:
     return False if said in ("", "0", "0.0", "false", "f", "no", "n") else None
 
 
-def read_file(path: Path, at_most: int = TABLE_BYTES) -> bytes:
+def read_file(path: Path | str, at_most: int = TABLE_BYTES) -> bytes:
     """The bytes of an ordinary file. Raises OSError, and ValueError for one with more than `at_most` bytes,
     and for what is no ordinary file (a pipe would wait for ever).
     """
@@ -95,10 +108,15 @@ def read_file(path: Path, at_most: int = TABLE_BYTES) -> bytes:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path} is no ordinary file")
-        content = b"" if status.st_size > at_most else opened.read(at_most + 1)
-        if max(len(content), status.st_size) > at_most:
+        parts, size = [], status.st_size
+        while size <= at_most and (
+            part := opened.read(1 << 22)
+        ):  # read(at_most) would ask for so much memory
+            parts.append(part)
+            size = max(size, sum(map(len, parts)))
+        if size > at_most:
             raise ValueError(f"{path} has more than {at_most / 1e6:.0f} MB, which is no such file")
-    return content
+    return b"".join(parts)
 
 
 def read_csv(path: Path, at_most: int = TABLE_BYTES, errors: str = "strict") -> list[list[str]]:
@@ -118,9 +136,12 @@ def read_table(
     return [dict(zip(head, [*row, *[""] * (len(head) - len(row))])) for row in rows]
 
 
-def read_json(path: Path, at_most: int = 2**26):
-    """What a JSON file holds. Raises OSError, and ValueError for what is no JSON."""
-    return json.loads(read_file(path, at_most))
+def read_json(path: Path | str, at_most: int = 2**26):
+    """What a JSON file holds. Raises OSError, and ValueError with one sentence for what is no JSON."""
+    try:
+        return json.loads(read_file(path, at_most))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged, or no JSON: {error}") from None
 
 
 def read_npz(path: Path, at_most: int = ARRAY_BYTES) -> dict[str, np.ndarray]:
@@ -134,7 +155,7 @@ def read_npz(path: Path, at_most: int = ARRAY_BYTES) -> dict[str, np.ndarray]:
             if sum(m.file_size for m in members) > at_most:
                 raise ValueError(f"its arrays take more than {at_most / 1e9:.3g} GB")
             return {m.filename.removesuffix(".npy"): _npy(archive, m) for m in members}
-    except (zipfile.BadZipFile, EOFError, ValueError, KeyError, NotImplementedError, MemoryError) as error:
+    except (zipfile.BadZipFile, zlib.error, *NO_ARRAYS) as error:
         raise ValueError(f"{path} is damaged or no file of arrays: {error}") from None
 
 

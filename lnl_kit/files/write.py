@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import filelock
@@ -26,9 +26,13 @@ class RunError(RuntimeError):
     """A run cannot go on; the message is one sentence, and what was saved stays valid."""
 
 
-def save_atomically(path: Path, content: bytes | memoryview, durable: bool = False) -> None:
+class Busy(RunError):
+    """Another process holds the lock."""
+
+
+def save_atomically(path: Path, content: bytes | memoryview | Iterable[bytes], durable: bool = False) -> None:
     """Write a file so that a killed process leaves either the old or the new content, whole; with `durable`
-    a power cut does as well.
+    a power cut does as well. content: the bytes, or parts of them one after the other.
 
     A file that exists keeps its mode; a link is refused. Raises RunError with one sentence.
     """
@@ -37,7 +41,7 @@ def save_atomically(path: Path, content: bytes | memoryview, durable: bool = Fal
     try:
         mode = _mode_of(path)
         with create(temporary) as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes | bytearray | memoryview) else content)
             if mode is not None and hasattr(os, "fchmod"):
                 os.fchmod(file.fileno(), mode)
             if durable:
@@ -131,9 +135,10 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
+def lock(path: Path, wait: bool = True) -> Iterator[None]:
     """Hold a folder (by its file `.lock`), or a file that serves as a lock, against other processes and
-    threads. A killed process leaves no lock behind. Raises RunError where the file system cannot lock.
+    threads. A killed process leaves no lock behind. Raises RunError where the file system cannot lock, and
+    Busy where another one holds it and this one is not to wait.
     """
     path = Path(path)
     name = path / ".lock" if path.is_dir() else path
@@ -142,6 +147,8 @@ def lock(path: Path) -> Iterator[None]:
         try:
             held.acquire(timeout=0)
         except filelock.Timeout:
+            if not wait:
+                raise Busy(f"another process is at work in {path}") from None
             where = path if path.is_dir() else path.parent
             print(f"another process is at work in {where}: waiting for it", file=sys.stderr)
             held.acquire()

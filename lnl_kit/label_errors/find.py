@@ -25,10 +25,11 @@ from ..data import taken
 from ..data.labelling import default_noise
 from ..features import DEFAULT
 from ..files import make_folder, runs_root
-from ..methods import METHODS
+from ..methods import BASELINE, METHODS
 from ..papers.presets import resolve
 from ..run.asked import WHOLE, share, whole
 from ..run.identity import versions
+from ..toolbox.detectors import DYNAMICS
 from ..train import HOW
 from .allowed import require_images, require_own, usual_place
 from .cross_validation import CrossValidation
@@ -40,8 +41,10 @@ from .inspection import inspect, raised, why
 from .pictures import picture
 from .ranking import (
     EVERY,
+    NEIGHBOURS,
     SCORES,
     geometric_mean,
+    in_order_of,
     numbers,
     ranked,
     single_score,
@@ -86,7 +89,9 @@ def find_errors(
         without `cross_validation`, which is not in `lnl methods`, labels they disagree with count as wrong.
     score: recipe, or one score of the first method that ranks the images instead: probability (of the given
         label), clean_score (the method's own), trajectory (the probability's mean over the epochs kept),
-        vicinal (its mean over unseen AutoAugment views).
+        vicinal (its mean over unseen AutoAugment views), aum, mean_margin, data_maps, data_variability (of
+        the margins it logs, see `toolbox.detectors`; without a method those of cross-entropy), and simifeat
+        (votes of neighbours on the features, or those of the method's network).
     to: folder of errors.csv, summary.json, labels_before.csv and report.html; None = `errors/...` in `out`.
     ask: labels, path_column, label_column, true_column, like, image_size, recursive, max_pixels, skip_bad,
         follow_links (see `data.load`), splits (parts of a folder that are searched, of train, val and test;
@@ -167,7 +172,7 @@ class Search:
         if self.probs is not None:
             return of_probs(source, self.probs, noise, rate, seed, **labelling)
         if self.features:
-            told = {k: self.ask[k] for k in ("device", "progress") if k in self.ask}
+            told = {k: self.ask[k] for k in ("device", "progress") if k in self.ask} | {"score": self.score}
             self.look_beside(source, told.get("device", "auto"), labelling)
             return of_features(source, self.features, noise, rate, seed, size=self.size, **labelling, **told)
         more = {
@@ -197,7 +202,13 @@ def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | No
     if unknown := [m for m in chosen if m != "cross_validation" and m not in METHODS]:
         raise ValueError(f"method {unknown[0]!r} does not exist: cross_validation, {', '.join(METHODS)}")
     training = [k for k, v in ask.items() if k not in OF_HEADS and v is not None]
-    training += ["score"] if score != "recipe" else []
+    training += ["score"] if score not in ("recipe", NEIGHBOURS) else []
+    if score in DYNAMICS and "cross_validation" in chosen:
+        raise ValueError(
+            f"score {score} is of one network's training, not of cross_validation: name a method"
+        )
+    if score == NEIGHBOURS and probs is not None:
+        raise ValueError(f"score {score} beside probabilities: neighbours need features; drop one of them")
     if probs is not None or features not in (None, "none"):
         if chosen or training:
             raise ValueError(
@@ -207,6 +218,7 @@ def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | No
         if probs is not None and features not in (None, "none"):
             raise ValueError("probabilities beside features: only one can judge; drop one of them")
         return (None if probs is not None else features), []
+    chosen = chosen or ([BASELINE] if score in DYNAMICS else [])
     if features == "none" or chosen:
         return None, chosen or list(RECIPE)
     if training:
@@ -230,6 +242,8 @@ def of_networks(
 ) -> Evidence:
     """Networks trained on the images: by cross-validation, by methods, or both."""
     preset, score = more.pop("preset"), more.pop("score")
+    if kept := "margins" if score in DYNAMICS else "features" if score == NEIGHBOURS else None:
+        more["keep"] = (*more.get("keep", ()), kept)
     places = {k: v for k, v in asked.items() if k not in ("dataset", "train_size", "splits")}
     ask: dict[str, Any] = {"dataset": asked["dataset"], "noise": noise, "rate": rate, "preset": preset}
     ask |= {"seed": seed, "train_size": asked["train_size"] or EVERY, **places, **more}
@@ -249,11 +263,8 @@ def of_networks(
     ranking = geometric_mean([*probs.values(), *fitted])
     held_out = probs.get("cross_validation")
     estimates = disagreement(ranking, given) if held_out is None else estimate(held_out, given, ranking, seed)
-    if score != "recipe":  # the same values, in the order of that score
-        order = np.argsort(-single_score(first, score), kind="stable")
-        suspicion = estimates.suspicion.copy()
-        suspicion[order] = np.sort(estimates.suspicion)[::-1]
-        estimates = estimates._replace(suspicion=suspicion)
+    if score != "recipe":
+        estimates = in_order_of(estimates, single_score(first, score))
     parts = [*([] if tuple(chosen) == RECIPE else chosen), *([] if score == "recipe" else [score])]
     return Evidence(
         found["index"],

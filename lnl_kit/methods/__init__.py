@@ -45,6 +45,7 @@ MODULES = (
     "disc",
     "cores_star",
     "early_cutting",
+    "ssr",
     "co_teaching",
     "promix",
     "dividemix",

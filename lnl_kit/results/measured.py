@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import csv
+import functools
+import io
 import json
+import os
 import subprocess
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .. import __version__
 from ..files import (
-    csv_bytes,
+    Busy,
+    RunError,
     data_root,
     installed,
     lock,
-    read_csv,
     remove_leftovers,
     save_atomically,
     shipped,
 )
+from . import rows as files
+from .rows import IDENTITY, Row, as_row, parse
 
 FOLDER = shipped("data/measured")  # the rows that come with the kit
 FIRST = (
@@ -38,19 +47,8 @@ FIRST = (
     "commit",
 )
 
-IDENTITY = (
-    "method",
-    "dataset",
-    "noise",
-    "rate",
-    "seed",
-    "preset",
-    "model",
-    "epochs",
-    "train_images",
-    "asked",
-)  # two rows that agree on these are about the same run
-
+SMALL = 0.05  # seconds of a processor: a table that takes no longer is gathered with each row that is added
+PAUSE = 10  # a larger one again after so many times what it takes
 CURVES = (
     "test_accuracy",
     "test_ece",
@@ -90,23 +88,56 @@ def table(name: str | Path, folder: Path | None = None) -> Path:
 
 
 def read(name: str | Path) -> list[dict]:
-    """The rows of data/measured/<name>.csv (see `table`); numbers as numbers, missing as None. No file: no
-    rows.
+    """The rows of data/measured/<name>.csv (see `table`), and those that wait to be gathered into it; numbers
+    as numbers, missing as None. No file: no rows.
     """
     return [
-        {k: v if k in ("commit", "device", "asked") else parse(v) for k, v in row.items()}
-        for row in _as_text(table(name))
+        {k: v if k in ("commit", "device", "asked") else parse(v) for k, v in zip(row.head, row.cells)}
+        for row in _now(name)
     ]
 
 
-def _as_text(path: Path) -> list[dict[str, str]]:
+def _now(name: str | Path) -> list[Row]:
+    for _ in range(100):
+        with contextlib.suppress(FileNotFoundError):  # gathered while they are read: they stand in the table
+            waiting = files.waiting(table(name, kept()))
+            return _joined(_of_table(table(name)), waiting)
+    raise RunError(f"the rows beside {table(name, kept())} are gathered faster than they can be read")
+
+
+def _joined(there: Iterable[Row], more: Iterable[Row]) -> list[Row]:
+    """The rows of a table with others at its end, each in the place of those about the same run."""
+    added: dict[tuple, Row] = {}
+    for row in more:
+        added.pop(about := row.identity(), None)
+        added[about] = row
+    return [row for row in there if not added or row.identity() not in added] + [*added.values()]
+
+
+def _of_table(path: Path) -> list[Row]:
     """The rows as they stand. A file that is there and has not the columns of measured runs is refused."""
     if not path.exists():
         return []
+    _require_own(path)
+    return [*files.read_rows(path)]
+
+
+def _head(path: Path) -> tuple[str, ...]:
+    """The columns of a table; none where there is no file."""
+    if not path.is_file():
+        return ()
     try:
-        head, *rows = read_csv(path) or [[]]
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            return tuple(next(csv.reader(file), ()))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a table of measured runs: {error}") from None
+
+
+def _require_own(path: Path) -> None:
+    """Raise ValueError for a file that is there and has not the columns of measured runs."""
+    head = _head(path)
+    if not path.exists():
+        return
     if lacking := [column for column in IDENTITY if column not in head and column != "asked"]:
         raise ValueError(
             f"{path} is not a table of measured runs, and is left as it is: it has no column "
@@ -118,39 +149,85 @@ def _as_text(path: Path) -> list[dict[str, str]]:
             f"{path} was not written by `lnl compare`, and is left as it is: it has no column asked; name "
             "another file"
         )
-    return [dict(zip(head, [*row, *[""] * (len(head) - len(row))])) for row in rows]
-
-
-def parse(text: str):
-    """A cell as a number, list or dictionary, None where empty, else the text."""
-    if text == "":
-        return None
-    if text in ("nan", "inf", "-inf"):
-        return float(text)
-    try:
-        return json.loads(text)  # numbers, and the lists and dictionaries that `add` wrote
-    except ValueError:
-        return text
 
 
 def add(name: str | Path, row: dict) -> None:
     """Add a row to data/measured/<name>.csv (see `kept`), in place of one about the same run; other cells
     stay as they stand.
+
+    Any number of processes may add at once, on several machines too: the row is on the disk as a file of its
+    own when this returns, `read` sees it, and it is gathered into the table now, or soon where others add or
+    the table is so large that gathering each row by itself would take long.
     """
-    row = row | {"commit": commit()}
     path = table(name, kept())
+    _require_own(table(name))
+    files.put(path, as_row(row | {"commit": commit()}, FIRST))
+    _gather_at_exit(name)
+    takes = _took.get(path, 0.0)
+    with contextlib.suppress(OSError):
+        if takes > SMALL and time.time() - os.stat(path).st_mtime < PAUSE * takes:
+            return
+    gather(name, wait=False)
+
+
+def keep(folder: Path, row: dict, name: str | Path | None = None) -> None:
+    """Keep the row of a finished run beside it, where `lnl collect` finds it, and add it to a table where one
+    is named (see `add`).
+    """
+    with lock(folder):
+        files.keep_beside(folder, as_row(row | {"commit": commit()}, FIRST))
+    if name:
+        add(name, row)
+
+
+_took: dict[Path, float] = {}  # seconds of a processor that gathering a table took the last time
+
+
+@functools.cache
+def _gather_at_exit(name: str | Path) -> None:
+    def last() -> None:
+        with (
+            contextlib.suppress(RunError, ValueError, OSError),  # they wait for the next who gathers
+            contextlib.redirect_stderr(io.StringIO()),  # for whom it waits is of no interest any more
+        ):
+            gather(name)
+
+    atexit.register(last)
+
+
+def gather(
+    name: str | Path,
+    more: Iterable[Row] = (),
+    wait: bool = True,
+    but: Callable[[list[Row], list[Row]], list[Row]] | None = None,
+) -> int:
+    """Gather the rows that wait, and more, into data/measured/<name>.csv, each in the place of one about the
+    same run. but: called with the rows that are there and more, returns which of these are added. wait: False
+    leaves them where another process is at it. Returns how many rows it has now, -1 where there was nothing
+    to gather.
+    """
+    path, more, started = table(name, kept()), [*more], time.process_time()
+    if not more and not files.anything_waits(path):
+        return -1
     path.parent.mkdir(parents=True, exist_ok=True)
-    with lock(path.parent):  # another process may be adding its own
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(lock(path.parent, wait))
+        except Busy:
+            return -1
+        if not more and not files.anything_waits(path):  # the one it has waited for has done it
+            return -1
         remove_leftovers(path.parent)
-        there = _as_text(table(name))
-        others = [
-            text
-            for text, known in zip(there, read(name))
-            if any(known.get(k) != row.get(k) for k in IDENTITY)
-        ]
-        row = {k: json.dumps(v) if isinstance(v, dict | list) else v for k, v in row.items()}
-        first = tuple(there[0]) if there else FIRST
-        save_atomically(path, csv_bytes([*others, row], first), durable=True)
+        taken, rows = files.take(path)
+        there = _of_table(table(name))
+        first = there[0].head if there else _head(table(name)) or FIRST
+        more = but(there, more) if but else more
+        all_rows = _joined(there, [*rows, *more])
+        columns = (*first, *dict.fromkeys(c for row in all_rows for c in row.head if c not in first))
+        save_atomically(path, files.lines(all_rows, columns), durable=True)
+        files.remove_taken(taken)
+    _took[path] = time.process_time() - started
+    return len(all_rows)
 
 
 def asked(cell: dict) -> str:
@@ -160,9 +237,10 @@ def asked(cell: dict) -> str:
     )
 
 
+@functools.cache
 def commit() -> str:
-    """The commit of this clone, short, with + where files changed since; empty outside a repository. An
-    installed kit has no commit: its version.
+    """The commit of this clone when it was first asked for, short, with + where files had changed since;
+    empty outside a repository. An installed kit has no commit: its version.
     """
     if installed():
         return __version__

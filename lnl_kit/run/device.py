@@ -6,10 +6,10 @@ import contextlib
 import ctypes
 import os
 import platform
-import re
-from pathlib import Path
 
 import torch
+
+from ..files.machine import cpu_name
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 
@@ -59,11 +59,7 @@ def device_name(device: torch.device) -> str:
         return torch.xpu.get_device_name(device)
     if device.type == "mps":
         return f"{platform.processor() or platform.machine()}, mps"
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        if line := re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text()):
-            model = line[1]
-    return f"{model}, {torch.get_num_threads()} threads"
+    return f"{cpu_name()}, {torch.get_num_threads()} threads"
 
 
 def find_device(name: str) -> torch.device:

@@ -32,6 +32,7 @@ class Resolved:
     labels: str | None
     path_column: str | None
     label_column: str | None
+    annotators: str  # what is made of several label columns
     true_column: str | None
     like: str | None
     model: str
@@ -40,6 +41,8 @@ class Resolved:
     image_size: int | None  # pixels a side, None = the data set's own
     features: str | None  # backbones whose features stand in the place of images; None = the images
     feature_views: int  # stored draws of each view
+    open_set: float  # share of the training images that show no class
+    imbalance: float | None  # the smallest class over the largest; None = as the classes are
     noisy_val: float
     clean_share: float
     clean_list: str | None
@@ -59,18 +62,21 @@ class Resolved:
     def reading(self) -> dict:
         """What `data.load` is asked for."""
         keys = (
-            "image_size labels path_column label_column true_column like skip_bad split recursive max_pixels "
-            "follow_links image_column hf_split"
+            "image_size labels path_column label_column annotators true_column like skip_bad split "
+            "recursive max_pixels follow_links image_column hf_split"
         )
         return {key: getattr(self, key) for key in keys.split()}
 
     @property
     def labels_slug(self) -> str:
         """Where the labels come from, as part of a path: "symmetric", "human-worst", "labels-given"."""
+        column = self.label_column or "given"
+        if "," in column:
+            column = f"{column.replace(',', '+')}-{self.annotators}"
         if self.noise == "human":
-            return f"human-{self.label_column}"
+            return f"human-{column}"
         if self.labels:
-            return f"labels-{self.label_column or 'given'}"
+            return f"labels-{column}"
         return f"matrix-{Path(self.noise[7:]).stem}" if self.noise.startswith("matrix:") else self.noise
 
 

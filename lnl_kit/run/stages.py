@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..files import Hold, make_folder, read_json, remove_leftovers, save_atomically
+from ..toolbox import ranks
 from ..toolbox.rng import seed_of
 from .identity import source_of
-from .state import to_cpu, torch_bytes
+from .state import to_cpu, to_device, torch_bytes
 
 if TYPE_CHECKING:
     from .loop import Run
@@ -37,17 +38,29 @@ def computed_once(
     """(result, seconds that it took when it was computed), loaded where it has been computed before. above:
     how the run's own folder is held.
     """
-    make_folder(folder)
     done, clock = folder / "result.pt", folder / "seconds.json"
-    with above.within(folder, done.exists) as held:
+
+    def is_done() -> bool:
         remove_leftovers(folder)
-        if not done.exists():
-            started = time.perf_counter()
-            result = torch_bytes(to_cpu(compute(held)))
-            with held.commit():
-                save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
-                save_atomically(done, result, durable=True)
+        return done.exists()
+
+    def kept() -> tuple[Any, float]:
         seconds = 0.0
         with contextlib.suppress(OSError, ValueError, TypeError):  # an older version kept none
             seconds = float(read_json(clock))
-        return torch.load(done, map_location=device, weights_only=True), seconds
+        return torch.load(done, map_location="cpu", weights_only=True), seconds
+
+    with contextlib.ExitStack() as stack:
+        held = Hold()
+        if ranks.first():
+            make_folder(folder)
+            held = stack.enter_context(above.within(folder, done.exists))
+        if not ranks.told(is_done):
+            started = time.perf_counter()
+            result = torch_bytes(to_cpu(compute(held)))
+            if ranks.first():
+                with held.commit():
+                    save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
+                    save_atomically(done, result, durable=True)
+        result, seconds = ranks.told(kept)
+        return to_device(result, device), seconds
