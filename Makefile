@@ -7,7 +7,7 @@ ARGS ?=
 BIN := $(CURDIR)/.venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help reproduce lint lock test test-slow torture lab clean
+.PHONY: help reproduce lint lock test test-slow torture lab docs pictures clean
 
 help:
 	@echo "make reproduce   run every notebook on the embedded data; figures in runs/reproduce/index.html"
@@ -17,6 +17,8 @@ help:
 	@echo "make test        the test suite (about a quarter of an hour on two cores)"
 	@echo "make test-slow   the tests that take longer: learning at full length, repeats, timings"
 	@echo "make torture     kills, faults of the machine and bad input by the thousand; goes on where it stopped"
+	@echo "make docs        the site with executed notebooks, in build/site/html; RUNS=folder takes those executed there"
+	@echo "make pictures    the README's pictures anew, from the executed notebooks"
 	@echo "make clean       remove .venv and caches; data/ and runs/ stay"
 
 reproduce: $(STAMP)
@@ -48,6 +50,20 @@ torture: $(STAMP)
 
 lab: $(STAMP)
 	cd notebooks && "$(BIN)/jupyter" lab $(ARGS)
+
+# RUNS: a folder that lnl reproduce has written; without it the notebooks are executed first (finished ones are kept)
+RUNS ?=
+docs: .venv/.docs
+	$(if $(RUNS),,"$(BIN)/lnl" reproduce)
+	"$(BIN)/python" -m lnl_kit.site $(if $(RUNS),--runs "$(RUNS)") $(ARGS)
+
+pictures: $(STAMP)
+	$(if $(RUNS),,"$(BIN)/lnl" reproduce 20 23 30 40)
+	"$(BIN)/python" -m lnl_kit.site.pictures $(if $(RUNS),"$(RUNS)")
+
+.venv/.docs: $(STAMP)
+	"$(BIN)/python" -m pip install -q --disable-pip-version-check -e ".[docs]"
+	@touch $@
 
 # A virtual environment without pip (Debian's python3 without python3-venv) gets pip from the outside.
 $(STAMP): pyproject.toml

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import __version__
 from .board.commands import add_board
+from .commands.grids import add_compare, add_reproduce
 from .commands.parsers import add_lab, add_tune
 from .doctor.commands import add_doctor
 from .exports.commands import add_export, add_import
@@ -22,6 +23,7 @@ from .methods import listed
 from .results.commands import add_collect
 from .run.flags import FOLDERS, LABELS, Help, share
 from .run.settings import field_help, parse
+from .teaching.commands import add_grade
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -143,61 +145,6 @@ def add_settings(add: argparse.ArgumentParser, method: str) -> None:
         )
 
 
-def add_compare(add: argparse.ArgumentParser) -> None:
-    """`lnl compare`."""
-    controls = ", ".join(f"{method.name}:{control}" for method in listed() for control in method.controls)
-    add.add_argument(
-        "methods",
-        help="separated by commas, or all; METHOD:CONTROL is a method without its idea "
-        f"({controls}): {', '.join(names())}",
-    )
-    add.add_argument(
-        "--noise",
-        help="NOISE:RATE, separated by commas; none; default symmetric:0.5,symmetric:0.8 and, where pairs "
-        "of classes are known, asymmetric:0.4; with --labels none",
-    )
-    add.add_argument("--seeds", default="0", help="separated by commas")
-    share(
-        add,
-        "--dataset",
-        "--preset",
-        *LABELS,
-        "--clean-share",
-        "--epochs",
-        "--train-size",
-        "--jobs",
-        "--out",
-        jobs={"default": None},
-    )
-    share(add, "--model", "--features", "--feature-views", feature_views={"default": None})
-    share(add, "--open-set", "--imbalance", "--annotators", open_set={"default": None})
-    share(add, "--config", "--dry-run", "--track", "--launcher", "--store")
-    add.add_argument(
-        "--csv", metavar="FILE", help="add a row as each cell ends, and skip the cells that FILE has"
-    )
-    add.set_defaults(command=compare_command)
-
-
-def add_reproduce(add: argparse.ArgumentParser) -> None:
-    """`lnl reproduce`."""
-    add.add_argument(
-        "notebooks", nargs="*", metavar="NOTEBOOK", help="name or number, such as 20; default: all"
-    )
-    add.add_argument(
-        "-p",
-        dest="parameters",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a parameter of the notebooks, such as -p rate=0.8; may be repeated; -p rate=0.2,0.5 runs "
-        "a copy for each value",
-    )
-    add.add_argument("--timeout", type=int, default=3600, help="seconds that a cell may take")
-    preset = {"default": None, "help": "the same as -p preset=..."}
-    share(add, "--preset", "--out", "--fresh", "--jobs", "--launcher", "--track", preset=preset)
-    add.set_defaults(command=reproduce_command)
-
-
 def add_bench(add: argparse.ArgumentParser) -> None:
     """`lnl bench`."""
     add.add_argument("--json", metavar="FILE", help="write the rows there too")
@@ -269,68 +216,6 @@ def list_methods(options) -> int:
     return 0
 
 
-def compare_command(options) -> int:
-    """`lnl compare`: 0, or 1 where cells failed."""
-    from .compare import compare
-    from .data import OWN, resolve
-    from .methods import METHODS
-
-    values = {k: v for k, v in vars(options).items() if k not in ("command", "argv", "config")}
-    values["dataset"] = resolve(values["dataset"])
-    methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
-    if values["methods"] == "all":
-        on_features = values["features"] not in (None, "none")
-        needs = "needs_pixels" if on_features else "needs_features"
-        left_out = [m for m in methods if getattr(METHODS[m][1], needs)]
-        methods = [m for m in methods if m not in left_out]
-        what = "features" if on_features else "images (--features)"
-        print(f"left out: {', '.join(left_out)}, which cannot train on {what}", file=sys.stderr)
-    try:
-        asked = values.pop("noise") or (
-            "none"
-            if values["labels"]
-            else "symmetric:0.5,symmetric:0.8"
-            if values["dataset"].startswith(OWN)
-            else "symmetric:0.5,symmetric:0.8,asymmetric:0.4"
-        )
-        noises = [
-            (kind, float(rate) if rate else None)
-            for kind, _, rate in (n.partition(":") for n in asked.split(","))
-        ]
-        seeds = [int(seed) for seed in values.pop("seeds").split(",")]
-    except ValueError:
-        raise ValueError(
-            "--noise takes NOISE:RATE and --seeds whole numbers, separated by commas: "
-            "--noise symmetric:0.5,none --seeds 0,1"
-        ) from None
-    try:
-        return compare(**values | {"methods": methods, "noises": noises, "seeds": seeds})
-    except KeyboardInterrupt:
-        print("\nstopped: the same command goes on where each cell is", file=sys.stderr)
-        return 130
-
-
-def reproduce_command(options) -> int:
-    """`lnl reproduce`."""
-    from .reproduce.batch import reproduce
-
-    pairs = [p.partition("=") for p in options.parameters]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise ValueError(f"-p {name} is not of the form NAME=VALUE")
-    return reproduce(
-        options.notebooks or None,
-        {n: v for n, _, v in pairs},
-        preset=options.preset,
-        out=options.out,
-        timeout=options.timeout,
-        fresh=options.fresh,
-        jobs=options.jobs,
-        launcher=options.launcher,
-        track=options.track,
-    )
-
-
 def bench_command(options) -> int:
     """`lnl bench`."""
     from .bench.loop import bench
@@ -364,7 +249,11 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "apply": ("write the corrected labels of a review, for --labels; images are not touched", add_apply),
     "export": ("a run as a program with a model card, or findings for tools that label", add_export),
     "import-decisions": ("take over what people decided about findings in Label Studio", add_import),
-    "lab": ("copy the notebooks to a folder and open them in JupyterLab", add_lab),
+    "lab": (
+        "copy the notebooks, or lessons made from them, to a folder and open them in JupyterLab",
+        add_lab,
+    ),
+    "grade": ("run and check a class's notebooks of the lessons, one table", add_grade),
     "doctor": ("what this machine has for the kit, what is missing and how to get it", add_doctor),
     "bench": ("speed of the full loop over that of the networks alone", add_bench),
 }

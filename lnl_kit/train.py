@@ -19,7 +19,6 @@ from .data import noise as noise_models
 from .data import open_set
 from .data.annotators import RULES
 from .data.labelling import agreed_of, default_noise
-from .data.naming import OWN
 from .files import (
     Hold,
     RunError,
@@ -28,7 +27,6 @@ from .files import (
     hold,
     json_bytes,
     make_folder,
-    remove_leftovers,
     runs_root,
     save_atomically,
     sync,
@@ -40,8 +38,8 @@ from .run.asked import plain
 from .run.device import find_device
 from .run.identity import decides, recorded, run_folder
 from .run.loop import Run
-from .run.opened import OpenedRun, is_finished, loaded, open_run
-from .run.plan import Resolved, check_features, check_views, require_labels
+from .run.opened import OpenedRun, is_finished, loaded, made_ready, open_run
+from .run.plan import Resolved, check_features, check_views, require_labels, say_default_noise
 from .run.prepared import Prepared, prepare
 from .run.settings import Settings, check_choices, make, refuse
 from .run.summary import summarise, write_labels
@@ -273,25 +271,6 @@ def carry_out(
                 watch.end(open_run(folder))
         ranks.wait()
         return open_run(folder)
-
-
-def made_ready(held: Hold, folder: Path, fresh: bool) -> bool:
-    """Clear a run's folder where it is to be trained anew; whether it holds a finished run."""
-    if fresh:
-        held.clear()
-    for place in (folder, folder / "weights"):
-        remove_leftovers(place)
-    return is_finished(folder)
-
-
-def say_default_noise(plan: Resolved) -> None:
-    """Labels of one's own are made wrong by default: say so, since its owner may not expect it."""
-    if plan.dataset.startswith(OWN) and not plan.noise_was_named and not plan.labels:
-        print(
-            f"{plan.dataset}: its labels are made wrong by {plan.noise} noise, {plan.rate:g}, as no noise "
-            "was named; noise none (--noise none) takes them as they are",
-            file=sys.stderr,
-        )
 
 
 def begin(prepared: Prepared, folder: Path, root: Path, progress: bool, on_epoch, held: Hold) -> Run:

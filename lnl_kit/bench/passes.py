@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -77,8 +77,8 @@ def counted():
 
 
 def _all(kind: type) -> list[type]:
-    found = [kind]
-    for direct in kind.__subclasses__():
+    found, below = [kind], cast("list[type]", kind.__subclasses__())
+    for direct in below:
         found += _all(direct)
     return found
 

@@ -13,14 +13,14 @@ from ..toolbox.metrics import true_class_loss
 from .charts import reliability
 from .decagons import equiradial, polygon_traces
 from .histograms import memorization_histogram
-from .style import AMBER, BLUE, CLASSES, GREEN, GREY, RED, fade, layout, plain
+from .style import AMBER, BLUE, CLASSES, GREEN, GREY, PURPLE, RED, fade, layout, plain
 from .transitions import transition_heatmap
 from .views import image_row
 
 if TYPE_CHECKING:
     from ..notebook.noise_lab import Lab
 
-RISE = [[0, "#2f7fc4"], [0.5, "#9d68c2"], [1, "#d9542b"]]  # of noise rates: blue without, red with much
+RISE = [[0, BLUE], [0.5, PURPLE], [1, RED]]  # of noise rates: blue without, red with much
 
 
 def class_counts(given: np.ndarray, true: np.ndarray, classes: Sequence[str]) -> go.Figure:

@@ -16,7 +16,7 @@ from ..data import open_set
 from ..data.batches import NoisyData
 from ..data.streams import Stream, pick
 from ..features.training import FeatureData, features_for
-from ..files import RunError, read_json, read_npz, read_table, remove
+from ..files import Hold, RunError, read_json, read_npz, read_table, remove, remove_leftovers
 from ..toolbox import augment, models
 from ..toolbox.rng import generator
 from .autocast import autocast
@@ -273,6 +273,15 @@ def is_finished(folder: Path) -> bool:
             remove(folder / "summary.json")
             return False
     return True
+
+
+def made_ready(held: Hold, folder: Path, fresh: bool) -> bool:
+    """Clear a run's folder where it is to be trained anew; whether it holds a finished run."""
+    if fresh:
+        held.clear()
+    for place in (folder, folder / "weights"):
+        remove_leftovers(place)
+    return is_finished(folder)
 
 
 def loaded(folder: Path) -> OpenedRun:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from ..data.naming import PACKED
+from ..data.naming import OWN, PACKED
 from ..features import kinds
 from ..toolbox import augment, models
 from .settings import Settings
@@ -113,6 +114,16 @@ def check_views(settings: Settings) -> None:
     for key in ("view", "teacher_view"):
         if hasattr(settings, key):
             augment.view(getattr(settings, key))
+
+
+def say_default_noise(plan: Resolved) -> None:
+    """Labels of one's own are made wrong by default: say so, since its owner may not expect it."""
+    if plan.dataset.startswith(OWN) and not plan.noise_was_named and not plan.labels:
+        print(
+            f"{plan.dataset}: its labels are made wrong by {plan.noise} noise, {plan.rate:g}, as no noise "
+            "was named; noise none (--noise none) takes them as they are",
+            file=sys.stderr,
+        )
 
 
 def require_labels(label_column: str | None, labels, noise: str, dataset: str) -> None:
