@@ -20,10 +20,12 @@ from .data import open_set
 from .data.annotators import RULES
 from .data.labelling import agreed_of, default_noise
 from .files import (
+    Hold,
     RunError,
+    Store,
     csv_bytes,
+    hold,
     json_bytes,
-    lock,
     make_folder,
     runs_root,
     save_atomically,
@@ -36,7 +38,7 @@ from .run.asked import plain
 from .run.device import find_device
 from .run.identity import decides, recorded, run_folder
 from .run.loop import Run
-from .run.opened import OpenedRun, loaded, made_ready, open_run
+from .run.opened import OpenedRun, is_finished, loaded, made_ready, open_run
 from .run.plan import Resolved, check_features, check_views, require_labels, say_default_noise
 from .run.prepared import Prepared, prepare
 from .run.settings import Settings, check_choices, make, refuse
@@ -49,7 +51,7 @@ PASSED = (
     "noisy_val clean_list precision skip_bad split recursive max_pixels follow_links image_column hf_split"
 )
 # arguments of `train` that say how a plan is carried out, not what is trained
-HOW = {"out", "fresh", "progress", "on_interrupt", "on_folder", "on_epoch", "track"}
+HOW = {"out", "fresh", "progress", "on_interrupt", "on_folder", "on_epoch", "track", "store"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +169,7 @@ def train(
     on_folder: Callable[[Path], None] | None = None,
     on_epoch: Callable[[list[dict]], None] | None = None,
     track: str | None = None,
+    store: str | None = None,
     **ask: Any,
 ) -> OpenedRun:
     """Train a method and return its run; a finished run is loaded, an interrupted one goes on.
@@ -195,8 +198,9 @@ def train(
         so far after each epoch that is saved; a KeyboardInterrupt that it raises ends the training as Ctrl-C
         does. Ctrl-C returns the run as of the last finished epoch (`on_interrupt="raise"`: raises
         KeyboardInterrupt). track: trackers that watch, `NAME[:PROJECT]` (see `lnl_kit.tracking`); None =
-        $LNL_TRACK. Raises ValueError or FileNotFoundError with one sentence for bad input, RunError when
-        training cannot go on.
+        $LNL_TRACK. store: URL to pull the run's folder from before, and to push it to after each commit, for
+        machines that share no disk. Raises ValueError or FileNotFoundError with one sentence for bad input,
+        RunError when training cannot go on.
     """
     plan = Plan.of(method, dataset=dataset, noise=noise, rate=rate, preset=preset, seed=seed, **ask)
     return carry_out(
@@ -208,6 +212,7 @@ def train(
         on_folder=on_folder,
         on_epoch=on_epoch,
         track=track,
+        store=store,
     )
 
 
@@ -221,6 +226,7 @@ def carry_out(
     on_folder: Callable[[Path], None] | None = None,
     on_epoch: Callable[[list[dict]], None] | None = None,
     track: str | None = None,
+    store: str | None = None,
 ) -> OpenedRun:
     """Train what a plan asks for; the arguments are those of `train`."""
     if on_interrupt not in ("return", "raise"):
@@ -230,24 +236,25 @@ def carry_out(
     prepared = ranks.one_first(lambda: prepare(plan.resolve()))
     say_default_noise(prepared.plan)
     root = runs_root(out)
-    folder = run_folder(root, prepared)
+    folder, shelf = run_folder(root, prepared), Store(store, root) if store else None
     if ranks.unlike({"run": folder.name}):
         raise RunError("the ranks are to train different runs: give each the same data and the same settings")
     if ranks.first():  # the one that writes
         make_folder(folder, root)
     if on_folder:
         on_folder(folder)
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
+        held = Hold()
         if ranks.first():
-            held.enter_context(lock(folder))
+            held = stack.enter_context(hold(folder, shelf, lambda: is_finished(folder) and not fresh))
         watch = tracking.watch(track if ranks.first() else None, folder, root)
-        held.callback(watch.close)
-        if ranks.told(lambda: made_ready(folder, fresh)):
+        stack.callback(watch.close)
+        if ranks.told(lambda: made_ready(held, folder, fresh)):
             finished = loaded(folder)
             with ranks.alone():
                 watch.end(finished)
             return finished
-        run = begin(prepared, folder, root, progress, watch.then(on_epoch))
+        run = begin(prepared, folder, root, progress, watch.then(on_epoch), held)
         try:
             train_method(prepared, run)
         except KeyboardInterrupt:
@@ -266,7 +273,7 @@ def carry_out(
         return open_run(folder)
 
 
-def begin(prepared: Prepared, folder: Path, root: Path, progress: bool, on_epoch) -> Run:
+def begin(prepared: Prepared, folder: Path, root: Path, progress: bool, on_epoch, held: Hold) -> Run:
     """Write settings.json, labels.csv and skipped.csv of a new or resumed run, and make its Run."""
     plan, source = prepared.plan, prepared.source
     given = prepared.given[prepared.index]
@@ -298,6 +305,7 @@ def begin(prepared: Prepared, folder: Path, root: Path, progress: bool, on_epoch
         name=f"{plan.name} seed {plan.seed}",
         images=prepared.images,
         on_epoch=on_epoch,
+        held=held,
     )
 
 
@@ -336,5 +344,6 @@ def finish(prepared: Prepared, run: Run) -> None:
         "skipped": prepared.source.skipped_kinds,
     } | {key: value for key in ("open_set", "imbalance") if (value := getattr(plan, key))}
     summary = identity | summarise(run, prepared.told)
-    sync(run.folder)
-    save_atomically(run.folder / "summary.json", json_bytes(summary), durable=True)
+    with run.held.commit():
+        sync(run.folder)
+        save_atomically(run.folder / "summary.json", json_bytes(summary), durable=True)

@@ -16,6 +16,7 @@ from .contents import (
     read_table,
     unguarded,
 )
+from .hold import Hold, hold
 from .places import (
     PATIENCE,
     data_root,
@@ -26,6 +27,7 @@ from .places import (
     safe,
     shipped,
 )
+from .store import Store
 from .write import (
     Busy,
     RunError,
@@ -44,7 +46,9 @@ __all__ = [
     "PATIENCE",
     "TABLE_BYTES",
     "Busy",
+    "Hold",
     "RunError",
+    "Store",
     "append",
     "clear",
     "create",
@@ -53,6 +57,7 @@ __all__ = [
     "data_root",
     "flag",
     "guarded",
+    "hold",
     "installed",
     "json_bytes",
     "lock",

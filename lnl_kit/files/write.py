@@ -184,9 +184,11 @@ def make_folder(folder: Path, root: Path | None = None) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Forget a run: the summary first, so that an interruption never leaves a run that looks finished."""
+    """Forget a run: the summary first, so that an interruption never leaves a run that looks finished. Who
+    holds the folder, and held it before, stays.
+    """
     for path in sorted(folder.iterdir(), key=lambda p: p.name != "summary.json"):
-        if path.name != ".lock":
+        if path.name not in (".lock", "leases"):
             remove(path)
 
 

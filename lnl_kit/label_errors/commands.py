@@ -40,7 +40,9 @@ def add_find_errors(add: argparse.ArgumentParser) -> None:
         "aum, mean_margin, data_maps, data_variability; or simifeat, votes of neighbours on the features",
     )
     share(add, *LABELS, "--noise", "--rate", "--preset", "--epochs", "--model", "--seed", "--train-size")
-    share(add, "--image-size", "--like", "--device", *FOLDERS)
+    share(add, "--image-size", "--like", "--device", *FOLDERS, "--launcher")
+    several = {"default": None, "help": "methods or backbones side by side, where there are several"}
+    share(add, "--jobs", jobs=several)
     add.set_defaults(preset="demo", command=find_errors_command)
     add.add_argument(
         "--splits", help="parts of a folder that are searched, of train,val,test; default all of them"
@@ -77,7 +79,7 @@ def find_errors_command(options) -> int:
     values = {
         k: v
         for k, v in vars(options).items()
-        if k != "command" and (v is not None or k not in ("epochs", "model"))
+        if k != "command" and (v is not None or k not in ("epochs", "model", "launcher", "jobs"))
     }
     try:
         folder = find_errors(**values, on_interrupt="raise").attrs["folder"]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .. import data
+from .. import data, launchers
 from ..data import taken
 from ..data.labelling import default_noise
 from ..features import DEFAULT
@@ -30,11 +30,12 @@ from ..papers.presets import resolve
 from ..run.asked import WHOLE, share, whole
 from ..run.identity import versions
 from ..toolbox.detectors import DYNAMICS
-from ..train import HOW, train
+from ..train import HOW
 from .allowed import require_images, require_own, usual_place
-from .cross_validation import CrossValidation, cross_validation
+from .cross_validation import CrossValidation
+from .elsewhere import beside, look, train_one
 from .estimates import disagreement, estimate
-from .evidence import Evidence, of_features, of_probs
+from .evidence import Evidence, labels_of, of_features, of_probs
 from .findings import Findings, digests_of, labels_before, load, write
 from .inspection import inspect, raised, why
 from .pictures import picture
@@ -132,6 +133,7 @@ class Search:
     skip_bad: bool
     root: Path
     ask: dict  # further arguments of `train`
+    beside: dict  # launcher and jobs, where several judge
 
     @classmethod
     def of(cls, dataset, features, probs, method, noise, rate, seed: int, score: str, ask: dict) -> Search:
@@ -143,6 +145,8 @@ class Search:
             raise ValueError(f"train_size {n} is not allowed: at least 2 images")
         preset, skip_bad = ask.pop("preset", "demo"), ask.pop("skip_bad", False)
         root = runs_root(ask.pop("out", None))
+        beside = {k: ask.pop(k, None) for k in ("launcher", "jobs")}
+        launchers.asked_for(beside["launcher"])
         features, chosen = who_judges(features, probs, method, score, ask)
         dataset, labels, size = complete(dataset), absolute_labels(places["labels"]), places["image_size"]
         parts, deep = parts_of(places["splits"], dataset), places["recursive"]
@@ -159,7 +163,7 @@ class Search:
             "image_size": size or plan.image_size,  # as in training: every image is decoded once
         }
         told = {"noise": noise, "rate": rate, "preset": preset, "seed": seed}
-        return cls(asked, features, probs, chosen, told, size, score, skip_bad, root, ask)
+        return cls(asked, features, probs, chosen, told, size, score, skip_bad, root, ask, beside)
 
     def judge(self, source: data.Dataset) -> Evidence:
         """Ask whoever judges."""
@@ -169,6 +173,7 @@ class Search:
             return of_probs(source, self.probs, noise, rate, seed, **labelling)
         if self.features:
             told = {k: self.ask[k] for k in ("device", "progress") if k in self.ask} | {"score": self.score}
+            self.look_beside(source, told.get("device", "auto"), labelling)
             return of_features(source, self.features, noise, rate, seed, size=self.size, **labelling, **told)
         more = {
             "preset": self.told["preset"],
@@ -176,7 +181,15 @@ class Search:
             "skip_bad": self.skip_bad,
             "out": self.root,
         }
-        return of_networks(self.chosen, self.asked, noise, rate, seed, more | self.ask)
+        return of_networks(self.chosen, self.asked, noise, rate, seed, more | self.ask, self.beside)
+
+    def look_beside(self, source: data.Dataset, device: str, labelling: dict) -> None:
+        """Let several backbones look side by side, where a launcher was named."""
+        names = [name.strip() for name in (self.features or "").split(",")]
+        noise, rate, seed = (self.told[k] for k in ("noise", "rate", "seed"))
+        index = labels_of(source, noise, rate, seed, **labelling)[0] if any(self.beside.values()) else None
+        told = [(self.asked, self.skip_bad, name, index, self.size, device) for name in names]
+        beside(look, told, **self.beside, preset=self.told["preset"], device=device, root=self.root)
 
 
 def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | None, list[str]]:
@@ -218,28 +231,29 @@ def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | No
     return DEFAULT, []
 
 
-def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: int, more: dict) -> Evidence:
+def of_networks(
+    chosen: list[str],
+    asked: dict,
+    noise: str,
+    rate: float,
+    seed: int,
+    more: dict,
+    side_by_side: dict | None = None,
+) -> Evidence:
     """Networks trained on the images: by cross-validation, by methods, or both."""
     preset, score = more.pop("preset"), more.pop("score")
     if kept := "margins" if score in DYNAMICS else "features" if score == NEIGHBOURS else None:
         more["keep"] = (*more.get("keep", ()), kept)
     places = {k: v for k, v in asked.items() if k not in ("dataset", "train_size", "splits")}
+    ask: dict[str, Any] = {"dataset": asked["dataset"], "noise": noise, "rate": rate, "preset": preset}
+    ask |= {"seed": seed, "train_size": asked["train_size"] or EVERY, **places, **more}
+    ask["split"] = tuple(asked["splits"]) if asked["splits"] else False
+    if side_by_side:
+        where = {"preset": preset, "device": more.get("device", "auto"), "root": more["out"]}
+        beside(train_one, [(name, ask) for name in chosen], **side_by_side, **where)
     runs = {}
     for name in chosen:
-        own: dict[str, Any] = {"settings_class": CrossValidation} if name == "cross_validation" else {}
-        runs[name] = train(
-            cross_validation if own else name,
-            asked["dataset"],
-            noise,
-            rate,
-            preset,
-            seed,
-            train_size=asked["train_size"] or EVERY,
-            split=tuple(asked["splits"]) if asked["splits"] else False,
-            **places,
-            **own,
-            **more,
-        )
+        runs[name] = train_one(name, ask, stoppable=False)
         if runs[name].summary is None:
             raise KeyboardInterrupt  # stopped; the same call goes on
     first = next(iter(runs.values()))

@@ -9,7 +9,9 @@ With several values for a parameter each combination is a copy of its own, named
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
+import functools
 import hashlib
 import itertools
 import os
@@ -18,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import __version__, figures, tracking
+from .. import __version__, figures, launchers, tracking
 from ..files import (
     installed,
     lock,
@@ -52,7 +54,8 @@ def reproduce(
     out: str | Path | None = None,
     timeout: float | None = 3600,
     fresh: bool = False,
-    jobs: int = 1,
+    jobs: int | None = None,
+    launcher: str | None = None,
     track: str | None = None,
 ) -> int:
     """Run notebooks and write `<root>/reproduce/index.html`; its path is printed on standard output.
@@ -63,7 +66,8 @@ def reproduce(
         runs, each in a copy named after them. `preset="x"` is short for `{"preset": "x"}`.
     out: the root that stands in for runs/. timeout: seconds that one cell may take; None or 0 = no limit.
     fresh: also run notebooks that are finished and unchanged. jobs: parallel processes, among which the
-        CPU's threads are divided. track: trackers of their trainings, as of `train`.
+        CPU's threads are divided. launcher: where they run (see `lnl_kit.launchers`). track: trackers of
+        their trainings, as of `train`.
 
     Returns 0 when every notebook finished, 1 when one failed (the others still run), 130 after Ctrl-C. Raises
     ValueError or FileNotFoundError before anything runs for a notebook or a parameter that does not exist.
@@ -76,15 +80,16 @@ def reproduce(
             raise ValueError(f"two presets were given, {preset} and {values['preset'][0]}: give one")
         values["preset"] = [preset]
     tracking.check(track)
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise ValueError(f"jobs {jobs} is not allowed: at least 1")
     given = _parameters_of(notebooks, values, all_named=bool(names))
     grid = [job for notebook in notebooks for job in _jobs(notebook, given[notebook])]
     folder = runs_root(out).absolute() / "reproduce"
     make_folder(folder)
+    run_all = functools.partial(_run_all, how=launchers.asked_for(launcher), processes=jobs or 0, track=track)
     with lock(folder), tracked(track):  # two at once would write the same copies
         remove_leftovers(folder)
-        return _run_and_write(notebooks, grid, folder, timeout, fresh, jobs)
+        return _run_and_write(notebooks, grid, folder, timeout, fresh, run_all)
 
 
 @contextlib.contextmanager
@@ -103,10 +108,10 @@ def tracked(track: str | None) -> Iterator[None]:
 
 
 def _run_and_write(
-    notebooks: list[Path], grid: list[Job], folder: Path, timeout: float | None, fresh: bool, jobs: int
+    notebooks: list[Path], grid: list[Job], folder: Path, timeout: float | None, fresh: bool, run_all
 ) -> int:
     """Run what has to be run, write pages and pictures, say how it went; returns the exit status."""
-    done, interrupted = _carry_out(grid, folder, timeout, fresh, jobs)
+    done, interrupted = _carry_out(grid, folder, timeout, fresh, run_all)
     by_name = {notebook.stem: notebook for notebook in (*find_notebooks(), *notebooks)}
     entries = _write_pages(folder, [*by_name.values()])
     if not interrupted:
@@ -125,7 +130,7 @@ def _run_and_write(
 
 
 def _carry_out(
-    grid: list[Job], folder: Path, timeout: float | None, fresh: bool, processes: int
+    grid: list[Job], folder: Path, timeout: float | None, fresh: bool, run_all
 ) -> tuple[list[dict], bool]:
     """(records, whether Ctrl-C ended it): run the jobs whose record does not hold, and print a line each."""
     done: list[dict] = []
@@ -135,7 +140,7 @@ def _carry_out(
         for record in filter(None, held.values()):
             _say(f"{record['notebook']:<{width}}  {_line(record, True)}")
             done.append(record)
-        for record in _run_all([job for job in grid if not held[job.name]], folder, timeout, processes):
+        for record in run_all([job for job in grid if not held[job.name]], folder, timeout):
             _say(f"{record['notebook']:<{width}}  {_line(record, False)}")
             done.append(record)
     except KeyboardInterrupt:
@@ -213,18 +218,34 @@ def _words(name: str, some: list) -> list[str]:
     ]
 
 
-def _run_all(jobs: list[Job], folder: Path, timeout: float | None, processes: int):
+def _run_all(
+    jobs: list[Job],
+    folder: Path,
+    timeout: float | None,
+    how: launchers.Asked,
+    processes: int,
+    track: str | None,
+) -> Iterator[dict]:
     """Yield the record of each job as it ends, several at a time where asked for."""
-    if processes == 1 or len(jobs) < 2:
-        for job in jobs:
-            yield _run(*job, folder, timeout)
-        return
-    from joblib import Parallel, delayed
+    presets = [str(job.parameters.get("preset", "quick")) for job in jobs]
+    needs = max(map(launchers.resources_of, presets), key=dataclasses.astuple, default=launchers.Resources())
+    threads = needs.cpus
+    if how.name == "local":
+        processes = min(processes, len(jobs))
+        threads = max(1, (os.cpu_count() or 1) // processes) if processes > 1 else 0
+    arguments = [(job, folder, timeout, threads, track) for job in jobs]
+    ended = launchers.launch(how, _run_tracked, arguments, needs, jobs=processes, folder=folder.parent)
+    with contextlib.closing(ended):
+        for end in ended:
+            if end.error is not None:
+                raise end.error
+            yield end.result
 
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    yield from Parallel(n_jobs=processes, batch_size=1, return_as="generator_unordered")(
-        delayed(_run)(*job, folder, timeout, threads) for job in jobs
-    )
+
+def _run_tracked(job: Job, folder: Path, timeout: float | None, threads: int, track: str | None) -> dict:
+    """The record of a job, in the process where it runs."""
+    with tracked(track):
+        return _run(*job, folder, timeout, *([threads] if threads else []))
 
 
 def _line(record: dict, skipped: bool) -> str:

@@ -233,7 +233,7 @@ def gather(
 def asked(cell: dict) -> str:
     """The arguments of a cell as text; where its run lies and how its progress is shown do not count."""
     return json.dumps(
-        {k: v for k, v in cell.items() if k not in ("progress", "out", "track")}, sort_keys=True
+        {k: v for k, v in cell.items() if k not in ("progress", "out", "track", "store")}, sort_keys=True
     )
 
 

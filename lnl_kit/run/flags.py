@@ -155,6 +155,17 @@ FLAGS: dict[str, dict] = {
         "help": "parallel processes; CPU threads are divided among them, and each gets its own GPU if there "
         "are several",
     },
+    "--launcher": {
+        "metavar": "NAME[:WHERE]",
+        "help": "where: local (--jobs processes of this machine, the default), dask[:ADDRESS], "
+        "ray[:ADDRESS] or slurm[:partition=NAME,...]; there --jobs is how many at a time, default as many as "
+        "there is room for",
+    },
+    "--store": {
+        "metavar": "URL",
+        "help": "for machines that share no disk: pull a run's folder from s3://... or file://... before, "
+        "and push it after each commit",
+    },
 }
 LABELS = ("--labels", "--path-column", "--label-column", "--true-column", "--image-column", "--split")
 FOLDERS = ("--no-recursive", "--max-pixels", "--follow-links", "--skip-bad")

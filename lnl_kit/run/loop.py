@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batches import NoisyData
-from ..files import RunError, save_atomically
+from ..files import Hold, RunError, save_atomically
 from ..toolbox import losses, models, ranks
 from ..toolbox.rng import seed_of
 from .autocast import autocast
@@ -57,9 +57,11 @@ class Run:
         name: str = "",
         images: str = "",
         on_epoch=None,
+        held: Hold | None = None,
     ):
         self.folder, self.root, self.name = Path(folder), Path(root or folder), name or Path(folder).name
         self.data, self.evaluator, self.model, self.seed = data, evaluator, model, seed
+        self.held = held or Hold()  # the folder, against other processes
         self.on_epoch = on_epoch  # called with the rows of the metrics after each epoch
         self.images = images  # identifies the training and test images, whatever their labels
         self.device, self.compile, self.keep, self.progress = data.device, compile, keep, progress
@@ -207,11 +209,13 @@ class Run:
             `stage_seconds`.
         """
         folder, seed = place_of(self, name, fn, depends)
-        result, seconds = computed_once(folder, lambda: fn(self._child(folder, seed, name)), self.device)
+        result, seconds = computed_once(
+            folder, lambda held: fn(self._child(folder, seed, name, held)), self.device, self.held
+        )
         self.stage_seconds += seconds
         return result
 
-    def _child(self, folder: Path, seed: int, name: str) -> Run:
+    def _child(self, folder: Path, seed: int, name: str, held: Hold | None = None) -> Run:
         """The run of a stage: the same images, its own seed."""
         data = copy.copy(self.data)
         data.seed = seed
@@ -227,6 +231,7 @@ class Run:
             root=self.root,
             name=name,
             images=self.images,
+            held=held,
         )
 
     # ---- the loop's own work -----------------------------------------------------------------------------
@@ -307,8 +312,10 @@ class Run:
             "inference_seconds": self.inference_seconds,
             "saving_seconds": self.saving_seconds,
         }
-        save_atomically(self.folder / "state.pt", torch_bytes(content), durable=True)
-        self.write_tables(history=bool(self.history["epochs"]) and self.history["epochs"][-1] == state.done)
+        snapshot = bool(self.history["epochs"]) and self.history["epochs"][-1] == state.done
+        with self.held.commit():
+            save_atomically(self.folder / "state.pt", torch_bytes(content), durable=True)
+            self.write_tables(history=snapshot)
         self.saving_seconds += time.perf_counter() - started
 
     def _restore(self, state: State) -> None:

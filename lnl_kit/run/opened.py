@@ -16,7 +16,7 @@ from ..data import open_set
 from ..data.batches import NoisyData
 from ..data.streams import Stream, pick
 from ..features.training import FeatureData, features_for
-from ..files import RunError, clear, read_json, read_npz, read_table, remove, remove_leftovers
+from ..files import Hold, RunError, read_json, read_npz, read_table, remove, remove_leftovers
 from ..toolbox import augment, models
 from ..toolbox.rng import generator
 from .autocast import autocast
@@ -275,6 +275,15 @@ def is_finished(folder: Path) -> bool:
     return True
 
 
+def made_ready(held: Hold, folder: Path, fresh: bool) -> bool:
+    """Clear a run's folder where it is to be trained anew; whether it holds a finished run."""
+    if fresh:
+        held.clear()
+    for place in (folder, folder / "weights"):
+        remove_leftovers(place)
+    return is_finished(folder)
+
+
 def loaded(folder: Path) -> OpenedRun:
     """A finished run, with a line where another version of the kit made it."""
     run = open_run(folder)
@@ -285,15 +294,6 @@ def loaded(folder: Path) -> OpenedRun:
             file=sys.stderr,
         )
     return run
-
-
-def made_ready(folder: Path, fresh: bool) -> bool:
-    """Clear a run's folder where it is to be trained anew; whether it holds a finished run."""
-    if fresh:
-        clear(folder)
-    for place in (folder, folder / "weights"):
-        remove_leftovers(place)
-    return is_finished(folder)
 
 
 def open_run(folder: str | Path) -> OpenedRun:

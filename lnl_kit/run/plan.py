@@ -116,15 +116,6 @@ def check_views(settings: Settings) -> None:
             augment.view(getattr(settings, key))
 
 
-def require_labels(label_column: str | None, labels, noise: str, dataset: str) -> None:
-    """Raise ValueError where a column is named and no table that it could be of."""
-    if label_column and not labels and noise != "human" and not dataset.startswith(PACKED):
-        raise ValueError(
-            f"label column {label_column!r} of which file? Give labels=FILE.csv (--labels) too, or "
-            "noise human"
-        )
-
-
 def say_default_noise(plan: Resolved) -> None:
     """Labels of one's own are made wrong by default: say so, since its owner may not expect it."""
     if plan.dataset.startswith(OWN) and not plan.noise_was_named and not plan.labels:
@@ -132,4 +123,13 @@ def say_default_noise(plan: Resolved) -> None:
             f"{plan.dataset}: its labels are made wrong by {plan.noise} noise, {plan.rate:g}, as no noise "
             "was named; noise none (--noise none) takes them as they are",
             file=sys.stderr,
+        )
+
+
+def require_labels(label_column: str | None, labels, noise: str, dataset: str) -> None:
+    """Raise ValueError where a column is named and no table that it could be of."""
+    if label_column and not labels and noise != "human" and not dataset.startswith(PACKED):
+        raise ValueError(
+            f"label column {label_column!r} of which file? Give labels=FILE.csv (--labels) too, or "
+            "noise human"
         )

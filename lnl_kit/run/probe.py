@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from ..data.batches import NoisyData
-from ..files import save_atomically
+from ..files import Hold, save_atomically
 from .evaluate import Evaluator, history_epochs
 from .loop import Run
 from .state import State, torch_bytes
@@ -161,7 +161,7 @@ class ProbeRun(Run):
         self.costs.checkpoint = max(self.costs.checkpoint, costs.checkpoint)
         return result
 
-    def _child(self, folder: Path, seed: int, name: str) -> ProbeRun:
+    def _child(self, folder: Path, seed: int, name: str, held: Hold | None = None) -> ProbeRun:
         child = super()._child(folder, seed, name)
         return ProbeRun(folder, **_arguments(child))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..files import lock, make_folder, read_json, remove_leftovers, save_atomically
+from ..files import Hold, make_folder, read_json, remove_leftovers, save_atomically
 from ..toolbox import ranks
 from ..toolbox.rng import seed_of
 from .identity import source_of
@@ -32,8 +32,12 @@ def place_of(run: Run, name: str, fn: Callable, depends: dict | None) -> tuple[P
     return run.root / "stages" / f"{name}-{key:016x}", seed_of(name, run.images, told)
 
 
-def computed_once(folder: Path, compute: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
-    """(result, seconds that it took when it was computed), loaded where it has been computed before."""
+def computed_once(
+    folder: Path, compute: Callable[[Hold], Any], device: torch.device, above: Hold
+) -> tuple[Any, float]:
+    """(result, seconds that it took when it was computed), loaded where it has been computed before. above:
+    how the run's own folder is held.
+    """
     done, clock = folder / "result.pt", folder / "seconds.json"
 
     def is_done() -> bool:
@@ -46,15 +50,17 @@ def computed_once(folder: Path, compute: Callable[[], Any], device: torch.device
             seconds = float(read_json(clock))
         return torch.load(done, map_location="cpu", weights_only=True), seconds
 
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
+        held = Hold()
         if ranks.first():
             make_folder(folder)
-            held.enter_context(lock(folder))
+            held = stack.enter_context(above.within(folder, done.exists))
         if not ranks.told(is_done):
             started = time.perf_counter()
-            result = torch_bytes(to_cpu(compute()))
+            result = torch_bytes(to_cpu(compute(held)))
             if ranks.first():
-                save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
-                save_atomically(done, result, durable=True)
+                with held.commit():
+                    save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
+                    save_atomically(done, result, durable=True)
         result, seconds = ranks.told(kept)
         return to_device(result, device), seconds
