@@ -11,6 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from ..figures.views import png_uri
+from .names import Named
 
 
 def live() -> bool:
@@ -99,12 +100,14 @@ def _controls(
                 _put(fn(**_given(fn, values)), figure)
             except Exception as problem:  # whatever fn raises is shown, not lost in the kernel's log
                 problems.append(html.escape(f"{type(problem).__name__}: {problem}"))
-        error.value = "".join(f"<span style='color:var(--jp-error-color1, #b3261e)'>{text}</span>" for text in problems[:1])
+        error.value = "".join(
+            f"<span style='color:var(--jp-error-color1, #b3261e)'>{text}</span>" for text in problems[:1]
+        )
 
     for c in controls.values():
         c.observe(redraw, "value")
     return ipywidgets.VBox(
-        [ipywidgets.HBox(list(controls.values()), layout=dict(flex_flow="row wrap")), *shown, error]
+        [ipywidgets.HBox(list(controls.values()), layout=dict(flex_flow="row wrap")), *shown, error, Named()]
     )
 
 
