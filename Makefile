@@ -7,7 +7,7 @@ ARGS ?=
 BIN := $(CURDIR)/.venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help reproduce lint lock test test-slow test-extras lab clean
+.PHONY: help reproduce lint lock test test-slow test-extras torture lab docs pictures clean
 
 help:
 	@echo "make reproduce   run every notebook on the embedded data; figures in runs/reproduce/index.html"
@@ -17,6 +17,9 @@ help:
 	@echo "make test        the test suite (about a quarter of an hour on two cores)"
 	@echo "make test-slow   the tests that take longer: learning at full length, repeats, timings"
 	@echo "make test-extras the tests that need libraries of the extras, in .venv-extras beside .venv"
+	@echo "make torture     kills, faults of the machine and bad input by the thousand; goes on where it stopped"
+	@echo "make docs        the site with executed notebooks, in build/site/html; RUNS=folder takes those executed there"
+	@echo "make pictures    the README's pictures anew, from the executed notebooks"
 	@echo "make clean       remove .venv and caches; data/ and runs/ stay"
 
 reproduce: $(STAMP)
@@ -43,8 +46,8 @@ test-slow: $(STAMP)
 	"$(BIN)/python" -m pytest -m slow $(ARGS)
 
 # An environment that sees .venv, so that torch is not fetched twice, and has beside it the libraries that read back
-# what the kit writes for them. Not among them: label-studio-sdk and trackio, which ask for an older Pillow than the
-# kit has here, wandb and fiftyone, for their size. By uv: pip takes minutes to choose among their versions.
+# what the kit writes for them. Not among them: label-studio-sdk, which asks for an older numpy, trackio, which does for
+# an older Pillow, wandb and fiftyone, for their size. By uv: pip takes minutes to choose among their versions.
 EXTRAS := .venv-extras/.installed
 READERS := onnx onnxscript onnxruntime tensorboard pycocotools "datasets>=4,<6" mlflow-skinny sqlalchemy alembic
 SITE := import sysconfig; site = sysconfig.get_path("purelib"); print
@@ -61,8 +64,26 @@ $(EXTRAS): $(STAMP)
 	@"$(BIN)/uv" pip install -q --python .venv-extras/bin/python -c .venv-extras/constraints.txt $(READERS)
 	@touch $@
 
+# TORTURE=quick: three minutes in all, from another seed each time; nothing is kept
+torture: $(STAMP)
+	TORTURE=$(TORTURE) "$(BIN)/python" tests/torture $(ARGS)
+
 lab: $(STAMP)
 	cd notebooks && "$(BIN)/jupyter" lab $(ARGS)
+
+# RUNS: a folder that lnl reproduce has written; without it the notebooks are executed first (finished ones are kept)
+RUNS ?=
+docs: .venv/.docs
+	$(if $(RUNS),,"$(BIN)/lnl" reproduce)
+	"$(BIN)/python" -m lnl_kit.site $(if $(RUNS),--runs "$(RUNS)") $(ARGS)
+
+pictures: $(STAMP)
+	$(if $(RUNS),,"$(BIN)/lnl" reproduce 20 23 30 40)
+	"$(BIN)/python" -m lnl_kit.site.pictures $(if $(RUNS),"$(RUNS)")
+
+.venv/.docs: $(STAMP)
+	"$(BIN)/python" -m pip install -q --disable-pip-version-check -e ".[docs]"
+	@touch $@
 
 # A virtual environment without pip (Debian's python3 without python3-venv) gets pip from the outside.
 $(STAMP): pyproject.toml

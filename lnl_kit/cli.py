@@ -6,11 +6,13 @@ import argparse
 import dataclasses
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__
+from .bench.commands import add_bench
 from .board.commands import add_board
 from .commands.parsers import add_lab, add_tune
 from .doctor.commands import add_doctor
@@ -21,6 +23,7 @@ from .methods import listed
 from .results.commands import add_collect
 from .run.flags import FOLDERS, LABELS, Help, share
 from .run.settings import field_help, parse
+from .teaching.commands import add_grade
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,6 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if getattr(options, "config", None):
             options = configured(options, argv)
+        if argv[:1] == ["train"]:
+            options.argv = argv  # for the processes of its ranks
         status = options.command(options)
         sys.stdout.flush()
         return status
@@ -38,8 +43,13 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, RunError) as error:
-        print(f"lnl: {error}", file=sys.stderr)
+        print(f"lnl: {without_controls(str(error))}", file=sys.stderr)
         return 2
+
+
+def without_controls(text: str) -> str:
+    """A text for a terminal: what a file's name or cell could steer it with is written out."""
+    return re.sub(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]", lambda sign: f"\\x{ord(sign[0]):02x}", text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -100,11 +110,22 @@ def add_train(add: argparse.ArgumentParser) -> None:
     """`lnl train`, without the flags of a method's own settings."""
     add.epilog = "lnl train METHOD --help lists the method's own settings too, such as --epochs"
     add.add_argument("method", choices=names(), metavar="METHOD", help=f"one of: {', '.join(names())}")
-    share(add, "--dataset", "--noise", "--rate", "--preset", "--seed", "--model", "--train-size")
+    share(add, "--dataset", "--noise", "--rate", "--open-set", "--imbalance")
+    share(add, "--preset", "--seed", "--model", "--train-size")
     share(add, "--features", "--feature-views")
-    share(add, "--image-size", *LABELS, "--like", "--noisy-val", "--clean-share", "--clean-list", "--keep")
+    share(
+        add,
+        "--annotators",
+        "--image-size",
+        *LABELS,
+        "--like",
+        "--noisy-val",
+        "--clean-share",
+        "--clean-list",
+        "--keep",
+    )
     share(add, *FOLDERS, "--device", "--precision", "--compile", "--out", "--fresh", "--config", "--dry-run")
-    share(add, "--track")
+    share(add, "--devices", "--track")
     add.set_defaults(command=train_command)
 
 
@@ -143,6 +164,7 @@ def add_compare(add: argparse.ArgumentParser) -> None:
         add, "--dataset", "--preset", *LABELS, "--clean-share", "--epochs", "--train-size", "--jobs", "--out"
     )
     share(add, "--model", "--features", "--feature-views", feature_views={"default": None})
+    share(add, "--open-set", "--imbalance", "--annotators", open_set={"default": None})
     share(add, "--config", "--dry-run", "--track")
     add.add_argument(
         "--csv", metavar="FILE", help="add a row as each cell ends, and skip the cells that FILE has"
@@ -170,18 +192,6 @@ def add_reproduce(add: argparse.ArgumentParser) -> None:
     add.set_defaults(command=reproduce_command)
 
 
-def add_bench(add: argparse.ArgumentParser) -> None:
-    """`lnl bench`."""
-    add.add_argument("--json", metavar="FILE", help="write the rows there too")
-    add.add_argument("--quick", action="store_true", help="small networks and few repeats")
-    add.add_argument("--only", metavar="TEXT", default="", help="only the rows whose name contains TEXT")
-    share(add, "--device")
-    add.add_argument(
-        "--no-compile", action="store_true", help="leave torch.compile out of what the bound tries"
-    )
-    add.set_defaults(command=bench_command)
-
-
 def show(value) -> str:
     """A default as it would be typed."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -190,9 +200,11 @@ def show(value) -> str:
 def train_command(options) -> int:
     """`lnl train`: 0 when finished, 130 after Ctrl-C; the run's folder is the last line of the output."""
     from .methods import METHODS
-    from .train import train
+    from .run import launch
+    from .train import Plan, train
 
-    values = {k: v for k, v in vars(options).items() if k not in ("command", "config", "dry_run")}
+    held = ("command", "argv", "config", "dry_run", "devices")
+    values = {k: v for k, v in vars(options).items() if k not in held}
     method = values.pop("method")
     fields = {f.name: f for f in dataclasses.fields(METHODS[method][1])}
     typed = {k: v for k, v in values.items() if k in fields and isinstance(v, str)}
@@ -202,14 +214,26 @@ def train_command(options) -> int:
 
         print(dry_run(method, **{k: v for k, v in values.items() if k != "fresh"}))
         return 0
+    devices = launch.devices_of(options.devices) if options.devices else []
+    if len(devices) > 1 and not launch.started():
+        launch.check(options.compile, len(devices))
+        Plan.of(method, **values).resolve()  # what is not allowed is said once
+        return launch.start(options.argv, len(devices))
     folder: list[Path] = []
     try:
-        run = train(method, **values, on_interrupt="raise", on_folder=folder.append)
+        with launch.joined(values["device"], devices) as values["device"]:
+            run = train(method, **values, on_interrupt="raise", on_folder=folder.append)
+            say_how_it_ended(method, run)
     except KeyboardInterrupt:
         print("\nstopped: the same command goes on from the last finished epoch", file=sys.stderr)
         if folder:
             print(folder[0])
         return 130
+    return 0
+
+
+def say_how_it_ended(method: str, run) -> None:
+    """A sentence on standard error, and the folder."""
     s = run.summary or {}
     print(
         f"{method}: last {s['test_accuracy_last']:.4f}, best {s['test_accuracy_best']:.4f}, "
@@ -217,7 +241,6 @@ def train_command(options) -> int:
         file=sys.stderr,
     )
     print(run.folder)
-    return 0
 
 
 def list_methods(options) -> int:
@@ -234,7 +257,7 @@ def compare_command(options) -> int:
     from .data import OWN, resolve
     from .methods import METHODS
 
-    values = {k: v for k, v in vars(options).items() if k not in ("command", "config")}
+    values = {k: v for k, v in vars(options).items() if k not in ("command", "argv", "config")}
     values["dataset"] = resolve(values["dataset"])
     methods = list(METHODS) if values["methods"] == "all" else values["methods"].split(",")
     if values["methods"] == "all":
@@ -285,19 +308,6 @@ def reproduce_command(options) -> int:
     )
 
 
-def bench_command(options) -> int:
-    """`lnl bench`."""
-    from .bench.loop import bench
-
-    return bench(
-        json_file=options.json,
-        quick=options.quick,
-        only=options.only,
-        device=options.device,
-        compile=not options.no_compile,
-    )
-
-
 # name -> (what stands in the list of commands, what gives its parser the flags)
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "methods": ("list the methods, a line each", add_methods),
@@ -318,7 +328,11 @@ COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "apply": ("write the corrected labels of a review, for --labels; images are not touched", add_apply),
     "export": ("a run as a program with a model card, or findings for tools that label", add_export),
     "import-decisions": ("take over what people decided about findings in Label Studio", add_import),
-    "lab": ("copy the notebooks to a folder and open them in JupyterLab", add_lab),
+    "lab": (
+        "copy the notebooks, or lessons made from them, to a folder and open them in JupyterLab",
+        add_lab,
+    ),
+    "grade": ("run and check a class's notebooks of the lessons, one table", add_grade),
     "doctor": ("what this machine has for the kit, what is missing and how to get it", add_doctor),
     "bench": ("speed of the full loop over that of the networks alone", add_bench),
 }

@@ -5,48 +5,48 @@ Plan (what is asked) -> Resolved (checked, preset and device chosen) -> Prepared
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import __version__, tracking
+from . import tracking
 from .data import noise as noise_models
-from .data.labelling import default_noise
-from .data.naming import OWN
+from .data import open_set
+from .data.annotators import RULES
+from .data.labelling import agreed_of, default_noise
 from .files import (
     RunError,
-    clear,
     csv_bytes,
     json_bytes,
     lock,
     make_folder,
-    remove_leftovers,
     runs_root,
     save_atomically,
     sync,
 )
 from .methods import find_method
 from .papers.presets import resolve as resolve_preset
+from .run import launch
 from .run.asked import plain
 from .run.device import find_device
 from .run.identity import decides, recorded, run_folder
 from .run.loop import Run
-from .run.opened import OpenedRun, is_finished, open_run
-from .run.plan import Resolved, check_features, require_labels
+from .run.opened import OpenedRun, loaded, made_ready, open_run
+from .run.plan import Resolved, check_features, check_views, require_labels, say_default_noise
 from .run.prepared import Prepared, prepare
 from .run.settings import Settings, check_choices, make, refuse
 from .run.summary import summarise, write_labels
-from .toolbox import augment
+from .toolbox import ranks
 
 # fields of a plan that are taken as they are asked for
 PASSED = (
-    "preset labels path_column label_column true_column like feature_views noisy_val clean_list precision "
-    "skip_bad split recursive max_pixels follow_links image_column hf_split"
+    "preset labels path_column label_column annotators true_column like feature_views open_set imbalance "
+    "noisy_val clean_list precision skip_bad split recursive max_pixels follow_links image_column hf_split"
 )
 # arguments of `train` that say how a plan is carried out, not what is trained
 HOW = {"out", "fresh", "progress", "on_interrupt", "on_folder", "on_epoch", "track"}
@@ -68,6 +68,7 @@ class Plan:
     labels: Any = None  # the path of a file, or a DataFrame
     path_column: str | None = None
     label_column: str | None = None
+    annotators: str = "majority"
     true_column: str | None = None
     like: str | None = None
     model: str | None = None
@@ -75,6 +76,8 @@ class Plan:
     image_size: int | None = None
     features: str | None = None
     feature_views: int = 0
+    open_set: float = 0.0
+    imbalance: float | None = None
     noisy_val: float = 0.0
     clean_share: float | None = None
     clean_list: str | None = None
@@ -108,9 +111,11 @@ class Plan:
         name, function, settings_class = find_method(self.method, self.settings_class)
         seed, keep = check_choices(self.seed, self.precision, self.compile, self.keep)
         noise, rate = default_noise(self.noise, self.rate, self.labels, dataset)
+        refuse(self.annotators not in RULES, f"annotators {self.annotators!r}: choose {' or '.join(RULES)}")
         require_labels(self.label_column, self.labels, noise, dataset)
         like_name = self.like or dataset.partition(":")[0]
         noise_models.check(noise, rate, like_name)
+        open_set.check(self.open_set, self.imbalance, dataset, noise)
         refuse(not 0 <= self.noisy_val < 1, f"noisy_val {self.noisy_val} is outside [0, 1)")
         kind = "human" if self.labels and noise == "none" else noise
         preset = resolve_preset(self.preset, name, settings_class, dataset=like_name, noise=kind, rate=rate)
@@ -147,13 +152,6 @@ class Plan:
         )
 
 
-def check_views(settings: Settings) -> None:
-    """Raise ValueError for augmentations that do not exist."""
-    for key in ("view", "teacher_view"):
-        if hasattr(settings, key):
-            augment.view(getattr(settings, key))
-
-
 def train(
     method: str | Callable,
     dataset: str | Path = "digits",
@@ -177,6 +175,8 @@ def train(
         `settings_class`, by default the plain recipe).
     dataset: a built-in name, or the path of a folder of images. labels, path_column,
         label_column, true_column, like, skip_bad, recursive and so on: see `data.load`.
+    open_set: share of the training images that show no class; imbalance: the smallest class over the largest,
+        of long-tailed counts (see `lnl_kit.data.open_set`).
     noise, rate: see `lnl_kit.data.noise`; by default symmetric 0.5, or the labels as they come with `labels`
         and for clothing1m and webvision.
     preset: quick | demo | paper | paper:NAME; settings given as keyword arguments override its values.
@@ -188,7 +188,7 @@ def train(
     clean_share, clean_list: labels known to be right (`NoisyData.clean`), that synthetic noise leaves alone:
         a share of each class, by default what the method needs, or a CSV file of images (see
         `clean_subset.read`). The noise rate still holds over all images.
-    keep: "features" and/or "weights" (of the tested network at the history's epochs).
+    keep: "features", "weights" (of the tested network at the history's epochs), "margins" (of every label).
     split: False trains on all images of a folder without `test/`, those of the test set among them (see
         `data.load`).
     on_folder: called with the run's folder before training starts. on_epoch: called with the rows of metrics
@@ -226,21 +226,26 @@ def carry_out(
     if on_interrupt not in ("return", "raise"):
         raise ValueError(f"on_interrupt {on_interrupt!r} does not exist: return, raise")
     tracking.check(track := tracking.asked_for(track))
-    prepared = prepare(plan.resolve())
+    launch.check(plan.compile, ranks.count())
+    prepared = ranks.one_first(lambda: prepare(plan.resolve()))
     say_default_noise(prepared.plan)
     root = runs_root(out)
     folder = run_folder(root, prepared)
-    make_folder(folder, root)
+    if ranks.unlike({"run": folder.name}):
+        raise RunError("the ranks are to train different runs: give each the same data and the same settings")
+    if ranks.first():  # the one that writes
+        make_folder(folder, root)
     if on_folder:
         on_folder(folder)
-    with lock(folder), closing(tracking.watch(track, folder, root)) as watch:
-        if fresh:
-            clear(folder)
-        for place in (folder, folder / "weights"):
-            remove_leftovers(place)
-        if is_finished(folder):
+    with contextlib.ExitStack() as held:
+        if ranks.first():
+            held.enter_context(lock(folder))
+        watch = tracking.watch(track if ranks.first() else None, folder, root)
+        held.callback(watch.close)
+        if ranks.told(lambda: made_ready(folder, fresh)):
             finished = loaded(folder)
-            watch.end(finished)
+            with ranks.alone():
+                watch.end(finished)
             return finished
         run = begin(prepared, folder, root, progress, watch.then(on_epoch))
         try:
@@ -253,44 +258,30 @@ def carry_out(
                 file=sys.stderr,
             )
             return open_run(folder)
-        finish(prepared, run)
-        watch.end(finished := open_run(folder))
-        return finished
-
-
-def say_default_noise(plan: Resolved) -> None:
-    """Labels of one's own are made wrong by default: say so, since its owner may not expect it."""
-    if plan.dataset.startswith(OWN) and not plan.noise_was_named and not plan.labels:
-        print(
-            f"{plan.dataset}: its labels are made wrong by {plan.noise} noise, {plan.rate:g}, as no noise "
-            "was named; noise none (--noise none) takes them as they are",
-            file=sys.stderr,
-        )
-
-
-def loaded(folder: Path) -> OpenedRun:
-    """A finished run, with a line where another version of the kit made it."""
-    run = open_run(folder)
-    before = run.settings["versions"]["lnl_kit"]
-    if before != __version__:
-        print(
-            f"loaded a run of lnl_kit {before} (this is {__version__}): --fresh trains it again",
-            file=sys.stderr,
-        )
-    return run
+        if ranks.first():
+            finish(prepared, run)
+            with ranks.alone():
+                watch.end(open_run(folder))
+        ranks.wait()
+        return open_run(folder)
 
 
 def begin(prepared: Prepared, folder: Path, root: Path, progress: bool, on_epoch) -> Run:
     """Write settings.json, labels.csv and skipped.csv of a new or resumed run, and make its Run."""
     plan, source = prepared.plan, prepared.source
-    save_atomically(folder / "settings.json", json_bytes(decides(prepared) | recorded(prepared)))
     given = prepared.given[prepared.index]
-    write_labels(folder / "labels.csv", source, prepared.index, given, prepared.truth, prepared.known)
-    if source.skipped:
-        skipped = [{"path": p, "reason": r} for p, r in source.skipped]
-        save_atomically(folder / "skipped.csv", csv_bytes(skipped, ("path", "reason")))
+    if ranks.first():
+        save_atomically(folder / "settings.json", json_bytes(decides(prepared) | recorded(prepared)))
+        truth, outside = prepared.truth, prepared.outside
+        write_labels(folder / "labels.csv", source, prepared.index, given, truth, prepared.known, outside)
+        if (agreed := agreed_of(source, plan.noise, plan.label_column)) is not None:
+            told = agreed.in_words(plan.label_column or "", source)
+            save_atomically(folder / "annotators.json", json_bytes(told))
+        if source.skipped:
+            skipped = [{"path": p, "reason": r} for p, r in source.skipped]
+            save_atomically(folder / "skipped.csv", csv_bytes(skipped, ("path", "reason")))
     noisy = prepared.noisy_data()
-    if progress:
+    if progress := progress and ranks.first():
         wrong = "unknown" if prepared.truth is None else f"{prepared.actual_rate:.1%}"
         print(f"{len(given)} training images, share of wrong labels: {wrong}", file=sys.stderr)
     return Run(
@@ -343,7 +334,7 @@ def finish(prepared: Prepared, run: Run) -> None:
         "epochs": plan.settings.epochs,
         "taken": prepared.source.taken,
         "skipped": prepared.source.skipped_kinds,
-    }
+    } | {key: value for key in ("open_set", "imbalance") if (value := getattr(plan, key))}
     summary = identity | summarise(run, prepared.told)
     sync(run.folder)
     save_atomically(run.folder / "summary.json", json_bytes(summary), durable=True)

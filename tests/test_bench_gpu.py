@@ -137,6 +137,7 @@ def children_of(folder) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cut_keeps_its_epochs(tmp_path):
     """The deadline ends the process; the row has what the run folder holds."""
     gpu_jobs.toy_images(str(tmp_path / "toy"))

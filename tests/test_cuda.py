@@ -10,7 +10,7 @@ import lnl_kit
 from lnl_kit.data.batches import NoisyData
 from lnl_kit.methods import METHODS
 
-# Methods that share the loop of `ce`, and one whose 200 filters take a minute here, are left to `make
+# Methods that share the loop of another one here, and one whose 200 filters take a minute, are left to `make
 # test-slow`.
 ON_IMAGES = [m for m, (_, settings) in METHODS.items() if not settings.needs_features]
 SLOW = {
@@ -25,8 +25,12 @@ SLOW = {
     "nce_rce",
     "js",
     "co_teaching_plus",
+    "jocor",
+    "t_revision",
+    "pes_semi",
+    "early_cutting",
 }
-TINY = {"epochs": 3, "train_size": 120, "batch_size": 20, "progress": False}
+TINY = {"epochs": 3, "train_size": 80, "batch_size": 20, "progress": False}
 
 
 def tiny(method):

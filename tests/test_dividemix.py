@@ -94,7 +94,7 @@ def shared(tmp_path_factory):
     [{"unsupervised": 0.0}, {"threshold": 0.8}, {"warmup_entropy": True}, {"sharpening": 1.0}, {"ramp": 0}],
 )
 def test_settings_change_the_run(shared, variant):
-    settings = TINY | {"epochs": 4, "rate": 0.5}
+    settings = TINY | {"epochs": 4, "rate": 0.5, "train_size": 128}
     plain, other = (lnl_kit.train("dividemix", out=shared, **settings | changes) for changes in ({}, variant))
     assert not np.array_equal(other.arrays["new_labels"], plain.arrays["new_labels"])
 

@@ -134,6 +134,7 @@ assert compiled(torch.ones(1)).item() == 2
 """
 
 
+@pytest.mark.slow
 def test_the_compiler_is_as_it_was_afterwards():
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_COMPILER], capture_output=True, text=True, timeout=300

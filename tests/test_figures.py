@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from colour_vision import MACHADO, ciede2000, closest
 
 from lnl_kit import figures
-from lnl_kit.figures import style
+from lnl_kit.figures import lab, style
 from lnl_kit.papers import comparison
 from lnl_kit.toolbox import metrics
 
@@ -272,6 +273,45 @@ def test_text_and_colours_read_on_white_and_on_dark():
     for ground in ("#ffffff", "#111111"):
         assert contrast(style.TEXT, ground) >= 4
         assert min(contrast(c, ground) for c in style.PALETTE) >= 3
+
+
+@pytest.mark.parametrize("vision", MACHADO)
+def test_colours_are_apart_for_everybody(vision):
+    assert closest(style.PALETTE, vision)[0] >= 10
+    assert closest(style.CLASSES, vision)[0] >= 8
+    low, middle, high = (color for _, color in lab.RISE)
+    assert closest((low, middle, high), vision)[0] >= 10
+
+
+def test_the_measure_finds_a_bad_palette_and_agrees_with_its_authors():
+    """Red and green of the same lightness; and the palette that the kit had once."""
+    assert (
+        closest(("#c8553d", "#7d8b2a"), "normal")[0]
+        > 30
+        > 10
+        > closest(("#c8553d", "#7d8b2a"), "deuteranopia")[0]
+    )
+    assert (
+        closest(("#2f7fc4", "#9d68c2"), "normal")[0]
+        > 20
+        > 5
+        > closest(("#2f7fc4", "#9d68c2"), "protanopia")[0]
+    )
+    assert (
+        closest(("#159a70", "#3c97a8"), "normal")[0]
+        > 15
+        > 5
+        > closest(("#159a70", "#3c97a8"), "tritanopia")[0]
+    )
+    for one, two, printed in (  # Sharma, Wu, Dalal (2005), Table 1
+        ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),
+        ((50, 2.5, 0), (73, 25, -18), 27.1492),
+        ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
+        ((2.0776, 0.0795, -1.1350), (0.9033, -0.0636, -0.5514), 0.9082),
+    ):
+        assert ciede2000(one, two) == pytest.approx(printed, abs=1e-4)
+    for matrix in MACHADO.values():
+        assert matrix.sum(1) == pytest.approx(np.ones(3), abs=1e-4)  # greys stay grey
 
 
 def test_save_png(tmp_path):

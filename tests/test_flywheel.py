@@ -186,6 +186,12 @@ def test_no_term_leaks_gradient_into_the_other_network(tmp_path, monkeypatch):
     assert seen == {"train_auxiliary", "train_main"}
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A root of runs: what several tests train is trained once."""
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.mark.parametrize(
     "ablation",
     [
@@ -198,11 +204,9 @@ def test_no_term_leaks_gradient_into_the_other_network(tmp_path, monkeypatch):
         {"ramp": 4},
     ],
 )
-def test_every_ablation_trains_and_differs(tmp_path, ablation):
+def test_every_ablation_trains_and_differs(shared, ablation):
     settings = TINY | {"epochs": 4}  # the prior counts from the second cycle on
-    plain, other = (
-        lnl_kit.train("flywheel", out=tmp_path, **settings | changes) for changes in ({}, ablation)
-    )
+    plain, other = (lnl_kit.train("flywheel", out=shared, **settings | changes) for changes in ({}, ablation))
     assert other.folder != plain.folder
     assert not np.array_equal(other.arrays["clean_score"], plain.arrays["clean_score"])
 

@@ -234,17 +234,23 @@ ATTACKS = {
 }
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_a_label_file_only_holds_whole_numbers(tmp_path, attack):
+def test_a_label_file_only_holds_whole_numbers(tmp_path):
+    """In a process of its own, which an attack that works would bring down."""
     y = np.arange(10)
-    torch.save({"clean_label": y, "worse_label": ATTACKS[attack]()}, tmp_path / "CIFAR-10_human.pt")
+    for attack, value in ATTACKS.items():
+        (tmp_path / attack).mkdir()
+        torch.save({"clean_label": y, "worse_label": value()}, tmp_path / attack / "CIFAR-10_human.pt")
     code = (
         "import sys, numpy as np; from lnl_kit import data\n"
-        "try: data.human_labels('cifar10', 'worst', sys.argv[1], np.arange(10))\n"
-        "except ValueError as error: print(error)"
+        "for folder in sys.argv[1:]:\n"
+        "    try: data.human_labels('cifar10', 'worst', folder, np.arange(10))\n"
+        "    except ValueError as error: print(str(error).replace('\\n', ' '))"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
-    assert done.returncode == 0 and "is not the label file of cifar10" in done.stdout, done
+    folders = [str(tmp_path / attack) for attack in ATTACKS]
+    done = subprocess.run([sys.executable, "-c", code, *folders], capture_output=True, text=True)
+    assert done.returncode == 0, done
+    said = done.stdout.splitlines()
+    assert len(said) == len(ATTACKS) and all("is not the label file of cifar10" in one for one in said), said
 
 
 @pytest.mark.parametrize("kind", ["u1", "i2", "<i4", ">i4", "i8", ">i8", "list", "tensor", "fortran"])

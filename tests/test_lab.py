@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 
 import lnl_kit
+from lnl_kit import figures
 from lnl_kit.notebook import noise_lab
+from lnl_kit.run.prepared import prepare
+from lnl_kit.train import Plan
 
 SMALL = dict(rates=(0.0, 0.5), epochs=2)
 
 
-@pytest.mark.parametrize("method", ["ce", "gjs", "mixup", "cores"])
+SLOW = [pytest.param(m, marks=pytest.mark.slow) for m in ("gjs", "cores")]
+
+
+@pytest.mark.parametrize("method", ["ce", "mixup", *SLOW])
 def test_a_member_is_the_run_at_its_rate(tmp_path, method, monkeypatch):
     """Same start, order, crops and labels; only the order of sums differs, so that few predictions do after
     two epochs.
@@ -83,3 +89,16 @@ def test_ten_rates_at_once_are_faster_than_ten_runs(tmp_path):
     for rate in noise_lab.RATES:
         lnl_kit.train("ce", rate=rate, out=tmp_path, epochs=3, view="none", batch_size=64, progress=False)
     assert (time.perf_counter() - started) / together.seconds > 1.5  # 1.95 on two idle cores
+
+
+def test_open_set_and_long_tail_are_those_of_a_run():
+    x, given, true, names = noise_lab.opened_at("digits", "symmetric", 0.2, 0.2, 0.1, seed=1)
+    found = prepare(Plan.of("ce", rate=0.2, open_set=0.2, imbalance=0.1, seed=1).resolve())
+    assert (given == found.given[found.index]).all() and (true == found.truth).all()
+    assert names[-1] == "no class" and np.array_equal(x, found.source.x[found.index].numpy())
+    figure = figures.open_counts(given, true, names[:-1])
+    parts = {trace.name: int(trace.y.sum()) for trace in figure.data}
+    wrong = (given != true) & (true >= 0)
+    assert parts == {"right": (given == true).sum(), "wrong": wrong.sum(), "of no class": (true < 0).sum()}
+    plain = noise_lab.opened_at("digits", "symmetric", 0.2, seed=1)
+    assert (plain[1] == noise_lab.labels_at("digits", "symmetric", 0.2, 1)[0]).all()

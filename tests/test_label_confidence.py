@@ -153,6 +153,12 @@ def test_any_robust_loss_will_do(tmp_path, loss):
     )
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A root of runs: what several tests train is trained once."""
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.mark.parametrize(
     "variant",
     [
@@ -166,9 +172,9 @@ def test_any_robust_loss_will_do(tmp_path, loss):
         {"slope": 5.0},
     ],
 )
-def test_every_variant_trains_and_differs(tmp_path, variant):
+def test_every_variant_trains_and_differs(shared, variant):
     plain, other = (
-        lnl_kit.train("label_confidence", out=tmp_path, **TINY, **changes) for changes in ({}, variant)
+        lnl_kit.train("label_confidence", out=shared, **TINY, **changes) for changes in ({}, variant)
     )
     assert np.abs(other.arrays["train_probs"] - plain.arrays["train_probs"]).max() > 1e-6
 

@@ -4,7 +4,9 @@ import json
 import statistics
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from conftest import ROOT
 
 from lnl_kit import figures, measured, methods
@@ -219,10 +221,10 @@ def test_the_readmes_shares_of_right_predictions_are_kept_rows():
 
 def test_texts_say_how_many_methods_there_are():
     """Those that train on images; the probe and the neighbours need features."""
-    assert sum(not settings.needs_features for _, settings in METHODS.values()) == 44
+    assert sum(not settings.needs_features for _, settings in METHODS.values()) == 46
     for file in ("README.md", "notebooks/30_leaderboard.ipynb"):
         text = (ROOT / file).read_text("utf-8")
-        assert "forty-four methods on equal terms" in text and "thirty methods" not in text
+        assert "forty-six methods on equal terms" in text and "thirty methods" not in text
 
 
 NEWER = {
@@ -263,3 +265,52 @@ def test_the_readmes_table_of_newer_methods_is_the_kept_rows_of_seed_0():
     ce = float(lines[start + 2].split("|")[2].split()[0])
     at_half = [float(line.split("|")[2].split()[0]) for line in lines[start + 3 : start + 2 + len(NEWER)]]
     assert min(at_half) > ce  # as the text says
+
+
+def test_equal_compute_reads_curves_at_the_epoch_that_is_paid_for(monkeypatch):
+    kept = [
+        {"method": "ce", "with_gradient": 1.0, "without": 0.0},
+        {"method": "nrd", "with_gradient": 1.0, "without": 1.5},
+        {"method": "dividemix", "with_gradient": 5.0, "without": 0.0},
+    ]
+    monkeypatch.setattr(leaderboard.measured, "read", lambda name: kept)
+    assert leaderboard.passes().to_dict() == {"ce": 1.0, "nrd": 1.5, "dividemix": 5.0}
+    curves = {
+        "ce": [0.1, 0.2, 0.3, 0.4],
+        "nrd": [0.5, 0.6, 0.7, 0.8],
+        "dividemix": [0.9] * 4,
+        "elr": [1.0] * 4,
+    }
+    rows = pd.DataFrame(
+        {
+            "method": method,
+            "dataset": "digits",
+            "preset": "quick",
+            "setting": "symmetric 0.5",
+            "seed": seed,
+            "test_accuracy_last": values[-1] + seed / 10,
+            "curves": {"test_accuracy": [v + seed / 10 for v in values]},
+        }
+        for method, values in curves.items()
+        for seed in (0, 1)
+    )
+    found = leaderboard.at_budget(rows, "symmetric 0.5", 4)
+    assert list(found.index) == ["nrd", "ce"]  # an epoch of dividemix costs more; elr was not counted
+    assert found["epoch"].to_dict() == {"nrd": 2, "ce": 4}
+    assert found["at budget"].to_dict() == pytest.approx({"nrd": 0.65, "ce": 0.45})
+    assert found["last"]["nrd"] == pytest.approx(0.85) and found["seeds"].tolist() == [2, 2]
+    with pytest.raises(ValueError, match="nothing with curves and passes"):
+        leaderboard.at_budget(rows, "symmetric 0.5", 0.5)
+
+
+def test_passes_are_counted_with_and_without_gradient():
+    from lnl_kit.bench.passes import counted
+    from lnl_kit.toolbox import models
+
+    with counted() as found:
+        net = models.make("small_cnn", 10, 1)
+        net(torch.zeros(4, 1, 16, 16))
+        with torch.no_grad():
+            net.features(torch.zeros(3, 1, 16, 16))
+    net(torch.zeros(5, 1, 16, 16))  # outside it nothing counts
+    assert dict(found) == {"with": 4, "without": 3}

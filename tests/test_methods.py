@@ -6,52 +6,18 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from conftest import SHORT_STAGES, feature_file
+from conftest import feature_file
 
 import lnl_kit
 from lnl_kit import data
 from lnl_kit.data.batches import NoisyData
 from lnl_kit.methods import METHODS, loss_only, nrd
-from lnl_kit.run import prepared
 from lnl_kit.run.loop import Run
 from lnl_kit.settings import Settings, field_help, make
 from lnl_kit.toolbox import losses
 from lnl_kit.toolbox.averaging import update_teacher
 
 TINY = {"epochs": 2, "train_size": 256, "progress": False}
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_two_runs_are_equal_and_true_labels_change_no_weight(tmp_path, method, monkeypatch):
-    tiny = TINY | SHORT_STAGES.get(method, {})
-    if METHODS[method][1].needs_features:
-        tiny["features"] = feature_file(tmp_path)
-    first = lnl_kit.train(method, out=tmp_path / "a", **tiny)
-    second = lnl_kit.train(method, out=tmp_path / "b", **tiny)
-    # the same given labels, the true ones shuffled: only what is measured may change
-    draw = prepared.draw_labels
-
-    def shuffled(*args):
-        given, true = draw(*args)
-        return given, np.random.RandomState(0).permutation(true)
-
-    monkeypatch.setattr(prepared, "draw_labels", shuffled)
-    third = lnl_kit.train(method, out=tmp_path / "c", **tiny)
-    states = [torch.load(r.folder / "state.pt", weights_only=True)["state"] for r in (first, second, third)]
-    for name, part in states[0].items():
-        for other in states[1:]:
-            flat, other_flat = flatten(part), flatten(other[name])
-            assert flat.keys() == other_flat.keys()
-            assert all(torch.equal(flat[k], other_flat[k]) for k in flat), name
-    assert third.summary["actual_rate"] != first.summary["actual_rate"]
-
-
-def flatten(part, prefix=""):
-    if isinstance(part, torch.Tensor):
-        return {prefix: part}
-    if isinstance(part, dict):
-        return {k2: v2 for k, v in part.items() for k2, v2 in flatten(v, f"{prefix}.{k}").items()}
-    return {}
 
 
 @pytest.mark.parametrize("method", METHODS)

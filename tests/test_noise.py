@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import truncnorm
 
-from lnl_kit.data import noise
+from lnl_kit.data import built_in, feature_noise, noise
 from lnl_kit.toolbox import metrics
 
 
@@ -417,3 +417,62 @@ def test_matrix_file_missing_or_of_another_size(tmp_path, matrix_file):
         noise.check(f"matrix:{tmp_path / 'nowhere.csv'}", None)
     with pytest.raises(ValueError, match="is for 10 classes, but the data have 4"):
         noise.noisy_labels(labels(8, 4), matrix_file[0], None, 0, num_classes=4)
+
+
+@pytest.fixture(scope="module")
+def scans():
+    x, y, _, _ = built_in.digits()
+    return x, y, feature_noise.probabilities(x, y, 10)
+
+
+@pytest.mark.parametrize(
+    "kind, tau", [("pmd_1", [0.5, 0.375, 0]), ("pmd_2", [1, 0.875, 0]), ("pmd_3", [1, 17 / 24, 0])]
+)
+def test_pmd_by_its_polynomials(kind, tau):
+    np.testing.assert_allclose(feature_noise.flip_shape(kind, np.array([0, 0.5, 1])), tau, atol=1e-12)
+    eta = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.2, 0.5, 0.3]])
+    other, flip = feature_noise.flips(kind, eta, np.array([0, 1, 0]), 0.3)
+    assert other.tolist() == [1, 2, 1]
+    d = np.array([0.5, 0.3, 0])  # never below zero
+    expected = feature_noise.flip_shape(kind, d)
+    np.testing.assert_allclose(flip, expected * 0.3 / expected.mean(), atol=1e-9)
+    assert feature_noise.flips(kind, eta, np.array([0, 1, 0]), 0.9)[1].mean() == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("kind", feature_noise.KINDS)
+def test_pmd_flips_what_is_alike_to_what_it_is_like(scans, kind):
+    x, y, eta = scans
+    given = noise.noisy_labels(y, kind, 0.2, 0, num_classes=10, images=x)
+    wrong = given != y
+    assert wrong.mean() == pytest.approx(0.2, abs=0.03)
+    others = eta.copy()
+    others[np.arange(len(y)), y] = -1
+    assert (given[wrong] == others.argmax(1)[wrong]).all()
+    margin = eta[np.arange(len(y)), y] - others.max(1)
+    assert margin[wrong].mean() < margin[~wrong].mean() - 0.05
+    assert (given == noise.noisy_labels(y, kind, 0.2, 0, num_classes=10, images=x)).all()
+
+
+@pytest.mark.slow
+def test_discriminants_are_fishers(scans):
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    x, y, eta = scans
+    assert (eta.argmax(1) == y).mean() > 0.95 and np.allclose(eta.sum(1), 1)
+    flat = x.reshape(len(x), -1) / 255
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1).fit(flat, y).predict(flat)
+    assert (eta.argmax(1) == theirs).mean() > 0.99
+
+
+def test_blocks_of_larger_images():
+    x = np.arange(2 * 3 * 33 * 33).reshape(2, 3, 33, 33).astype(np.uint8)
+    small = feature_noise.seen(x)
+    assert small.shape == (2, 3 * 16 * 16)
+    assert small[0, 0] == pytest.approx(x[0, 0, :2, :2].mean() / 255)
+
+
+def test_pmd_needs_images_and_has_no_matrix():
+    with pytest.raises(ValueError, match="pmd_1 noise needs the images"):
+        noise.noisy_labels(labels(20, 4), "pmd_1", 0.2, 0, num_classes=4)
+    with pytest.raises(ValueError, match="no transition matrix"):
+        noise.transition_matrix("pmd_2", 0.2, 4)

@@ -22,7 +22,7 @@ from PIL import Image
 from test_jupyterlab import errors_saved, run_all
 
 from lnl_kit.commands import lab as labs
-from lnl_kit.commands.lab import bring, in_sentences
+from lnl_kit.commands.lab import in_sentences, notebooks
 
 PARTS = ("lnl_kit", "notebooks", "data/published", "data/measured")
 FILES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "data/README.md")
@@ -119,6 +119,7 @@ def test_all_means_every_extra_that_a_user_can_use():
     assert set(everything.removeprefix("lnl-kit[").rstrip("]").split(",")) == set(extras) - {
         "all",
         "dev",
+        "docs",
         "test",
     }
 
@@ -255,6 +256,11 @@ def test_the_first_notebook_runs_in_the_lab_of_the_wheel(served, browser, tmp_pa
 
 
 # ---------------------------------------------------------------- what lab copies, and what it leaves
+
+
+def bring(folder):
+    """The kit's notebooks, brought to a folder."""
+    return labs.bring(folder, notebooks())
 
 
 @pytest.fixture

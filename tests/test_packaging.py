@@ -60,6 +60,7 @@ def test_every_module_imported_by_the_package_is_a_dependency_or_comes_with_one(
         "ipykernel": "jupyterlab",
         "traitlets": "ipywidgets",
         "safetensors": "timm",
+        "griffe": "mkdocstrings",
     }
     called = comes_with | {
         "sklearn": "scikit-learn",

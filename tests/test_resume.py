@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from conftest import SHORT_STAGES, feature_file
@@ -18,6 +19,8 @@ from conftest import SHORT_STAGES, feature_file
 import lnl_kit
 from lnl_kit.cli import main
 from lnl_kit.methods import METHODS
+from lnl_kit.run import prepared
+from lnl_kit.run.loop import Run
 
 ASK = ["--train-size", "512", "--keep", "weights"]
 CLOCK = ("seconds", "images_per_second")
@@ -160,27 +163,53 @@ def test_kill_9_between_two_writes(tmp_path, where, one_thread):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_resumes_exactly(tmp_path, method, monkeypatch):
-    """Stopped after its first epoch, by the exception that Ctrl-C raises."""
-    from lnl_kit.run.loop import Run
-
+def test_every_method_resumes_exactly_and_learns_nothing_from_true_labels(tmp_path, method, monkeypatch):
+    """A run beside one that is stopped after its first epoch (by the exception that Ctrl-C raises) and gone
+    on with, its true labels shuffled. All that decides their future is the same to the last bit: two runs are
+    equal, a stopped one loses nothing, and true labels are only measured with.
+    """
     ask = {"epochs": 3, "train_size": 256, "progress": False} | SHORT_STAGES.get(method, {})
     if METHODS[method][1].needs_features:
         ask["features"] = feature_file(tmp_path)
     alone = lnl_kit.train(method, out=tmp_path / "alone", **ask)
-    commit = Run.commit
+    draw, commit = prepared.draw_labels, Run.commit
+
+    def shuffled(*args):
+        given, true = draw(*args)
+        return given, np.random.RandomState(0).permutation(true)
 
     def stop_after_first(self, state):
         commit(self, state)
         if "stages" not in self.folder.parts:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(prepared, "draw_labels", shuffled)
     with monkeypatch.context() as m:
         m.setattr(Run, "commit", stop_after_first)
         stopped = lnl_kit.train(method, out=tmp_path / "stopped", **ask)
     assert stopped.summary is None and len(stopped.metrics) == 1
     resumed = lnl_kit.train(method, out=tmp_path / "stopped", **ask)
-    assert_same_run(alone.folder, resumed.folder)
+    assert_equal(*(torch.load(r.folder / "state.pt", weights_only=True)["state"] for r in (alone, resumed)))
+    assert alone.metrics[-1]["loss"] == resumed.metrics[-1]["loss"]
+    assert alone.metrics[-1]["test_accuracy"] == resumed.metrics[-1]["test_accuracy"]
+    assert alone.summary["actual_rate"] != resumed.summary["actual_rate"], "the true labels were shuffled"
+
+
+@pytest.mark.parametrize("method", ["ce", "nrd", "flywheel", "dividemix"])
+def test_what_is_measured_resumes_too(tmp_path, method, monkeypatch):
+    """Every column, curve and array of a stopped run is that of one left alone."""
+    ask = {"epochs": 3, "train_size": 128, "progress": False}
+    alone = lnl_kit.train(method, out=tmp_path / "alone", **ask)
+    commit = Run.commit
+
+    def stop_after_first(self, state):
+        commit(self, state)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m:
+        m.setattr(Run, "commit", stop_after_first)
+        lnl_kit.train(method, out=tmp_path / "stopped", **ask)
+    assert_same_run(alone.folder, lnl_kit.train(method, out=tmp_path / "stopped", **ask).folder)
 
 
 def test_command_line_ctrl_c_exits_130_and_prints_the_folder(tmp_path):

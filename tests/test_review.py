@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import lnl_kit
+from lnl_kit import texts
 from lnl_kit.label_errors import review
 from lnl_kit.label_errors.decisions import Decisions
 from lnl_kit.label_errors.findings import Findings, open_findings
@@ -105,7 +106,7 @@ def test_a_kind_shows_its_images_alone_with_those_that_look_alike_side_by_side(f
     table.loc[[2, 3], "kind"] = ["near duplicate; dark", "dark"]
     alike = [[names[0], names[7]], [names[2], names[5]]]
     wall = review.Review(Findings(tmp_path, table, findings.summary | {"alike": alike}))
-    assert wall.kinds == [["near duplicate", 4], ["dark", 2]] and wall.kind == ""
+    assert wall.kinds == [["near duplicate", 4, "near duplicate"], ["dark", 2, "dark"]] and wall.kind == ""
     assert wall.cards[2]["kind"] == "near duplicate; dark"
     send(wall, "kind", kind="near duplicate")
     assert [c["image"] for c in wall.cards] == [names[0], names[7], names[2], names[5]]
@@ -157,7 +158,9 @@ window.ready = true;
 
 def show(browser, **values):
     """The widget's page with these values and no Python behind it; `answer` stands for Python's answer."""
+    say = texts.of(values.pop("language", None))
     values = {"kinds": [], "kind": "", "undoable": True, "cursor": 0} | values
+    values["words"] = say.part("review") | {"language": say.language}
     values = {"status": "", "page": 0, "pages": 2, "filter": []} | values
     script = (
         "data:text/javascript;base64,"
@@ -233,7 +236,7 @@ def test_kinds_are_buttons_that_ask_for_theirs(browser):
         cards=[card("x", "a", "b", kind="dark"), card("y", "a", "b")],
         classes=["a", "b"],
         counts=[[0, 2], [0, 0]],
-        kinds=[["dark", 1], [NASTY, 2]],
+        kinds=[["dark", 1, "dark"], [NASTY, 2, NASTY]],
         kind="dark",
     )
     buttons = page.locator(".kinds button")

@@ -13,8 +13,8 @@ from lnl_kit.toolbox.stacked import Stacked
     [
         ("small_cnn", 1, 16),
         ("preact_resnet18", 3, 16),
-        ("preact_resnet34_cifar", 3, 16),
-        ("resnet18", 3, 16),
+        pytest.param("preact_resnet34_cifar", 3, 16, marks=pytest.mark.slow),
+        pytest.param("resnet18", 3, 16, marks=pytest.mark.slow),
         ("mlp_head", 48, 1),
     ],
 )

@@ -1,4 +1,4 @@
-"""`lnl lab`: the notebooks in a folder of the user's, opened in JupyterLab."""
+"""`lnl lab`: the notebooks, or lessons made from them, in a folder of the user's, opened in JupyterLab."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from ..files import (
     save_atomically,
     shipped,
 )
+from ..teaching.lessons import make, notes, of_text
 
-FOLDER = "lnl-notebooks"  # where an installed kit copies its notebooks, in the current folder
+# Where files are copied in the current folder: an installed kit's notebooks, lessons, and the teacher's.
+FOLDER, LESSONS, TEACHER = "lnl-notebooks", "lnl-lessons", "lnl-lessons-teacher"
 RECORD = ".lnl-kit.json"  # in that folder: the digests of what was copied, by which changes are known
 
 
@@ -36,33 +38,49 @@ class Brought(NamedTuple):
     outdated: list[str]  # of those kept: the kit's own has changed too since it was copied
 
 
-def bring(folder: Path) -> Brought:
-    """Copy the kit's notebooks to a folder; what a user changed there is never written over.
-
-    Raises FileNotFoundError where the kit has none, OSError where the folder cannot be written.
-    """
+def notebooks() -> dict[str, bytes]:
+    """{name: content} of the kit's notebooks. Raises FileNotFoundError where it has none."""
     own = sorted(shipped("notebooks").glob("*.ipynb"))
     if not own:
         raise FileNotFoundError(
             f"the kit's notebooks are not in {shipped('notebooks')}: install the kit from its wheel (pip "
             "install lnl-kit), or work in a whole clone"
         )
+    return {notebook.name: notebook.read_bytes() for notebook in own}
+
+
+def lessons(numbers: str, solutions: bool) -> dict[str, bytes]:
+    """{name: content} of lessons ("2", "1,3", "1..6"), with solutions those for the teacher, with notes."""
+    notebooks()  # says where they are missing
+    made = {}
+    for number in of_text(numbers):
+        made[f"lesson_{number}{'_solutions' * solutions}.ipynb"] = make(number, solutions)
+        if solutions:
+            made[f"lesson_{number}_notes.md"] = notes(number).encode()
+    return made
+
+
+def bring(folder: Path, files: dict[str, bytes]) -> Brought:
+    """Copy files of the kit to a folder; what a user changed there is never written over.
+
+    Raises OSError where the folder cannot be written.
+    """
     make_folder(folder)
     brought, record = Brought([], [], [], [], []), _record(folder)
-    for notebook in own:
-        content, target = notebook.read_bytes(), folder / notebook.name
+    for name, content in files.items():
+        target = folder / name
         wanted, there = _digest(content), _digest(read_file(target)) if target.exists() else None
-        if there not in (None, wanted, record.get(notebook.name)):
-            brought.kept.append(notebook.name)
-            if record.get(notebook.name) != wanted:
-                brought.outdated.append(notebook.name)
+        if there not in (None, wanted, record.get(name)):
+            brought.kept.append(name)
+            if record.get(name) != wanted:
+                brought.outdated.append(name)
             continue
         (brought.copied if there is None else brought.same if there == wanted else brought.renewed).append(
-            notebook.name
+            name
         )
         if there != wanted:
             save_atomically(target, content)
-        record[notebook.name] = wanted
+        record[name] = wanted
     save_atomically(folder / RECORD, json_bytes({"lnl_kit": __version__, "notebooks": record}))
     return brought
 
@@ -98,22 +116,27 @@ def in_sentences(brought: Brought, folder: Path) -> str:
 def lab(
     folder: str | Path | None = None,
     *,
+    lesson: str | None = None,
+    solutions: bool = False,
     copy_only: bool = False,
     browser: bool = True,
     port: int = 8888,
     allow_root: bool = False,
 ) -> int:
-    """Copy the notebooks to a folder and open them in JupyterLab, on this machine alone and with a token.
+    """Copy notebooks to a folder and open them in JupyterLab, on this machine alone and with a token.
 
     folder: None = in a clone its own notebooks, which are not copied, else `lnl-notebooks` in the current
-        folder. Runs and data lie where those of `lnl train` in the current folder do. port: the first that is
-        tried. Returns 0 when the server was stopped.
+        folder, lessons in `lnl-lessons`, those with solutions in `lnl-lessons-teacher`. lesson: see
+        `lessons`; with solutions, None = all. Runs and data lie where those of `lnl train` in the current
+        folder do. port: the first that is tried. Returns 0 when the server was stopped.
     """
-    place = Path(folder).expanduser().absolute() if folder else Path.cwd() / FOLDER
-    if folder is None and not installed():
+    files = lessons(lesson or "all", solutions) if lesson or solutions else None
+    default = FOLDER if files is None else TEACHER if solutions else LESSONS
+    place = Path(folder).expanduser().absolute() if folder else Path.cwd() / default
+    if folder is None and files is None and not installed():
         place = shipped("notebooks")
     else:
-        print(in_sentences(bring(place), place), file=sys.stderr)
+        print(in_sentences(bring(place, files or notebooks()), place), file=sys.stderr)
     if copy_only:
         print(place)
         return 0
@@ -131,6 +154,7 @@ def lab(
             f"--ServerApp.root_dir={place}",
             f"--ServerApp.open_browser={browser}",
             f"--ServerApp.allow_root={allow_root}",
+            f"--LabApp.default_url=/lab{f'/tree/{next(iter(files))}' if files else ''}",
             "--ServerApp.allow_remote_access=False",
             f"--IdentityProvider.token={token}",
         ]

@@ -56,6 +56,18 @@ def add_lab(add: argparse.ArgumentParser) -> None:
         help="where the notebooks are copied; what you changed there is left as it is; default lnl-notebooks "
         "in the current folder, in a clone its own notebooks, in place",
     )
+    add.add_argument(
+        "--lesson",
+        metavar="N",
+        help="lessons made from the notebooks, of at most 45 minutes, with gaps to fill, in place of the "
+        "notebooks: 1 to 6, several as 1,3 or 1..6; FOLDER is then lnl-lessons by default",
+    )
+    add.add_argument(
+        "--solutions",
+        action="store_true",
+        help="for the teacher: the gaps filled, and a page of notes a lesson; FOLDER is then "
+        "lnl-lessons-teacher",
+    )
     add.add_argument("--copy-only", action="store_true", help="copy the notebooks, and print the folder")
     add.add_argument("--no-browser", action="store_false", dest="browser", help="only print the address")
     add.add_argument("--port", type=int, default=8888, help="the first that is tried")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from ..files.machine import free_memory
-from ..toolbox import augment
+from ..toolbox import augment, ranks
 from ..toolbox.rng import generator
 from .streams import Stream, in_chunks
 
@@ -83,11 +83,18 @@ class NoisyData:
             name, like=self.like, size=self.x.shape[-1], channels=self.x.shape[1], mean=self.mean
         )
 
-    def _chunks(self, order: Tensor, size: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Yield (start, idx (n,), x (n, C, H, W) uint8) for `size` images at a time of those in `order`."""
+    def _chunks(
+        self, order: Tensor, size: int, see: Callable[[int, Tensor], list[Tensor]]
+    ) -> Iterator[tuple[int, Tensor, list[Tensor]]]:
+        """Yield (start, idx (n,), see(start, x)) for `size` images x (n, C, H, W) uint8 at a time of those in
+        `order`. Of several ranks each reads and sees chunks of its own, and all get them.
+        """
         parts = order.split(size) if len(order) else ()
-        for i, (idx, x) in enumerate(zip(parts, in_chunks(self.x, parts))):
-            yield i * size, idx, x.to(self.device, non_blocking=True)
+        mine = range(len(parts))[ranks.rank() :: ranks.count()]
+        images = in_chunks(self.x, [parts[i] for i in mine])
+        own = (see(i * size, x.to(self.device, non_blocking=True)) for i, x in zip(mine, images))
+        for i, seen in enumerate(ranks.in_turn(own, len(parts))):
+            yield i * size, parts[i], seen
 
     def _view(self, x: Tensor, view, *keys) -> Tensor:
         return x if view is None else view(x, generator(self.seed, "view", *keys))
@@ -115,12 +122,16 @@ class NoisyData:
             order = torch.randperm(len(self), generator=generator(self.seed, "order", *keys))
         size = max(1, min(batch_size or self.batch_size, len(order)))
         order = order[: len(order) // size * size].to(self.device)
-        for start, idx, x in self._chunks(order, size * max(1, at_once(self.x) // size)):
+
+        def see(start: int, x: Tensor) -> list[Tensor]:
             seen: list[Tensor] = []
-            y = self.y[idx]
             for number, p in enumerate(policies):
                 image = seen[-1] if isinstance(p, augment.OnTop) else x
                 seen.append(self._view(image, p, number, *keys, start))
+            return seen
+
+        for _, idx, seen in self._chunks(order, size * max(1, at_once(self.x) // size), see):
+            y = self.y[idx]
             seen = [self.normalise(s) for s in seen]
             for i in range(0, len(idx), size):
                 batch = tuple(s[i : i + size] for s in seen)
@@ -147,6 +158,9 @@ class NoisyData:
         """Yield (x, idx) once over the whole set, or the images `indices` (n,), in order, for E-steps."""
         policy = self.view(view)
         order = (torch.arange(len(self)) if indices is None else indices).to(self.device)
-        for start, idx, x in self._chunks(order, at_once(self.x)):
-            x = self.normalise(self._view(x, policy, "in order", epoch, start))
-            yield from zip(x.split(batch_size), idx.split(batch_size))
+
+        def see(start: int, x: Tensor) -> list[Tensor]:
+            return [self._view(x, policy, "in order", epoch, start)]
+
+        for _, idx, (x,) in self._chunks(order, at_once(self.x), see):
+            yield from zip(self.normalise(x).split(batch_size), idx.split(batch_size))

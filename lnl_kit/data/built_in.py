@@ -95,7 +95,7 @@ def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     rows = _digits_table().astype(np.int64)  # (1797, 65)
     pixels, y = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]  # 0..16
     for axis in (1, 2):  # bilinear to twice the size: 3/4 of the nearest pixel and 1/4 of the next
-        pixels = _double(pixels, axis)
+        pixels = double(pixels, axis)
     x = ((pixels * 255 + 128) // 256).astype(np.uint8)[:, None]  # 0..256 to 0..255, rounded in integers
     train, test = folders.stratified_split(y, 360, seed=0)
     return x[train], y[train], x[test], y[test]
@@ -117,7 +117,7 @@ def _digits_table() -> np.ndarray:
     return np.column_stack([bunch.data, bunch.target])
 
 
-def _double(pixels: np.ndarray, axis: int) -> np.ndarray:
+def double(pixels: np.ndarray, axis: int) -> np.ndarray:
     """4 x the bilinear interpolation of `pixels` to twice the size along `axis`; the edge is repeated."""
     pixels = np.moveaxis(pixels, axis, -1)
     before = np.concatenate([pixels[..., :1], pixels[..., :-1]], -1)

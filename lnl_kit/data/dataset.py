@@ -19,13 +19,15 @@ import torch
 from torch import Tensor
 
 from .. import files
-from . import allowed, built_in, decode, label_tables, large_sets, naming, packed_sets, taken
+from . import allowed, built_in, decode, large_sets, naming, packed_sets, taken
+from .annotators import Agreed
 from .classes import CLASSES, MEAN_STD, channel_stats
-from .label_formats import LabelTable, as_file, read_table
+from .label_formats import as_file, read_table
 from .label_tables import Labels
 from .problems import Problem, counted, report
 from .raw import _decoded, _folder, _Raw, _streamed
 from .streams import Stream, pick
+from .told import labels_of
 
 
 class SecondTest(NamedTuple):
@@ -71,6 +73,8 @@ class Dataset:
     test_paths: tuple[str, ...] | None = None  # (M,)
     max_pixels: int | None = None  # of an image file; None = `images.max_pixels()`
     follow_links: bool = False  # whether images may lie elsewhere, by a link
+    annotators: str = "majority"  # what is made of several label columns
+    agreed: Agreed | None = None  # what that was, of all images of the set; None with one column
     headers: np.ndarray | None = None  # decode.HEADER (N,), sizes and modes of the files; None = not known
 
     @property
@@ -101,32 +105,32 @@ def load(
     follow_links: bool = False,
     image_column: str | None = None,
     hf_split: str | None = None,
+    annotators: str = "majority",
     keep: bool = True,
 ) -> Dataset:
     """The data set `name`: one of `NAMES`, or a folder's path; data/README.md says what to put where.
     Packed sets (`hf:`, `tar:`, `parquet:`) are unpacked once; label_column and true_column name columns of
     theirs, image_column that of the images (of a tar their ending), hf_split the splits (None = all).
 
-    root: where downloads and caches lie; None = `data_root()`.
-    image_size: pixels a side. None = the set's own (digits 16, CIFAR 32, tiny_imagenet 64), 224 for
-        clothing1m and webvision; for a folder the images' own if they share a square one of at most 256
-        pixels, else 32. Resizing scales the shorter side and cuts out the centre.
+    root: where downloads and caches lie; None = `data_root()`. image_size: pixels a side. None = the set's
+        own (digits 16, CIFAR 32, tiny_imagenet 64; clothing1m and webvision 224), of a folder the images' own
+        if that is square and at most 256, else 32. Resizing scales the shorter side and cuts out the centre.
     labels: a table of the training images' labels (a DataFrame, or a file: `label_formats`), with a column of
-        paths (relative to the folder, or as `label_paths.match` understands) or, for digits and CIFAR,
-        `index`. For a folder without class folders it alone says which images and classes there are.
+        paths (relative to the folder, or as `label_paths.match` reads) or, for digits and CIFAR, `index`. For
+        a folder without class folders it alone says which images and classes there are.
         path_column, label_column: None = the usual headings. true_column: None = the truth is unknown for a
         folder, clothing1m and webvision, else the set's own labels. A folder without `labels` has its classes
         as given labels and no true ones, likewise clothing1m and webvision, whose labels come from the web.
-        Their images are a Stream, decoded when they are used. Test images keep their folder's class unless
-        the table names them.
+        Their images are a Stream. Test images keep their folder's class unless the table names them. Several
+        label columns, with commas between: `annotators.agree` by the rule `annotators`.
     like: for a folder with the classes of a built-in set, that set's name: its class order and normalisation.
     skip_bad: leave out unreadable images, unknown classes, images without a label and labels without an
-        image, and list them in `Dataset.skipped`; else one ValueError counts them and names the first ten.
+        image, and list them in `skipped`; else one ValueError counts them and names the first ten.
     split: False leaves all images of a folder without `test/` in the training set; the test set then repeats
         some of them. A sequence of train, val and test puts all images of these parts in the training set.
     recursive: False leaves out images in folders below a class folder. max_pixels: of an image file.
-    follow_links: images may lie elsewhere, by a link. keep: False writes nothing, nor is the line printed.
-    What was read of a folder, and what was left out, is one line on standard error.
+    follow_links: images may lie elsewhere, by a link. keep: False writes nothing, nor prints on standard
+        error the line about what was read of a folder and what was left out.
     Raises ValueError or FileNotFoundError with one sentence that says what to do.
     """
     name = naming.resolve(name)
@@ -139,8 +143,8 @@ def load(
     seen, how = (image_size, like, split), {"max_pixels": max_pixels, "keep": keep}
     raw, own = _raw_of(asked, root, seen, how, of_folder)
     table, columns = (own.table, own.columns) if own and table is None else (table, columns)
-    told = None if table is None else _labels_of(raw, table, columns)
-    source = _assemble(name, like, raw, told, bool(true_column), skip_bad)
+    told = None if table is None else labels_of(raw, table, columns, annotators)
+    source = replace(_assemble(name, like, raw, told, bool(true_column), skip_bad), annotators=annotators)
     if keep and source.taken:
         taken.say(f"{name}: {source.taken}")
     return replace(source, max_pixels=max_pixels and int(max_pixels), follow_links=bool(follow_links))
@@ -227,6 +231,7 @@ def _assemble(
         skipped_as=tuple(p.kind for p in problems),
         fingerprint=fingerprint(raw.classes, digests, given, true, test_digests, test_y, *second_parts),
         headers=_kept(raw.headers, keep),
+        agreed=None if found is None else found.agreed,
     )
 
 
@@ -289,22 +294,6 @@ def _images(x: np.ndarray | Stream) -> Tensor | Stream:
 
 def _tensor(labels: np.ndarray) -> Tensor:
     return torch.from_numpy(labels.copy())
-
-
-def _labels_of(raw: _Raw, table: LabelTable, columns: tuple) -> Labels:
-    path_column, label_column, true_column = columns
-    return label_tables.read(
-        table,
-        raw.classes,
-        names=[str(i) for i in range(len(raw.y))] if raw.paths is None else raw.paths,
-        test_names=[""] * len(raw.test_y) if raw.test_paths is None or raw.lent else raw.test_paths,
-        by_index=raw.paths is None,
-        own=raw.y if raw.own is None else raw.own,
-        held=None if raw.parts is None else np.array(raw.parts) != "train",
-        path_column=path_column,
-        label_column=label_column,
-        true_column=true_column,
-    )
 
 
 def subset(dataset: Dataset, train_index, test_index=None) -> Dataset:

@@ -135,7 +135,7 @@ def _json(path: Path, text: str, notes: tuple[str, ...]) -> LabelTable:
         return of_records(path.name, records, (*notes, "read as {path: label}"))
     if isinstance(content, dict):
         content = next((v for v in content.values() if isinstance(v, list)), [content])
-    if not content or not all(isinstance(record, dict) for record in content):
+    if not isinstance(content, list) or not content or not all(isinstance(r, dict) for r in content):
         raise ValueError(f"{path} holds no table of labels: a list with one object an image is needed")
     if all("annotations" in record and "data" in record for record in content):
         return of_records(path.name, _label_studio(path, content), (*notes, "read as Label Studio's export"))
@@ -161,21 +161,27 @@ def _coco(path: Path, content: dict) -> list[dict]:
 def _label_studio(path: Path, tasks: list[dict]) -> list[dict]:
     """One row a task: its image, and the choice of the last annotation that was not cancelled."""
     records = []
-    for task in tasks:
-        image = next((v for k, v in task["data"].items() if k in ("image", "img", "path", "url")), None)
-        image = image or next((v for v in task["data"].values() if isinstance(v, str)), "")
-        choices: list = []
-        for annotation in task["annotations"]:
-            if annotation.get("was_cancelled"):
-                continue
-            results = [r.get("value", {}).get("choices") for r in annotation.get("result", [])]
-            choices = next((c for c in results if c), choices)
+    for n, task in enumerate(tasks):
+        try:
+            image, choices = _image_and_choices(task)
+        except (AttributeError, TypeError, KeyError):
+            raise ValueError(f"{path} looks like Label Studio's export, but task {n} is none") from None
         if len(choices) > 1:
-            raise ValueError(
-                f"{path}: {image} has the choices {', '.join(choices)}: one class an image is needed"
-            )
+            told = ", ".join(map(str, choices))
+            raise ValueError(f"{path}: {image} has the choices {told}: one class an image is needed")
         records.append({"path": image, "label": choices[0] if choices else ""})
     return records
+
+
+def _image_and_choices(task: dict) -> tuple[str, list]:
+    image = next((v for k, v in task["data"].items() if k in ("image", "img", "path", "url")), None)
+    image = image or next((v for v in task["data"].values() if isinstance(v, str)), "")
+    choices: list = []
+    for annotation in task["annotations"]:
+        if not annotation.get("was_cancelled"):
+            results = [r.get("value", {}).get("choices") for r in annotation.get("result", [])]
+            choices = [*next((c for c in results if c), choices)]
+    return image, choices
 
 
 # ---------------------------------------------------------------- Parquet and data frames

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..files import flag
+from .annotators import Agreed
 from .label_formats import LabelTable, read_table
 from .label_paths import composed, likely_cause, match, path_keys
 from .problems import Problem, report, some
@@ -38,6 +39,7 @@ class Labels(NamedTuple):
     problems: list[Problem]
     notes: tuple[str, ...]  # how the file was read, where that is not plain
     cause: str  # of rows that name no image, as far as it can be seen
+    agreed: Agreed | None = None  # what several annotators' columns say together
 
 
 class Columns(NamedTuple):

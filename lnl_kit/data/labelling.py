@@ -9,6 +9,7 @@ from .. import data
 from ..toolbox.rng import seed_of
 from . import clean_subset
 from . import noise as noise_models
+from .annotators import Agreed, agree
 from .large_sets import OWN_NOISE
 from .streams import Stream, pick, resident
 
@@ -53,19 +54,20 @@ def find_clean(source, share, clean_list, noise, seed):
     return clean_subset.draw(labels.numpy(), share, seed), np.full(len(labels), -1)
 
 
-def draw_labels(source, noise, rate, seed, label_column, clean=None, checked=None, share=0.0):
+def draw_labels(source, noise, rate, seed, label_column, clean=None, checked=None, share=0.0, untouched=None):
     """(given, true) as int64 arrays over the whole training set; true is None where it is unknown.
 
     The images in `clean`, bool (N,), have their right label: that in `checked` (N,), where that is -1 the
-    true one, where it is unknown the given one. Synthetic noise acts on the others, at a higher rate.
+    true one, where it is unknown the given one. Synthetic noise acts on the others, at a higher rate, and not
+    at all on those in `untouched`, bool (N,): outsiders, and images that a long tail leaves out.
     """
-    given, true = with_noise(source, noise, rate, seed, label_column, clean, share)
+    given, true = with_noise(source, noise, rate, seed, label_column, clean, share, untouched)
     if clean is not None:
         given = np.where(clean, np.where(checked >= 0, checked, given if true is None else true), given)
     return given, true
 
 
-def with_noise(source, noise, rate, seed, label_column, clean, share):
+def with_noise(source, noise, rate, seed, label_column, clean, share, untouched=None):
     """What `draw_labels` returns, synthetic noise outside `clean` alone."""
     true = None if source.true_labels is None else source.true_labels.numpy()
     if noise == "human":
@@ -74,12 +76,16 @@ def with_noise(source, noise, rate, seed, label_column, clean, share):
                 "noise human needs --label-column: aggre, worst, random1, random2 or random3 for "
                 "cifar10, noisy_fine for cifar100"
             )
+        if (agreed := agreed_of(source, noise, label_column)) is not None:
+            return agreed.given, true
         return data.human_labels(source.name, label_column, true_labels=source.true_labels).numpy(), true
     if noise == "none":
         return (true if source.given_labels is None else source.given_labels.numpy()), true
     if true is None:  # a folder's classes count as true: a simulation
         true = source.given_labels.numpy()
     free = np.ones(len(true), dtype=bool) if clean is None else ~clean
+    if untouched is not None:
+        free &= ~untouched
     if clean is not None and not noise.startswith("matrix:"):
         rate = clean_subset.compensated(rate, share or clean.mean())
     given = true.copy()
@@ -90,14 +96,23 @@ def with_noise(source, noise, rate, seed, label_column, clean, share):
         seed,
         num_classes=len(source.classes),
         like=source.like,
-        images=source.x[torch.from_numpy(free)].numpy() if noise == "instance" else None,
+        images=source.x[torch.from_numpy(free)].numpy() if noise in noise_models.NEED_IMAGES else None,
     )
     return given, true
 
 
+def agreed_of(source, noise, label_column) -> Agreed | None:
+    """What several annotators say together, of human labels or of a table; None where there is one."""
+    if noise != "human" or "," not in (label_column or ""):
+        return source.agreed
+    columns = (column.strip() for column in label_column.split(","))
+    told = [data.human_labels(source.name, column, true_labels=source.true_labels) for column in columns]
+    return agree(torch.stack(told, 1).numpy(), len(source.classes), source.annotators)
+
+
 def expected_transition(noise, rate, source) -> np.ndarray | None:
     """(K, K), row = true class, of synthetic noise that has such a matrix, for methods that ask for it."""
-    if noise in ("none", "human", "instance"):
+    if noise in ("none", "human", *noise_models.NEED_IMAGES):
         return None
     return noise_models.transition_matrix(noise, rate, len(source.classes), like=source.like)
 
@@ -114,6 +129,12 @@ def choose(labels: np.ndarray, size: int | None, seed: int) -> np.ndarray:
         members = order[labels[order] == k]
         rank[members] = np.arange(len(members))
     return np.sort(order[np.argsort(rank[order], kind="stable")][:size])
+
+
+def at_random(n: int, size: int | None, seed: int) -> np.ndarray:
+    """Sorted indices of at most `size` of n images, whatever their labels."""
+    order = np.random.RandomState(seed_of("subset", seed) % 2**32).permutation(n)
+    return np.sort(order[: n if size is None else size])
 
 
 def choose_with(

@@ -14,6 +14,8 @@ asymmetric_inplace   cifar10's pairs applied class by class to the labels as the
 pair_flip            exactly rate·N images move from class i to i + 1, the last class to the first
 instance             image i is flipped with its own probability, normal(rate, 0.1) truncated to [0, 1], to a
                      wrong class drawn from the softmax of the image times a random projection of its class
+pmd_1, pmd_2, pmd_3  image i moves to the class that is most like it, the sooner the more alike both are
+                     (`feature_noise`)
 matrix:FILE.csv      each label is drawn from the row of its true class; K rows that sum to 1, and no rate
 human                is not drawn but read from label files (lnl_kit.data.human_labels)
 """
@@ -25,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from ..files import read_csv
+from . import feature_noise
 
 MATRIX_BYTES = 2**26  # a thousand classes take 20 MB
 
@@ -36,9 +39,12 @@ NAMES = (
     "asymmetric_inplace",
     "pair_flip",
     "instance",
+    *feature_noise.KINDS,
     "human",
     "matrix:FILE.csv",
 )
+
+NEED_IMAGES = ("instance", *feature_noise.KINDS)
 
 # true class -> class it is mistaken for
 PAIRS = {
@@ -111,7 +117,7 @@ def noisy_labels(
     """Given labels int64 (N,) drawn from true labels (N,) by the noise model `noise` (see the module).
 
     rate: a fraction, None for noises without one; rate 0 is no noise. like: the built-in data set whose class
-    pairs apply. images: uint8 (N, C, H, W), for instance noise alone. Only these arguments decide the draw.
+    pairs apply. images: uint8 (N, C, H, W), for NEED_IMAGES. Only these arguments decide the draw.
     Raises ValueError for what `check` refuses, labels outside 0..K−1, and a class count that does not fit.
     """
     check(noise, rate, like)
@@ -150,23 +156,26 @@ def noisy_labels(
                 given[_choose(rng, np.flatnonzero(given == source), rate)] = PAIRS[like][source]
     elif kind == "matrix":
         given = _draw_rows(rng, _read_matrix(noise)[true])
-    elif kind == "instance":
+    elif kind in NEED_IMAGES:
         if images is None or len(images) != len(true):
-            raise ValueError("instance noise needs the images, one for each label")
-        given = _instance(rng, true, rate, num_classes, images)
+            raise ValueError(f"{kind} noise needs the images, one for each label")
+        if kind == "instance":
+            given = _instance(rng, true, rate, num_classes, images)
+        else:
+            given = feature_noise.drawn(kind, images, true, num_classes, rate, rng)
     return given
 
 
 def transition_matrix(noise: str, rate: float | None, num_classes: int, like: str = "") -> np.ndarray:
     """The expected transition matrix (K, K), row = true class: T[i, j] = P(given = j | true = i).
 
-    Raises ValueError for what `check` refuses, and for human and instance noise, which have no matrix of
-    their own (metrics.empirical_transition measures one).
+    Raises ValueError for what `check` refuses, and for human noise and noise that depends on images,
+    which have no matrix of their own (metrics.empirical_transition measures one).
     """
     check(noise, rate, like)
     _check_class_count(noise, num_classes, like)
     kind, identity = noise.split(":", 1)[0], np.eye(num_classes)
-    if kind in ("human", "instance"):
+    if kind in ("human", *NEED_IMAGES):
         raise ValueError(f"{kind} noise has no transition matrix that is known before the labels are seen")
     if kind == "matrix":
         return _read_matrix(noise)

@@ -18,7 +18,7 @@ from .program import Made
 # of settings.json, what runs that differ in their seed alone share
 SHARED = (
     "method settings model dataset like noise rate precision noisy_val keep train_images fingerprint "
-    "method_digest features feature_views clean_share"
+    "method_digest features feature_views clean_share open_set imbalance"
 ).split()
 BY_SEED = ("test_accuracy_last", "test_accuracy_best", "test_ece_last", "memorized_last")
 LIBRARIES = {"safetensors": "pytorch", "onnx": "onnx", "torch-export": "pytorch", "torchscript": "pytorch"}

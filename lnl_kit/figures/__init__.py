@@ -24,6 +24,7 @@ from .lab import (
     lab_reliability,
     label_wall,
     nothing,
+    open_counts,
     opinion,
     split_histogram,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "last_against_best",
     "memorization_histogram",
     "nothing",
+    "open_counts",
     "opinion",
     "plain",
     "ranking",

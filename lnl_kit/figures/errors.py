@@ -5,35 +5,42 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
+from ..texts import of
 from .style import BLUE, GREY, RED, fade, layout
 
+TEXTS = "report.histogram"
 
-def suspicion_histogram(suspicion: np.ndarray, wrong: np.ndarray | None = None, bins: int = 40) -> go.Figure:
+
+def suspicion_histogram(
+    suspicion: np.ndarray, wrong: np.ndarray | None = None, bins: int = 40, language: str | None = None
+) -> go.Figure:
     """How many images are how suspicious, and the share right of each threshold that is mislabeled.
 
     suspicion (N,) in [0, 1], the probability that the label is wrong; wrong (N,) bool where the truth is
-    known: the bars then tell right and wrong labels apart, and a second line is the true share.
+    known: the bars then tell right and wrong labels apart, and a second line is the true share. language: see
+    `lnl_kit.texts`.
     """
+    say = of(language)
     groups = (
-        {"label right": (~wrong, BLUE), "label wrong": (wrong, RED)}
+        {say(f"{TEXTS}_right"): (~wrong, BLUE), say(f"{TEXTS}_wrong"): (wrong, RED)}
         if wrong is not None
-        else {"images": (np.ones(len(suspicion), bool), GREY)}
+        else {say(f"{TEXTS}_images"): (np.ones(len(suspicion), bool), GREY)}
     )
     fig = go.Figure(
         [_counts(suspicion[members], bins, name, color) for name, (members, color) in groups.items()]
     )
     order = np.argsort(-suspicion, kind="stable")
     line = dict(color=GREY, width=2.2)
-    fig.add_trace(_share_to_the_right("estimated share of errors", suspicion, suspicion[order], line))
+    fig.add_trace(_share_to_the_right(say(f"{TEXTS}_estimated"), suspicion, suspicion[order], line))
     if wrong is not None:
         line = dict(color=RED, width=1.8, dash="dot")
-        fig.add_trace(_share_to_the_right("true share", suspicion, wrong[order], line))
-    fig.update_xaxes(title="suspicion", tickformat=".0%", range=[0, 1])
-    fig.update_yaxes(title="images (log scale)", type="log")
+        fig.add_trace(_share_to_the_right(say(f"{TEXTS}_true"), suspicion, wrong[order], line))
+    fig.update_xaxes(title=say(f"{TEXTS}_suspicion"), tickformat=".0%", range=[0, 1])
+    fig.update_yaxes(title=say(f"{TEXTS}_count"), type="log")
     errors, share = suspicion.sum(), suspicion.mean()
-    about = f"about {errors:.0f} of {len(suspicion)} labels are estimated to be wrong ({share:.1%})"
+    about = say(f"{TEXTS}_long", errors=f"{errors:.0f}", images=len(suspicion), share=f"{share:.1%}")
     axis = dict(
-        title="share of errors",
+        title=say(f"{TEXTS}_share"),
         tickformat=".0%",
         range=[0, 1.02],
         tickvals=[0, 0.25, 0.5, 0.75, 1],
@@ -41,8 +48,7 @@ def suspicion_histogram(suspicion: np.ndarray, wrong: np.ndarray | None = None, 
         side="right",
         showgrid=False,
     )
-    title = "How suspicious are the labels?"
-    return layout(fig, title, about, height=320, barmode="stack", margin_r=70, yaxis2=axis)
+    return layout(fig, say(TEXTS), about, height=320, barmode="stack", margin_r=70, yaxis2=axis)
 
 
 def _counts(suspicion: np.ndarray, bins: int, name: str, color: str) -> go.Bar:
@@ -68,7 +74,7 @@ def _share_to_the_right(name: str, suspicion: np.ndarray, wrong: np.ndarray, lin
     return go.Scatter(
         x=-np.sort(-suspicion)[at],
         y=(np.cumsum(wrong) / reach)[at],
-        name=f"{name} to the right",
+        name=name,
         mode="lines",
         line=line,
         yaxis="y2",

@@ -13,14 +13,14 @@ from ..toolbox.metrics import true_class_loss
 from .charts import reliability
 from .decagons import equiradial, polygon_traces
 from .histograms import memorization_histogram
-from .style import AMBER, BLUE, CLASSES, GREEN, GREY, RED, fade, layout, plain
+from .style import AMBER, BLUE, CLASSES, GREEN, GREY, PURPLE, RED, fade, layout, plain
 from .transitions import transition_heatmap
 from .views import image_row
 
 if TYPE_CHECKING:
     from ..notebook.noise_lab import Lab
 
-RISE = [[0, "#2f7fc4"], [0.5, "#9d68c2"], [1, "#d9542b"]]  # of noise rates: blue without, red with much
+RISE = [[0, BLUE], [0.5, PURPLE], [1, RED]]  # of noise rates: blue without, red with much
 
 
 def class_counts(given: np.ndarray, true: np.ndarray, classes: Sequence[str]) -> go.Figure:
@@ -50,6 +50,30 @@ def class_counts(given: np.ndarray, true: np.ndarray, classes: Sequence[str]) ->
     return layout(
         fig, "Labels by class, before and after", f"{wrong:.1%} of the labels are wrong", height=260
     )
+
+
+def open_counts(given: np.ndarray, true: np.ndarray, classes: Sequence[str]) -> go.Figure:
+    """Images by given label: right, wrong, and of no class at all. given, true: (N,), true -1 = no class."""
+    parts = {
+        "right": (given == true, BLUE),
+        "wrong": ((given != true) & (true >= 0), RED),
+        "of no class": (true < 0, AMBER),
+    }
+    names = [plain(c) for c in classes]
+    fig = go.Figure(
+        [
+            go.Bar(x=names, y=np.bincount(given[which], minlength=len(names)), name=name, marker_color=color)
+            for name, (which, color) in parts.items()
+        ]
+    )
+    fig.update_layout(barmode="stack")
+    fig.update_xaxes(title="given label", type="category").update_yaxes(title="training images")
+    inside = true >= 0
+    wrong = np.mean((given != true)[inside]) if inside.any() else 0.0
+    told = (
+        f"{np.mean(~inside):.1%} of {len(true):,} images show no class; of the others {wrong:.1%} are wrong"
+    )
+    return layout(fig, "Labels by class", told, height=260)
 
 
 def label_wall(

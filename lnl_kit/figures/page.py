@@ -30,7 +30,9 @@ for (const block of document.querySelectorAll("script.figure-data")) {
 """
 
 
-def document(title: str, body: str, *, style: str = "", plotly: str = "", script: str = "") -> str:
+def document(
+    title: str, body: str, *, style: str = "", plotly: str = "", script: str = "", language: str = "en"
+) -> str:
     """A whole page. title: text; body: HTML, whose figures come from `figure_block`; style: more CSS; script:
     more of the kit's own.
 
@@ -40,7 +42,7 @@ def document(title: str, body: str, *, style: str = "", plotly: str = "", script
     own = f"<script nonce='{nonce}'"
     library = f"{own}>{plotly}</script>" if len(plotly) > 200 else f"{own} src='{plotly}'></script>"
     return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
+        f"<!doctype html>\n<html lang='{language}'><head><meta charset='utf-8'>"
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY.format(nonce=nonce)}">'
         "<meta name='referrer' content='no-referrer'>\n"
         f"<title>{html.escape(title)}</title>"

@@ -12,11 +12,20 @@ import os
 import re
 import stat
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 TABLE_BYTES = 2**29  # the largest table of labels that is read: a million images with long names take 100 MB
+NO_ARRAYS = (
+    EOFError,
+    ValueError,
+    KeyError,
+    NotImplementedError,
+    MemoryError,
+    SyntaxError,
+)  # of zip and NumPy
 ARRAY_BYTES = 2**33  # the largest .npz, unpacked
 FORMULA = "=+-@＝＋－＠\t\r"  # what a cell begins with that a spreadsheet takes for a formula
 NUMBER = re.compile(r"[+-]?(inf|nan|\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?)")  # "-1" is no formula
@@ -99,10 +108,15 @@ def read_file(path: Path | str, at_most: int = TABLE_BYTES) -> bytes:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path} is no ordinary file")
-        content = b"" if status.st_size > at_most else opened.read(at_most + 1)
-        if max(len(content), status.st_size) > at_most:
+        parts, size = [], status.st_size
+        while size <= at_most and (
+            part := opened.read(1 << 22)
+        ):  # read(at_most) would ask for so much memory
+            parts.append(part)
+            size = max(size, sum(map(len, parts)))
+        if size > at_most:
             raise ValueError(f"{path} has more than {at_most / 1e6:.0f} MB, which is no such file")
-    return content
+    return b"".join(parts)
 
 
 def read_csv(path: Path, at_most: int = TABLE_BYTES, errors: str = "strict") -> list[list[str]]:
@@ -123,8 +137,11 @@ def read_table(
 
 
 def read_json(path: Path | str, at_most: int = 2**26):
-    """What a JSON file holds. Raises OSError, and ValueError for what is no JSON."""
-    return json.loads(read_file(path, at_most))
+    """What a JSON file holds. Raises OSError, and ValueError with one sentence for what is no JSON."""
+    try:
+        return json.loads(read_file(path, at_most))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged, or no JSON: {error}") from None
 
 
 def read_npz(path: Path, at_most: int = ARRAY_BYTES) -> dict[str, np.ndarray]:
@@ -138,7 +155,7 @@ def read_npz(path: Path, at_most: int = ARRAY_BYTES) -> dict[str, np.ndarray]:
             if sum(m.file_size for m in members) > at_most:
                 raise ValueError(f"its arrays take more than {at_most / 1e9:.3g} GB")
             return {m.filename.removesuffix(".npy"): _npy(archive, m) for m in members}
-    except (zipfile.BadZipFile, EOFError, ValueError, KeyError, NotImplementedError, MemoryError) as error:
+    except (zipfile.BadZipFile, zlib.error, *NO_ARRAYS) as error:
         raise ValueError(f"{path} is damaged or no file of arrays: {error}") from None
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from .. import data
 from ..data.labelling import choose
 from ..files import read_json, safe
+from ..files.write import TEMPORARY
+from .findings import STAGED, UNFINISHED
 
 
 def require_images(
@@ -46,10 +48,11 @@ def require_own(folder: str | Path | None, dataset: str, fingerprint: str = "") 
     folder = Path(folder)
     if folder.is_symlink() or not folder.is_dir():
         raise ValueError(f"{folder} is no folder: choose another for the findings")
-    if not any(path.name != ".lock" for path in folder.iterdir()):
-        return
-    try:
-        summary = read_json(folder / "summary.json")
+    names = {path.name for path in folder.iterdir()}
+    if all(name == ".lock" or TEMPORARY.fullmatch(name) or UNFINISHED.fullmatch(name) for name in names):
+        return  # a search that was interrupted before it was written in full
+    try:  # one that was written in full counts before its files are in their places
+        summary = read_json((folder / STAGED if STAGED in names else folder) / "summary.json")
         other, before = summary["asked"]["dataset"], summary.get("fingerprint")
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(

@@ -36,7 +36,8 @@ def add_find_errors(add: argparse.ArgumentParser) -> None:
     add.add_argument(
         "--score",
         default="recipe",
-        help="recipe, or a single score of the first method: probability, clean_score, trajectory, vicinal",
+        help="recipe, or a single score of the first method: probability, clean_score, trajectory, vicinal, "
+        "aum, mean_margin, data_maps, data_variability; or simifeat, votes of neighbours on the features",
     )
     share(add, *LABELS, "--noise", "--rate", "--preset", "--epochs", "--model", "--seed", "--train-size")
     share(add, "--image-size", "--like", "--device", *FOLDERS)

@@ -21,8 +21,10 @@ from ..features.of_dataset import features_of
 from ..files import read_file, read_npz
 from ..files.machine import free_memory
 from ..run.device import device_name, find_device
+from ..toolbox import detectors
 from . import heads as judges
 from .estimates import Estimate, with_odds
+from .ranking import NEIGHBOURS, in_order_of
 
 
 @dataclass
@@ -58,9 +60,10 @@ def of_features(
     device: str = "auto",
     progress: bool = True,
     size: int | None = None,
+    score: str = "recipe",
 ) -> Evidence:
     """Heads on the features of one backbone or several, and on the pixels where these say more (see
-    `label_errors.heads`).
+    `label_errors.heads`); with score simifeat in the order of the neighbours' votes on these features.
     """
     started = time.perf_counter()
     index, given, true = labels_of(source, noise, rate, seed, label_column, train_size)
@@ -74,6 +77,9 @@ def of_features(
     judged = judges.judge(z, given, classes, seed)
     few = judges.few_images(z.cpu(), given, np.bincount(given, minlength=classes))
     estimates = with_odds(judged.counted, judged.posterior, judged.odds, given)
+    if score == NEIGHBOURS:
+        votes = detectors.simifeat(z.cpu().numpy(), given, classes)
+        estimates = in_order_of(estimates, -votes)
     return Evidence(
         index,
         given,
@@ -81,7 +87,7 @@ def of_features(
         list(source.classes),
         {"held-out heads": judged.refined},
         estimates,
-        (folder_of(noise, rate), f"seed{seed}"),
+        (folder_of(noise, rate), f"seed{seed}" + (f"-{score}" if score != "recipe" else "")),
         device_name(where),
         time.perf_counter() - started,
         few=few,
@@ -217,6 +223,6 @@ def table_of(path: Path, classes) -> np.ndarray:
                     f"it has no column {lacking[0]!r}; its columns must be the {len(classes)} class names"
                 )
             return table[list(classes)].to_numpy(np.float64)
-    except (ValueError, OSError, KeyError, ImportError) as error:
+    except (ValueError, OSError, KeyError, ImportError, SyntaxError) as error:  # Syntax: a header of .npy
         raise ValueError(f"{path} cannot be read as probabilities: {error}") from None
     raise ValueError(f"{path} is no file of probabilities: .npz with `probs`, .npy, .csv or .parquet")

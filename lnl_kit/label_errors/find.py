@@ -25,10 +25,11 @@ from ..data import taken
 from ..data.labelling import default_noise
 from ..features import DEFAULT
 from ..files import make_folder, runs_root
-from ..methods import METHODS
+from ..methods import BASELINE, METHODS
 from ..papers.presets import resolve
 from ..run.asked import WHOLE, share, whole
 from ..run.identity import versions
+from ..toolbox.detectors import DYNAMICS
 from ..train import HOW, train
 from .allowed import require_images, require_own, usual_place
 from .cross_validation import CrossValidation, cross_validation
@@ -39,8 +40,10 @@ from .inspection import inspect, raised, why
 from .pictures import picture
 from .ranking import (
     EVERY,
+    NEIGHBOURS,
     SCORES,
     geometric_mean,
+    in_order_of,
     numbers,
     ranked,
     single_score,
@@ -85,7 +88,9 @@ def find_errors(
         without `cross_validation`, which is not in `lnl methods`, labels they disagree with count as wrong.
     score: recipe, or one score of the first method that ranks the images instead: probability (of the given
         label), clean_score (the method's own), trajectory (the probability's mean over the epochs kept),
-        vicinal (its mean over unseen AutoAugment views).
+        vicinal (its mean over unseen AutoAugment views), aum, mean_margin, data_maps, data_variability (of
+        the margins it logs, see `toolbox.detectors`; without a method those of cross-entropy), and simifeat
+        (votes of neighbours on the features, or those of the method's network).
     to: folder of errors.csv, summary.json, labels_before.csv and report.html; None = `errors/...` in `out`.
     ask: labels, path_column, label_column, true_column, like, image_size, recursive, max_pixels, skip_bad,
         follow_links (see `data.load`), splits (parts of a folder that are searched, of train, val and test;
@@ -163,7 +168,7 @@ class Search:
         if self.probs is not None:
             return of_probs(source, self.probs, noise, rate, seed, **labelling)
         if self.features:
-            told = {k: self.ask[k] for k in ("device", "progress") if k in self.ask}
+            told = {k: self.ask[k] for k in ("device", "progress") if k in self.ask} | {"score": self.score}
             return of_features(source, self.features, noise, rate, seed, size=self.size, **labelling, **told)
         more = {
             "preset": self.told["preset"],
@@ -184,7 +189,13 @@ def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | No
     if unknown := [m for m in chosen if m != "cross_validation" and m not in METHODS]:
         raise ValueError(f"method {unknown[0]!r} does not exist: cross_validation, {', '.join(METHODS)}")
     training = [k for k, v in ask.items() if k not in OF_HEADS and v is not None]
-    training += ["score"] if score != "recipe" else []
+    training += ["score"] if score not in ("recipe", NEIGHBOURS) else []
+    if score in DYNAMICS and "cross_validation" in chosen:
+        raise ValueError(
+            f"score {score} is of one network's training, not of cross_validation: name a method"
+        )
+    if score == NEIGHBOURS and probs is not None:
+        raise ValueError(f"score {score} beside probabilities: neighbours need features; drop one of them")
     if probs is not None or features not in (None, "none"):
         if chosen or training:
             raise ValueError(
@@ -194,6 +205,7 @@ def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | No
         if probs is not None and features not in (None, "none"):
             raise ValueError("probabilities beside features: only one can judge; drop one of them")
         return (None if probs is not None else features), []
+    chosen = chosen or ([BASELINE] if score in DYNAMICS else [])
     if features == "none" or chosen:
         return None, chosen or list(RECIPE)
     if training:
@@ -209,6 +221,8 @@ def who_judges(features, probs, method, score: str, ask: dict) -> tuple[str | No
 def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: int, more: dict) -> Evidence:
     """Networks trained on the images: by cross-validation, by methods, or both."""
     preset, score = more.pop("preset"), more.pop("score")
+    if kept := "margins" if score in DYNAMICS else "features" if score == NEIGHBOURS else None:
+        more["keep"] = (*more.get("keep", ()), kept)
     places = {k: v for k, v in asked.items() if k not in ("dataset", "train_size", "splits")}
     runs = {}
     for name in chosen:
@@ -235,11 +249,8 @@ def of_networks(chosen: list[str], asked: dict, noise: str, rate: float, seed: i
     ranking = geometric_mean([*probs.values(), *fitted])
     held_out = probs.get("cross_validation")
     estimates = disagreement(ranking, given) if held_out is None else estimate(held_out, given, ranking, seed)
-    if score != "recipe":  # the same values, in the order of that score
-        order = np.argsort(-single_score(first, score), kind="stable")
-        suspicion = estimates.suspicion.copy()
-        suspicion[order] = np.sort(estimates.suspicion)[::-1]
-        estimates = estimates._replace(suspicion=suspicion)
+    if score != "recipe":
+        estimates = in_order_of(estimates, single_score(first, score))
     parts = [*([] if tuple(chosen) == RECIPE else chosen), *([] if score == "recipe" else [score])]
     return Evidence(
         found["index"],

@@ -8,9 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from ..toolbox import detectors, metrics
 from .estimates import Estimate
 
-SCORES = ("recipe", "probability", "clean_score", "trajectory", "vicinal")
+NEIGHBOURS = "simifeat"  # the score that needs features and no training
+SCORES = ("recipe", "probability", "clean_score", "trajectory", "vicinal", *detectors.DYNAMICS, NEIGHBOURS)
 EVERY = sys.maxsize  # images: all that there are
 
 
@@ -51,12 +53,36 @@ def single_score(run, score: str) -> np.ndarray:
         return -np.nan_to_num(run.arrays["clean_score"].astype(np.float64), nan=-np.inf)
     if score == "trajectory" and len(run.history["index"]) == len(given):
         return -run.history["train_probs"].astype(np.float64).mean(0)[rows, given]
+    if score in detectors.DYNAMICS and "margins" in run.history:
+        rates = [row["learning_rate"] for row in run.metrics]
+        kept = run.history["margins"], run.history["given_probs"]
+        return -detectors.DYNAMICS[score](*kept, rates)
+    if score == NEIGHBOURS and "features" in run.arrays:
+        return -detectors.simifeat(run.arrays["features"], given, len(run.classes))
     if score == "probability":
         return -run.arrays["train_probs"][rows, given]
     raise ValueError(
         f"{run.settings['method']} has no {score} for all of these images: choose another, "
         f"of {', '.join(SCORES)}"
     )
+
+
+def in_order_of(estimates: Estimate, suspicious: np.ndarray) -> Estimate:
+    """The same values of the suspicion, in the order of another score (N,), larger = more suspicious."""
+    order = np.argsort(-suspicious, kind="stable")
+    suspicion = estimates.suspicion.copy()
+    suspicion[order] = np.sort(estimates.suspicion)[::-1]
+    return estimates._replace(suspicion=suspicion)
+
+
+def detector_aucs(run) -> dict[str, float | None]:
+    """{score: selection AUC} of what a run kept by keep=("margins", "features"); empty without the truth."""
+    given, true = run.labels["given"], run.labels["true"]
+    there = [*detectors.DYNAMICS] if "margins" in run.history else []
+    there += [NEIGHBOURS] if "features" in run.arrays else []
+    if true is None:
+        return {}
+    return {score: metrics.selection_auc(-single_score(run, score), given == true) for score in there}
 
 
 def conflicting(

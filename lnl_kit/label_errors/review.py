@@ -8,24 +8,25 @@ import anywidget
 import numpy as np
 import traitlets
 
+from .. import texts
 from ..files import RunError
 from .decision_file import Decisions
 from .findings import Findings, by_kind, open_findings
 from .pictures import picture
 
 PAGE = 12  # images on the wall at a time
-WORDS = {"keep": "kept", "drop": "dropped", "unsure": "unsure"}
 
 
 class Review(anywidget.AnyWidget):
     """Images whose labels look wrong, most suspicious first; decisions go to the findings' decisions.csv.
 
-    findings: what `open_findings` returns, or its folder. A review that was begun goes on. `made` is {image:
-    (action, label)}. Images that were changed or removed since the errors were looked for are left out, and
-    the line on top says so.
+    findings: what `open_findings` returns, or its folder; language: see `lnl_kit.texts`. A review that was
+    begun goes on. `made` is {image: (action, label)}. Images that were changed or removed since the errors
+    were looked for are left out, and the line on top says so.
     """
 
     _esm = Path(__file__).with_name("review.js")
+    words: traitlets.Dict = traitlets.Dict().tag(sync=True)  # the texts of the page
     status = traitlets.Unicode().tag(sync=True)
     classes: traitlets.List = traitlets.List().tag(sync=True)
     # (K, K): undecided suspicious images, row = given class, column = suggested
@@ -40,8 +41,10 @@ class Review(anywidget.AnyWidget):
     undoable = traitlets.Bool(False).tag(sync=True)
     revision = traitlets.Int(0).tag(sync=True)  # set last: the page draws itself anew when it changes
 
-    def __init__(self, findings: Findings | str | Path, **kwargs):
+    def __init__(self, findings: Findings | str | Path, language: str | None = None, **kwargs):
         super().__init__(**kwargs)
+        self._texts = texts.of(language)
+        self.words = self._texts.part("review") | {"language": self._texts.language}
         self._findings = findings if isinstance(findings, Findings) else open_findings(findings)
         self._since = self._findings.changed()
         table, changed = self._findings.table, {*self._since["changed"], *self._since["removed"]}
@@ -50,7 +53,7 @@ class Review(anywidget.AnyWidget):
         self.decisions = Decisions(self._findings.folder / "decisions.csv", self._findings.seen())
         self.classes = list(self._findings.classes)
         self._by_kind = by_kind(self._table, self._findings.summary.get("alike", []))
-        self.kinds = [[kind, len(rows)] for kind, rows in self._by_kind.items()]
+        self.kinds = [[kind, len(rows), self._texts.kinds(kind)] for kind, rows in self._by_kind.items()]
         self._problem = ""
         self._go_to_undecided(0)
         self._show()
@@ -84,7 +87,7 @@ class Review(anywidget.AnyWidget):
             TypeError,
             RunError,
         ) as problem:  # said on the page, and nothing else has changed
-            self._problem = f"not saved: {problem}. "
+            self._problem = self._texts("status.problem", problem=problem)
         self._show()
 
     def _cell(self, cell) -> list[int]:
@@ -154,21 +157,16 @@ class Review(anywidget.AnyWidget):
             counts, (suspects["given"].map(at).to_numpy(int), suspects["suggested"].map(at).to_numpy(int)), 1
         )
         changed = sum(action in ("accept", "class") for action, _ in made.values())
-        since = ", ".join(f"{len(images)} {what}" for what, images in self._since.items() if images)
-        warning = (
-            f"The images are not those that were searched ({since}); changed and removed ones are left out, "
-            "find errors again. "
-        )
-        done = (
-            f"{len(made)} decided, {changed} relabelled; "
-            f"about {errors_left:.0f} errors left among {int(waiting.sum())} images"
-        )
+        say = self._texts
+        since = ", ".join(say(f"status.{what}", n=len(i)) for what, i in self._since.items() if i)
+        warning = say("status.since", since=since) if since else ""
+        left = f"{errors_left:.0f}"
+        done = say("status.done", decided=len(made), relabelled=changed, left=left, images=int(waiting.sum()))
         stale = "".join(
-            f"{len(images)} earlier decisions are not taken over, as {why}. "
-            for why, images in self.decisions.left_out.items()
+            say("status.stale", n=len(images), why=why) for why, images in self.decisions.left_out.items()
         )
         with self.hold_sync():
-            self.status = f"{self._problem}{warning if since else ''}{stale}{done}"
+            self.status = f"{self._problem}{warning}{stale}{done}"
             self.counts, self.undoable = counts.tolist(), bool(made)
             self.pages = max(1, -(-len(listed) // PAGE))
             self.cards = [self._card(int(n), made) for n in listed[self.page * PAGE : (self.page + 1) * PAGE]]
@@ -183,7 +181,11 @@ class Review(anywidget.AnyWidget):
             "given": row["given"],
             "suggested": row["suggested"],
             "suspicion": float(row["suspicion"]),
-            "because": row["because"],
-            "kind": row.get("kind", ""),
-            "decision": f"now {label}" if action in ("accept", "class") else WORDS.get(action, ""),
+            "because": self._texts.reason(row["because"]),
+            "kind": self._texts.kinds(row.get("kind", "")),
+            "decision": self._texts("decided.now", label=label)
+            if action in ("accept", "class")
+            else self._texts(f"decided.{action}")
+            if action
+            else "",
         }

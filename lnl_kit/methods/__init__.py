@@ -45,6 +45,8 @@ MODULES = (
     "disc",
     "cores_star",
     "early_cutting",
+    "ssr",
+    "jo_snc",
     "co_teaching",
     "promix",
     "dividemix",

@@ -43,6 +43,7 @@ from ..run.opened import OpenedRun
 from ..run.settings import Bound, Settings, make, refuse
 from ..toolbox import augment, losses
 from ..toolbox.models import Classifier
+from ..toolbox.ranks import by_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,9 +199,12 @@ class WithHeads(nn.Module):
 
     def forward(self, x: Tensor, augmented: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Logits (2B, K) of x and T(x), restored image (B, C, H, W), cluster logits (B, M) of x and T(x)."""
-        maps = self.network.feature_map(torch.cat((x, augmented)))  # (2B, D, h, w)
+        maps = by_rows(
+            self.network.feature_map, torch.cat((x, augmented)), self.network.parameters()
+        )  # (2B, D, h, w)
         features = maps.mean((2, 3))
-        return self.network.head(features), self.decoder(maps[len(x) :]), *self.assign(features).chunk(2)
+        restored = by_rows(self.decoder, maps[len(x) :], self.decoder.parameters())
+        return self.network.head(features), restored, *self.assign(features).chunk(2)
 
 
 def decoder(maps: Sequence[int], image: Sequence[int]) -> nn.Module:

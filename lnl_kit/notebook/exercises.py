@@ -1,7 +1,7 @@
 """Exercises at the end of the notebooks, with checks that explain a wrong answer.
 
 `check("nrd.teacher", my_function)` prints one sentence: right, not answered yet, or what is wrong. Solutions
-are in tests/.
+are in teaching/solutions.py.
 """
 
 from __future__ import annotations

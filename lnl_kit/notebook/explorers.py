@@ -126,8 +126,10 @@ def inspect_images(run, views: int = 5) -> object:
     return explore([pictures, opinion], rank=(1, len(order), 1))
 
 
-def review(findings) -> object:
+def review(findings, language: str | None = None) -> object:
     """The suspicious images of a folder of findings (or `Findings`), to go through by mouse or keyboard.
+
+    language: of its texts, such as "de"; None = `LNL_LANGUAGE`, else English.
 
     Live, a `review.Review`: each decision is in `decisions.csv` there before the next image shows. Headless,
     its first page as a figure.
@@ -135,7 +137,7 @@ def review(findings) -> object:
 
     opened = findings if isinstance(findings, Findings) else open_findings(findings)
     if live():
-        return Review(opened)
+        return Review(opened, language)
     rows = opened.table[opened.table["image"].isin(opened.dataset().names)].head(
         12
     )  # those that are still there

@@ -21,6 +21,7 @@ import torch
 
 from .. import data
 from ..data import noise as noise_models
+from ..data import open_set as open_sets
 from ..data.batches import NoisyData
 from ..data.labelling import choose, draw_labels
 from ..data.streams import pick
@@ -88,6 +89,24 @@ def labels_at(dataset, noise: str, rate: float, seed: int) -> tuple[np.ndarray, 
     if noise == "none" or not rate:
         return true, true
     return draw_labels(source, noise, rate, seed, None)
+
+
+def opened_at(
+    dataset, noise: str, rate: float, open_set: float = 0.0, imbalance: float = 1.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """(images (n, C, H, W), given (n,), true (n,), -1 = no class, class names and last "no class") of the
+    training images under open-set noise and long-tailed counts too, as `lnl train` draws them.
+    """
+    source = data.load(dataset) if isinstance(dataset, str) else dataset
+    noise_models.check(noise, rate, source.like)
+    open_sets.check(open_set, imbalance, source.name, noise)
+    found = open_sets.opened(source, open_set, imbalance if imbalance < 1 else None, seed)
+    source, untouched = found.source, found.outside | ~found.used
+    given, true = draw_labels(source, noise, rate, seed, None, untouched=untouched)
+    given, true = open_sets.labelled(given, true, found.outside, len(source.classes), seed)
+    index = np.flatnonzero(found.used)
+    images = pick(source.x, torch.from_numpy(index))[:]
+    return np.asarray(images), given[index], true[index], (*source.classes, "no class")
 
 
 def train_rates(

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from .. import figures
 from ..methods import BASELINE
+from ..texts import of
 from ..train import Plan
 from ..train import train as run_training
 from . import noise_lab
@@ -39,6 +40,7 @@ class Training:
         """
         self._draw, self._epochs, self._so_far, self._after = draw, epochs, so_far, after
         self._stop, self._done = threading.Event(), threading.Event()
+        self._texts = of()
         self._value: Any = None
         self._last: Any = None
         self._problem: Exception | None = None
@@ -90,10 +92,11 @@ class Training:
     def _make_box(self) -> None:
         import ipywidgets
 
-        self._bar = ipywidgets.IntProgress(max=self._epochs, description="epochs")
-        self._line = ipywidgets.Label("starting")
+        say = self._texts
+        self._bar = ipywidgets.IntProgress(max=self._epochs, description=say("training.epochs"))
+        self._line = ipywidgets.Label(say("training.starting"))
         self._button = ipywidgets.Button(
-            description="Stop", icon="stop", tooltip="end after this epoch and keep the network"
+            description=say("training.stop"), icon="stop", tooltip=say("training.stop_long")
         )
         self._button.on_click(lambda _: self.stop())
         self._figure, self._started, self._drawn = go.FigureWidget(), time.monotonic(), 0.0
@@ -103,7 +106,9 @@ class Training:
         now = time.monotonic()
         self._bar.value = self._count
         seconds_left = (now - self._started) / self._count * (self._epochs - self._count)
-        self._line.value = f"epoch {self._count} of {self._epochs}, {seconds_left:.0f} s left"
+        self._line.value = self._texts(
+            "training.epoch", count=self._count, epochs=self._epochs, seconds=f"{seconds_left:.0f}"
+        )
         if now - self._drawn > 0.3 or self._count == self._epochs:  # a browser draws a few times a second
             _put(self._draw(so_far), self._figure)
             self._drawn = now
@@ -116,9 +121,11 @@ class Training:
             self._line.value = f"{type(self._problem).__name__}: {self._problem}"
         elif self._count:
             early = self._stop.is_set() and self._count < self._epochs
-            self._line.value = f"{'stopped' if early else 'finished'} after {self._count} epochs"
+            self._line.value = self._texts(
+                f"training.{'stopped' if early else 'finished'}", count=self._count
+            )
         else:
-            self._line.value = "loaded"
+            self._line.value = self._texts("training.loaded")
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
@@ -196,11 +203,14 @@ class NoiseLab:
     def _make_box(self, method: str, rates: list[float], methods: Sequence[str]) -> None:
         import ipywidgets
 
-        self._menu = ipywidgets.Dropdown(options=methods, value=method, description="method", disabled=True)
+        say = of()
+        self._menu = ipywidgets.Dropdown(
+            options=methods, value=method, description=say("lab.method"), disabled=True
+        )
         self._slider = ipywidgets.SelectionSlider(
             options=[(f"{r:.0%}", r) for r in rates],
             value=self._rate,
-            description="noise rate",
+            description=say("lab.rate"),
             continuous_update=False,
         )
         self._place, self._shown = ipywidgets.VBox(), [go.FigureWidget() for _ in self._draw]

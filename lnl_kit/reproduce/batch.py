@@ -31,7 +31,7 @@ from ..files import (
     shipped,
 )
 from . import pages
-from .execute import _parameters_of, _read, _run, _still_holds
+from .execute import _parameters_of, _run, _still_holds, read_record
 from .pages import duration
 from .values import text_parameters, values_of
 
@@ -244,7 +244,7 @@ def _write_pages(folder: Path, notebooks: list[Path]) -> list[tuple[dict, list[d
     for notebook in notebooks:
         copies = [notebook.stem, *(p.stem for p in sorted(folder.glob(f"{notebook.stem}-*.json")))]
         for name in copies:
-            record, executed = _read(folder / f"{name}.json"), folder / f"{name}.ipynb"
+            record, executed = read_record(folder / f"{name}.json"), folder / f"{name}.ipynb"
             if record and executed.exists():
                 entries.append((record, pages.write_page(executed, record)))
     finished = sum(record["status"] == "finished" for record, _ in entries)

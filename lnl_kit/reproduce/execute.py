@@ -60,13 +60,13 @@ def _made_from(notebook: Path, parameters: dict) -> dict:
 
 def _still_holds(notebook: Path, parameters: dict, name: str, folder: Path) -> dict | None:
     """The record of a finished copy that nothing has changed since, or None."""
-    record = _read(folder / f"{name}.json")
+    record = read_record(folder / f"{name}.json")
     wanted = json.loads(json.dumps(_made_from(notebook, parameters)))
     same = record and record["status"] == "finished" and all(record.get(k) == v for k, v in wanted.items())
     return record if same and (folder / f"{name}.ipynb").exists() else None
 
 
-def _read(path: Path) -> dict | None:
+def read_record(path: Path) -> dict | None:
     """A record that is one: of the notebook that its file is named after, with fields of the right kind."""
     try:
         record = read_json(path)

@@ -126,9 +126,17 @@ SPACES = {",": 0.17, ":": 0.22, ";": 0.28, " ": 0.25, "quad": 1, "qquad": 2, "\\
 ALPHABETS = {"mathcal": "SCRIPT", "mathscr": "SCRIPT", "mathbb": "DOUBLE-STRUCK", "mathfrak": "FRAKTUR"}
 BOLD = {"mathbf", "boldsymbol", "bm"}
 UPRIGHT = {"text", "textrm", "mathrm", "textbf", "textit", "operatorname", "mathsf", "texttt"}
-IGNORED = set(
-    ["left", "right", "big", "Big", "bigl", "bigr", "Bigl", "Bigr", "displaystyle", "limits", "nolimits"]
-)
+IGNORED = {"displaystyle", "limits", "nolimits"}
+GROWING = {
+    "left",
+    "right",
+    "big",
+    "Big",
+    "bigl",
+    "bigr",
+    "Bigl",
+    "Bigr",
+}  # before a bracket as high as its content
 
 
 def mathml(tex: str, display: bool = False) -> str:
@@ -208,6 +216,11 @@ def _node(token: str, tokens: list[str]) -> str:
         return f"<mi>{token}</mi>"
     if token == "'":
         return "<mo>′</mo>"
+    if token in "()[]|":
+        return f'<mo stretchy="false">{token}</mo>'
+    if name in GROWING:
+        following = tokens.pop() if tokens else ""
+        return f"<mo>{html.escape(OPERATORS.get(following[1:], following))}</mo>"
     if not name:
         return f"<mo>{html.escape({'-': '−', '*': '∗'}.get(token, token))}</mo>"
     if name in ("frac", "tfrac", "dfrac"):

@@ -33,15 +33,7 @@ def write_page(notebook: Path, record: dict) -> list[dict]:
     ]
     for cell in cells:
         cell.source = without_places(cell.source)
-    record.update(_opening(cells, notebook.stem))
-    printed = (
-        o
-        for c in cells
-        if "headline" in c.metadata.get("tags", ())
-        for o in c.get("outputs", ())
-        if o.output_type == "stream" and o.name == "stdout"
-    )
-    record["headline"] = " ".join(plain(o.text).strip().split("\n")[0] for o in printed)
+    record.update(opening(cells, notebook.stem), headline=headline_of(cells))
     heading, seen = record["title"], 0
     figures: list[dict] = []
     body: list[str] = []
@@ -141,6 +133,18 @@ def headline(record: dict) -> str:
     return f"<p><strong>{html.escape(record['headline'])}</strong></p>" if record.get("headline") else ""
 
 
+def headline_of(cells: list) -> str:
+    """The first line that the cells tagged `headline` have printed, as text."""
+    printed = (
+        output
+        for cell in cells
+        if "headline" in cell.metadata.get("tags", ())
+        for output in cell.get("outputs", ())
+        if output.output_type == "stream" and output.name == "stdout"
+    )
+    return " ".join(plain(output.text).strip().split("\n")[0] for output in printed)
+
+
 def meta(record: dict) -> str:
     """One line about a record: status, time, number of figures, parameters (HTML)."""
     figures = record["figures"]
@@ -186,7 +190,7 @@ def figure_html(figure: dict) -> str:
     return f'<figure><div class="plot">{body}</div><figcaption>{figure["caption"]}</figcaption></figure>'
 
 
-def _opening(cells: list, name: str) -> dict:
+def opening(cells: list, name: str) -> dict:
     """Title and question: the first heading and the first paragraph after it."""
     text = "\n\n".join(c.source for c in cells if c.cell_type == "markdown")
     title = re.search(r"^# +(.+?)[ #]*$", text, flags=re.M)

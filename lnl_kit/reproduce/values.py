@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 from pathlib import Path
 
@@ -74,8 +75,9 @@ def _is_path(value: str) -> bool:
     if value in NAMES:
         return False
     written_as_one = value.startswith("folder:") or os.sep in bare or Path(bare).suffix
-    if written_as_one and Path(bare).expanduser().exists():  # not the preset demo beside a folder demo
-        return True
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # a text too long or odd for a path
+        if written_as_one and Path(bare).expanduser().exists():  # not the preset demo beside a folder demo
+            return True
     rest = value.split(",")[1:]  # folder:a,folder:b and folder:a,digits are two data sets
     return value.startswith("folder:") and not (
         rest and all(part.startswith("folder:") or part in NAMES for part in rest)

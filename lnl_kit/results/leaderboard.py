@@ -154,6 +154,55 @@ def epoch_cost(rows: pd.DataFrame, dataset: str = "digits", preset: str = "quick
     return (fastest / fastest[BASELINE]).sort_values()
 
 
+def passes() -> pd.Series:
+    """What an epoch of each method costs in passes of the training set, cross-entropy's being 1: a pass with
+    gradient counts 1, one without a third (forward and backward are about three times a forward). Counted by
+    `bench.passes` over the epochs of `quick`, stages among them (data/measured/passes.csv).
+    """
+    import pandas as pd
+
+    kept = measured.read("passes")
+    found = {row["method"]: row["with_gradient"] + row["without"] / 3 for row in kept}
+    return pd.Series(found, name="passes", dtype=float).sort_values()
+
+
+def at_budget(
+    rows: pd.DataFrame, setting: str, budget: float, dataset: str = "digits", preset: str = "quick"
+) -> pd.DataFrame:
+    """One row a method at equal compute, best first: accuracy after the last epoch within a budget of passes
+    of the training set, spread over seeds, that epoch, what an epoch costs, and `last` beside it. Methods
+    whose first epoch costs more, or whose curves or passes are not kept, are missing.
+
+    It is read off the curves of whole runs: with that epoch the schedule was not through, so that a run made
+    for the budget may end higher. budget: 60 is what cross-entropy costs under `quick`.
+    """
+    import pandas as pd
+
+    cost, found = passes(), []
+    chosen = rows[(rows.dataset == dataset) & (rows.preset == preset) & (rows.setting == setting)]
+    for method, runs in chosen.groupby("method"):
+        curve = [kept["test_accuracy"] for kept in runs["curves"] if isinstance(kept, dict)]
+        price = cost.get(method_of(method))
+        if price is None or not curve or (epoch := int(budget / price + 1e-9)) < 1:
+            continue
+        epoch = min(epoch, *map(len, curve))
+        there = pd.Series([values[epoch - 1] for values in curve])
+        found.append(
+            {
+                "method": method,
+                "at budget": there.mean(),
+                "spread": there.std(),
+                "epoch": epoch,
+                "passes": price,
+                "last": runs["test_accuracy_last"].mean(),
+                "seeds": len(curve),
+            }
+        )
+    if not found:
+        raise ValueError(f"nothing with curves and passes was measured on {dataset}, {preset}, {setting}")
+    return pd.DataFrame(found).set_index("method").sort_values("at budget", ascending=False)
+
+
 def unmeasured(rows: pd.DataFrame, setting: str, dataset: str = "digits", preset: str = "quick") -> list[str]:
     """The methods of the kit, but for those on features alone, without a row at this setting."""
     measured_methods = set(board(rows, setting, dataset, preset).index)

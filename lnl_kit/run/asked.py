@@ -15,7 +15,11 @@ from ..files import data_root
 T = TypeVar("T")
 
 WHOLE = ("train_size", "image_size", "max_pixels")
-SHARES = ("rate", "noisy_val", "clean_share")
+SHARES = ("rate", "noisy_val", "clean_share", "open_set", "imbalance")
+TEXTS = (
+    "noise preset like model features device precision compile path_column label_column true_column "
+    "image_column hf_split"
+).split()
 
 
 def plain(plan: T) -> T:
@@ -28,9 +32,12 @@ def plain(plan: T) -> T:
     changes["labels"] = as_file(plan.labels, data_root() / "cache" / "labels")  # type: ignore[attr-defined]
     for name in WHOLE:
         changes[name] = whole(name, getattr(plan, name))
+    for name in TEXTS:
+        text(name, getattr(plan, name))
     for name in SHARES:
         changes[name] = share(name, getattr(plan, name))
     changes["noisy_val"] = changes["noisy_val"] or 0.0
+    changes["open_set"] = changes["open_set"] or 0.0
     if (clean := getattr(plan, "clean_list", None)) is not None:
         changes["clean_list"] = path("clean_list", clean)
     return replace(plan, **changes)  # type: ignore[type-var]
@@ -53,6 +60,12 @@ def share(name: str, value: Any) -> float | None:
     if isinstance(value, Real) and not isinstance(value, bool):
         return float(str(value))  # what is written: np.float32(0.2) is 0.2
     raise ValueError(f"{name} {value!r} is not allowed: a number in [0, 1], such as 0.2")
+
+
+def text(name: str, value: Any) -> None:
+    """Refuse what is no text. Raises ValueError."""
+    if not isinstance(value, str) and (value is not None or name == "preset"):
+        raise ValueError(f"{name} {value!r} is not allowed: a text")
 
 
 def path(name: str, value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..data import noise
+from ..data.annotators import RULES
 from ..features import kinds
 from .settings import COMPILES, KEEPS, PRECISIONS
 
@@ -29,6 +30,18 @@ FLAGS: dict[str, dict] = {
         "type": float,
         "help": "share of the labels that the noise acts on, in [0, 1]; default 0.5",
     },
+    "--open-set": {
+        "type": float,
+        "default": 0.0,
+        "metavar": "SHARE",
+        "help": "this share of the training images shows no class: digits get letters and textures, of other "
+        "sets the last classes are held out",
+    },
+    "--imbalance": {
+        "type": float,
+        "metavar": "RATIO",
+        "help": "long-tailed classes, the smallest with this share of the largest; default as they are",
+    },
     "--preset": {
         "default": "quick",
         "help": "quick, demo, photographs, memorise, paper, or paper:NAME for its cell",
@@ -51,7 +64,15 @@ FLAGS: dict[str, dict] = {
         "a folder without class folders the images and classes too",
     },
     "--path-column": {"help": "column of the images' paths; default a usual heading, such as path or file"},
-    "--label-column": {"help": "column of the given labels, or which human labels with --noise human"},
+    "--label-column": {
+        "help": "column of the given labels, or which human labels with --noise human; several, separated by "
+        "commas, are annotators"
+    },
+    "--annotators": {
+        "default": "majority",
+        "choices": RULES,
+        "help": "what is made of several label columns (--label-column random1,random2,random3)",
+    },
     "--true-column": {"help": "column of the true labels, for measuring only"},
     "--image-column": {
         "metavar": "NAME",
@@ -85,7 +106,8 @@ FLAGS: dict[str, dict] = {
         "action": "append",
         "default": [],
         "choices": KEEPS,
-        "help": "also keep features, or the weights at up to 20 epochs",
+        "help": "also keep features, the weights at up to 20 epochs, or of every image and epoch the "
+        "margin and the probability of its label",
     },
     "--no-recursive": {
         "action": "store_false",
@@ -99,6 +121,12 @@ FLAGS: dict[str, dict] = {
     },
     "--skip-bad": {"action": "store_true", "help": "leave out unreadable images and list them"},
     "--device": {"default": "auto", "help": "cpu, cuda, cuda:1 ... or auto"},
+    "--devices": {
+        "default": "",
+        "metavar": "LIST",
+        "help": "train on several at once, a process each: 0,1 (GPUs) or cpu,cpu; torchrun does the same, "
+        "also on several machines",
+    },
     "--precision": {
         "default": "auto",
         "choices": PRECISIONS,

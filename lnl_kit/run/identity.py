@@ -58,6 +58,7 @@ def decides(prepared: Prepared) -> dict:
             "labels_digest": digest(prepared.given, prepared.index, prepared.test_index, second),
             "method_digest": method_digest(plan.function, plan.settings_class),
         }
+        | {key: value for key in ("open_set", "imbalance") if (value := getattr(plan, key))}
         | (
             {}
             if prepared.known is None
@@ -75,6 +76,7 @@ def recorded(prepared: Prepared) -> dict:
         "labels_file": plan.labels and str(Path(plan.labels).absolute()),
         "path_column": plan.path_column,
         "label_column": plan.label_column,
+        "annotators": plan.annotators,
         "true_column": plan.true_column,
         "image_size": plan.image_size,
         "image_shape": list(source.x.shape[1:]),

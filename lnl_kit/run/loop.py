@@ -3,7 +3,7 @@
 A run folder has one commit point, `state.pt` (temporary file, fsync, rename, fsync of the folder). It holds
 the state after the last finished epoch and every metric row so far; the other files are rewritten from it.
 Killing the process at any moment costs at most the current epoch, and a resumed run ends with the same
-numbers.
+numbers. Of several ranks (`toolbox.ranks`) the first alone reads and writes the folder.
 """
 
 from __future__ import annotations
@@ -11,29 +11,28 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from ..data.batches import NoisyData
-from ..files import RunError, make_folder, save_atomically
-from ..toolbox import losses, models
+from ..files import RunError, save_atomically
+from ..toolbox import losses, models, ranks
 from ..toolbox.rng import seed_of
 from .autocast import autocast
 from .device import choose_precision, keep_freed_memory
 from .evaluate import HISTORY_NUMBERS, LOGGED, Evaluator, history_epochs
 from .fit import sgd
+from .history import remember, remember_margins
+from .progress import epochs_bar
 from .stages import computed_once, place_of
-from .state import State, require_space, to_cpu, torch_bytes
-from .tables import arrays_bytes, history_bytes, load_state, metrics_bytes, packed_labels
+from .state import State, require_space, torch_bytes
+from .tables import HISTORY, arrays_bytes, history_bytes, load_state, metrics_bytes, packed_labels
 from .terms import mean_loss
 
 
@@ -69,7 +68,7 @@ class Run:
         self.precision = choose_precision(precision, self.device, model, data.x.shape[-1])
         self.rows: list[dict] = []
         self.arrays: dict[str, Tensor] = {}
-        self.history: dict[str, list] = {"epochs": [], "train_probs": [], "clean_score": []}
+        self.history: dict[str, list] = {name: [] for name in ("epochs", *HISTORY)}
         self._terms: dict[str, list[Tensor]] = {}
         self._log: dict = {}
         self._networks, self.saving_seconds, self.stage_seconds = 0, 0.0, 0.0
@@ -146,7 +145,8 @@ class Run:
     def log(self, **values) -> None:
         """Tell what the method can tell at the end of an epoch; all optional.
 
-        clean_score (N,), larger = cleaner; selected (N,) bool; new_labels (N,) or (N, K); train_probs (N, K);
+        clean_score (N,), larger = cleaner; outside_score (N,), larger = of no class; selected (N,) bool;
+        new_labels (N,) or (N, K); train_probs (N, K);
         transition (K, K), row = true class, with transition_of="all" or "corrupted" (transition_all is kept
         in arrays.npz and not measured); accepted (N,) and test_accepted (M,): a class or -1, and the votes
         for it; teacher_probs (N, K) and test_teacher_probs; fitted_probs (N, K) beside held-out train_probs;
@@ -158,19 +158,12 @@ class Run:
         """Yield the epochs still to do, evaluate and commit after each. Restores the last finished one."""
         self._restore(state)
         kept = min(len(self.data) * self.data.num_classes, HISTORY_NUMBERS)
-        # arrays; 20 snapshots in two files
-        require_space(self.folder, state, 24 * len(self.data) * self.data.num_classes + 80 * kept)
-        bar = tqdm(
-            total=total,
-            initial=state.done,
-            desc=self.name,
-            unit="epoch",
-            file=sys.stderr,
-            leave=False,
-            disable=not self.progress or bool(os.environ.get("LNL_HEADLESS")),
-            mininterval=0.2 if sys.stderr.isatty() else 10,
-        )
-        with contextlib.closing(bar):
+        # arrays; 20 snapshots and the margins of every epoch, in two files
+        margins = 8 * total * len(self.data) if "margins" in self.keep else 0
+        if ranks.first():
+            more = 24 * len(self.data) * self.data.num_classes + 80 * kept + margins
+            require_space(self.folder, state, more)
+        with contextlib.closing(epochs_bar(self.name, total, state.done, self.progress)) as bar:
             for epoch in range(state.done, total):
                 self.begin(state, epoch)
                 rate = next(
@@ -192,8 +185,9 @@ class Run:
                 self.commit(state)
                 bar.update()
                 bar.set_postfix(test=f"{row['test_accuracy']:.3f}")
-                if self.on_epoch:
-                    self.on_epoch(self.rows)
+                if self.on_epoch and ranks.first():
+                    with ranks.alone():
+                        self.on_epoch(self.rows)
 
     def begin(self, state: State, epoch: int) -> None:
         """Start an epoch: its random numbers, empty logs, networks in training mode."""
@@ -251,18 +245,21 @@ class Run:
                 f"epoch {epoch + 1}: the network's predictions are not finite after the last batch; this "
                 f"epoch was not saved, {good} ({self.folder}). Try a lower learning rate"
             )
-        if epoch in history_epochs(total):  # these passes are not spent every epoch
+        snapshot, probs = epoch in history_epochs(total), cast(Any, log.get("train_probs"))
+        if snapshot:  # these passes are not spent every epoch
             for name in state.also_tested:
                 row[f"{name}_test_accuracy"] = self.evaluator.test([state[name]], self.autocast)[0][
                     "test_accuracy"
                 ]
                 seen = self.evaluator.of_training(self.evaluator.train_probs([state[name]], self.autocast))
                 row.update({f"{name}_{column}": value for column, value in seen.items()})
-            probs = log.get("train_probs")
-            if probs is None:
-                probs = self.evaluator.train_probs(tested, self.autocast)
+        if probs is None and (snapshot or "margins" in self.keep):
+            probs = self.evaluator.train_probs(tested, self.autocast)
+        if "margins" in self.keep:
+            row.update(remember_margins(self, row, probs, snapshot))
+        if snapshot:
             row.update(self.evaluator.of_training(probs))
-            self._remember(epoch, probs, log.get("clean_score"), tested)
+            remember(self, epoch, probs, log.get("clean_score"), tested)
         self.arrays["test_probs"] = torch.from_numpy(test_probs)
         for name, value in log.items():
             if name in LOGGED:
@@ -280,21 +277,6 @@ class Run:
             self.arrays["features"] = self._features(tested[0])
         row["evaluation_seconds"] = time.perf_counter() - started
 
-    def _remember(self, epoch: int, probs: np.ndarray, clean_score: np.ndarray | None, tested) -> None:
-        """Add a snapshot to the history; with keep=("weights",) also write the tested networks' weights."""
-        index = self.evaluator.history_index
-        self.arrays["train_probs"] = torch.from_numpy(probs)
-        self.history["epochs"].append(epoch + 1)
-        self.history["train_probs"].append(torch.from_numpy(probs[index]).half())
-        if clean_score is not None:
-            self.history["clean_score"].append(torch.from_numpy(clean_score[index]).half())
-        if "weights" in self.keep:
-            make_folder(self.folder / "weights")
-            save_atomically(
-                self.folder / "weights" / f"epoch-{epoch + 1:04d}.pt",
-                torch_bytes([to_cpu(net.state_dict()) for net in tested]),
-            )
-
     @torch.no_grad()
     def _features(self, net: models.Classifier) -> Tensor:
         net.eval()
@@ -307,6 +289,9 @@ class Run:
 
     def commit(self, state: State) -> None:
         """Write state.pt, the one commit point, and the tables made from it."""
+        state.agree()
+        if not ranks.first():
+            return
         started = time.perf_counter()
         specs = {name: getattr(state[name], "spec", None) for name in state.tested}
         content = {
@@ -327,14 +312,15 @@ class Run:
         self.saving_seconds += time.perf_counter() - started
 
     def _restore(self, state: State) -> None:
-        path = self.folder / "state.pt"
-        if not path.exists():
+        there = (self.folder / "state.pt").exists
+        saved = ranks.told(lambda: load_state(self.folder) if there() else None)
+        if saved is None:
             return
-        saved = load_state(self.folder)
         state.restore(saved["state"])
         state.done = saved["done"]
         self.adopt(saved)
-        self.write_tables()
+        if ranks.first():
+            self.write_tables()
 
     def adopt(self, saved: dict) -> None:
         """Take over rows, arrays and history from a loaded `state.pt`."""

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import data
+from .. import __version__, data
+from ..data import open_set
 from ..data.batches import NoisyData
 from ..data.streams import Stream, pick
 from ..features.training import FeatureData, features_for
-from ..files import RunError, read_json, read_npz, read_table, remove
+from ..files import RunError, clear, read_json, read_npz, read_table, remove, remove_leftovers
 from ..toolbox import augment, models
 from ..toolbox.rng import generator
 from .autocast import autocast
 from .device import choose_precision
 from .evaluate import predict
+from .summary import OUTSIDE
 from .tables import load_state, rebuilt
 
 
@@ -78,7 +80,9 @@ class OpenedRun:
 
     @functools.cached_property
     def history(self) -> dict[str, np.ndarray]:
-        """history.npz: epochs (E,), index (n,), train_probs (E, n, K) and clean_score (E, n) in float16."""
+        """history.npz: epochs (E,), index (n,), train_probs (E, n, K) and clean_score (E, n) in float16; with
+        keep=("margins",) also margins and given_probs (all epochs, N), of every image.
+        """
         return self._npz("history.npz")
 
     def _npz(self, name: str) -> dict[str, np.ndarray]:
@@ -103,7 +107,7 @@ class OpenedRun:
     @functools.cached_property
     def labels(self) -> dict[str, Any]:
         """labels.csv in training order: index, path, given and true class numbers (true is None if unknown),
-        and which are known to be right (clean, bool).
+        which are known to be right (clean, bool), and which show no class (outside, bool; their true is -1).
         """
         return self._whole("labels.csv", self._read_labels)
 
@@ -111,7 +115,7 @@ class OpenedRun:
         table = read_table(path)
         if len(table) != self.settings["train_images"]:
             raise ValueError(f"{len(table)} labels of {self.settings['train_images']} images")
-        number = {name: k for k, name in enumerate(self.classes)}
+        number = {name: k for k, name in enumerate(self.classes)} | {OUTSIDE: -1}
         true = [number.get(r["true"]) for r in table]
         return {
             "index": np.array([int(r["index"]) for r in table]),
@@ -119,6 +123,7 @@ class OpenedRun:
             "given": np.array([number[r["given"]] for r in table]),
             "true": None if None in true else np.array(true),
             "clean": np.array([r.get("clean") == "1" for r in table]),
+            "outside": np.array([r.get("outside") == "1" for r in table]),
         }
 
     @functools.cached_property
@@ -142,6 +147,7 @@ class OpenedRun:
             if s["labels_file"] or s["dataset_path"].startswith(data.PACKED)
             else None,
             true_column=s["true_column"],
+            annotators=s.get("annotators", "majority"),
             like=s["like"] if s["dataset_path"].startswith(data.OWN) and s["like"] else None,
             skip_bad=True,
             split=s.get("split", True),
@@ -151,6 +157,8 @@ class OpenedRun:
             image_column=s.get("image_column"),
             hf_split=s.get("hf_split"),
         )
+        if s.get("open_set"):
+            source = open_set.opened(source, s["open_set"], s.get("imbalance"), s["seed"]).source
         if source.fingerprint != s["fingerprint"]:
             raise ValueError(
                 f"{s['dataset_path']} is not the data of {self.folder} any more: images or labels were "
@@ -265,6 +273,27 @@ def is_finished(folder: Path) -> bool:
             remove(folder / "summary.json")
             return False
     return True
+
+
+def loaded(folder: Path) -> OpenedRun:
+    """A finished run, with a line where another version of the kit made it."""
+    run = open_run(folder)
+    before = run.settings["versions"]["lnl_kit"]
+    if before != __version__:
+        print(
+            f"loaded a run of lnl_kit {before} (this is {__version__}): --fresh trains it again",
+            file=sys.stderr,
+        )
+    return run
+
+
+def made_ready(folder: Path, fresh: bool) -> bool:
+    """Clear a run's folder where it is to be trained anew; whether it holds a finished run."""
+    if fresh:
+        clear(folder)
+    for place in (folder, folder / "weights"):
+        remove_leftovers(place)
+    return is_finished(folder)
 
 
 def open_run(folder: str | Path) -> OpenedRun:

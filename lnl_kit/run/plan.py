@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from ..data.naming import PACKED
+from ..data.naming import OWN, PACKED
 from ..features import kinds
-from ..toolbox import models
+from ..toolbox import augment, models
 from .settings import Settings
 
 
@@ -32,6 +33,7 @@ class Resolved:
     labels: str | None
     path_column: str | None
     label_column: str | None
+    annotators: str  # what is made of several label columns
     true_column: str | None
     like: str | None
     model: str
@@ -40,6 +42,8 @@ class Resolved:
     image_size: int | None  # pixels a side, None = the data set's own
     features: str | None  # backbones whose features stand in the place of images; None = the images
     feature_views: int  # stored draws of each view
+    open_set: float  # share of the training images that show no class
+    imbalance: float | None  # the smallest class over the largest; None = as the classes are
     noisy_val: float
     clean_share: float
     clean_list: str | None
@@ -59,18 +63,21 @@ class Resolved:
     def reading(self) -> dict:
         """What `data.load` is asked for."""
         keys = (
-            "image_size labels path_column label_column true_column like skip_bad split recursive max_pixels "
-            "follow_links image_column hf_split"
+            "image_size labels path_column label_column annotators true_column like skip_bad split "
+            "recursive max_pixels follow_links image_column hf_split"
         )
         return {key: getattr(self, key) for key in keys.split()}
 
     @property
     def labels_slug(self) -> str:
         """Where the labels come from, as part of a path: "symmetric", "human-worst", "labels-given"."""
+        column = self.label_column or "given"
+        if "," in column:
+            column = f"{column.replace(',', '+')}-{self.annotators}"
         if self.noise == "human":
-            return f"human-{self.label_column}"
+            return f"human-{column}"
         if self.labels:
-            return f"labels-{self.label_column or 'given'}"
+            return f"labels-{column}"
         return f"matrix-{Path(self.noise[7:]).stem}" if self.noise.startswith("matrix:") else self.noise
 
 
@@ -102,10 +109,27 @@ def check_features(
         raise ValueError(f"feature_views {views} is not allowed: 0 or more stored draws of each view")
 
 
+def check_views(settings: Settings) -> None:
+    """Raise ValueError for augmentations that do not exist."""
+    for key in ("view", "teacher_view"):
+        if hasattr(settings, key):
+            augment.view(getattr(settings, key))
+
+
 def require_labels(label_column: str | None, labels, noise: str, dataset: str) -> None:
     """Raise ValueError where a column is named and no table that it could be of."""
     if label_column and not labels and noise != "human" and not dataset.startswith(PACKED):
         raise ValueError(
             f"label column {label_column!r} of which file? Give labels=FILE.csv (--labels) too, or "
             "noise human"
+        )
+
+
+def say_default_noise(plan: Resolved) -> None:
+    """Labels of one's own are made wrong by default: say so, since its owner may not expect it."""
+    if plan.dataset.startswith(OWN) and not plan.noise_was_named and not plan.labels:
+        print(
+            f"{plan.dataset}: its labels are made wrong by {plan.noise} noise, {plan.rate:g}, as no noise "
+            "was named; noise none (--noise none) takes them as they are",
+            file=sys.stderr,
         )

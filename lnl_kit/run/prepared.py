@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from .. import data
-from ..data import clean_subset
+from ..data import clean_subset, open_set
 from ..data.batches import NoisyData
 from ..data.labelling import (
+    at_random,
     choose,
     choose_with,
     draw_labels,
@@ -44,6 +45,7 @@ class Prepared:
     val_index: np.ndarray  # positions of the images held out with their given labels
     test_index: np.ndarray
     second_index: np.ndarray | None  # of the second test set
+    outside: np.ndarray | None = None  # (N,) bool, images of no class; None without open-set noise
 
     @property
     def truth(self) -> np.ndarray | None:
@@ -57,7 +59,9 @@ class Prepared:
 
     @property
     def actual_rate(self) -> float | None:
-        """The share of wrong labels among the training images, None where the truth is unknown."""
+        """The share of wrong labels among the training images, outsiders' among them; None where the truth is
+        unknown.
+        """
         return None if self.true is None else actual_rate(self.given[self.index], self.true[self.index])
 
     @property
@@ -134,7 +138,8 @@ class Prepared:
             second = (name, rows(x, self.second_index), y.numpy()[self.second_index])
         test_y = source.test_y.numpy()[self.test_index]
         test_x = self.seen(self.test_index, test=True)
-        return Evaluator(noisy, self.given[self.index], self.truth, test_x, test_y, val, second)
+        outside = None if self.outside is None else self.outside[self.index]
+        return Evaluator(noisy, self.given[self.index], self.truth, test_x, test_y, val, second, outside)
 
 
 def prepare(plan: Resolved) -> Prepared:
@@ -144,11 +149,18 @@ def prepare(plan: Resolved) -> Prepared:
     """
     source = data.load(plan.dataset, **plan.reading)
     share, seed = plan.clean_share, plan.seed
+    drawn = open_set.opened(source, plan.open_set, plan.imbalance, seed)
+    source, outside = drawn.source, drawn.outside
     clean, checked = find_clean(source, share, plan.clean_list, plan.noise, seed)
-    given, true = draw_labels(source, plan.noise, plan.rate, seed, plan.label_column, clean, checked, share)
-    size = plan.train_size
-    index = choose(given, size, seed) if clean is None else choose_with(clean, given, size, share, seed)
-    test_index = choose(source.test_y.numpy(), plan.test_size, 0)
+    clean = None if clean is None else clean & ~outside
+    given, true = draw_labels(
+        source, plan.noise, plan.rate, seed, plan.label_column, clean, checked, share, outside | ~drawn.used
+    )
+    if plan.open_set:
+        given, true = open_set.labelled(given, true, outside, len(source.classes), seed)
+    index = chosen(plan, given, drawn, clean)
+    test_there = np.flatnonzero(drawn.test_used)
+    test_index = test_there[choose(source.test_y.numpy()[test_there], plan.test_size, 0)]
     second = source.second_test
     second_index = None if second is None else choose(second.y.numpy(), plan.test_size, 0)
     held_out = hold_out(len(index), plan.noisy_val, seed)
@@ -156,7 +168,24 @@ def prepare(plan: Resolved) -> Prepared:
     require_two_classes(given[index], len(val_index), plan)
     if clean is not None:
         clean_subset.require_every_class(given[index], clean[index], source.classes)
-    return Prepared(plan, source, given, true, clean, index, val_index, test_index, second_index)
+    seen = (index, val_index, test_index, second_index)
+    return Prepared(plan, source, given, true, clean, *seen, outside if plan.open_set else None)
+
+
+def chosen(plan: Resolved, given: np.ndarray, drawn: open_set.Opened, clean: np.ndarray | None) -> np.ndarray:
+    """Sorted positions of the training images: of those that there are at most `train_size`, even over the
+    classes or, where their counts are long-tailed, as they come.
+    """
+    there, size, seed = np.flatnonzero(drawn.used), plan.train_size, plan.seed
+    if plan.imbalance:
+        part = at_random(len(there), size, seed)
+    elif plan.open_set:
+        part = choose_with(drawn.outside[there], given[there], size, plan.open_set, seed)
+    elif clean is None:
+        part = choose(given, size, seed)
+    else:
+        part = choose_with(clean, given, size, plan.clean_share, seed)
+    return there[part]
 
 
 def require_two_classes(given: np.ndarray, held_out: int, plan: Resolved) -> None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 PRECISIONS = ("auto", "bf16", "fp32")
 COMPILES = ("auto", "off", "default", "reduce-overhead", "max-autotune")
-KEEPS = ("features", "weights")  # what a run can keep beside the usual
+KEEPS = ("features", "weights", "margins")  # what a run can keep beside the usual
 
 
 def refuse(condition: bool, sentence: str) -> None:

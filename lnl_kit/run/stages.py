@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..files import lock, make_folder, read_json, remove_leftovers, save_atomically
+from ..toolbox import ranks
 from ..toolbox.rng import seed_of
 from .identity import source_of
-from .state import to_cpu, torch_bytes
+from .state import to_cpu, to_device, torch_bytes
 
 if TYPE_CHECKING:
     from .loop import Run
@@ -33,16 +34,27 @@ def place_of(run: Run, name: str, fn: Callable, depends: dict | None) -> tuple[P
 
 def computed_once(folder: Path, compute: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
     """(result, seconds that it took when it was computed), loaded where it has been computed before."""
-    make_folder(folder)
-    with lock(folder):
+    done, clock = folder / "result.pt", folder / "seconds.json"
+
+    def is_done() -> bool:
         remove_leftovers(folder)
-        done, clock = folder / "result.pt", folder / "seconds.json"
-        if not done.exists():
-            started = time.perf_counter()
-            result = torch_bytes(to_cpu(compute()))
-            save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
-            save_atomically(done, result, durable=True)
+        return done.exists()
+
+    def kept() -> tuple[Any, float]:
         seconds = 0.0
         with contextlib.suppress(OSError, ValueError, TypeError):  # an older version kept none
             seconds = float(read_json(clock))
-        return torch.load(done, map_location=device, weights_only=True), seconds
+        return torch.load(done, map_location="cpu", weights_only=True), seconds
+
+    with contextlib.ExitStack() as held:
+        if ranks.first():
+            make_folder(folder)
+            held.enter_context(lock(folder))
+        if not ranks.told(is_done):
+            started = time.perf_counter()
+            result = torch_bytes(to_cpu(compute()))
+            if ranks.first():
+                save_atomically(clock, json.dumps(time.perf_counter() - started).encode())
+                save_atomically(done, result, durable=True)
+        result, seconds = ranks.told(kept)
+        return to_device(result, device), seconds

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import shutil
+import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ..files import RunError
+from ..toolbox import ranks
 
 
 def torch_bytes(value) -> memoryview:
@@ -27,6 +30,17 @@ def to_cpu(value):
         return {k: to_cpu(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(to_cpu(v) for v in value)
+    return value
+
+
+def to_device(value, device: torch.device):
+    """The same nest with every tensor on the device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {k: to_device(v, device) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(to_device(v, device) for v in value)
     return value
 
 
@@ -53,6 +67,47 @@ class State(dict):
                     part.copy_(saved[name])
             else:
                 part.load_state_dict(saved[name])
+
+    def digests(self) -> dict[str, str]:
+        """A digest of each part: two states that are equal to the last bit have the same."""
+        return {name: digest(part) for name, part in self.snapshot().items()}
+
+    def agree(self) -> None:
+        """Of several ranks: take over the first one's parts where not all have the same, and say so.
+
+        On one kind of processor they never differ. Sums in an order that is nobody's, which some of a GPU's
+        kernels make, may.
+        """
+        if ranks.count() > 1 and (names := ranks.unlike(self.digests())):
+            right = ranks.told(lambda: {name: self.snapshot()[name] for name in names})
+            State({name: self[name] for name in names}).restore(right)
+            if ranks.first():
+                print(
+                    f"the ranks have come to different {', '.join(names)}: the first one's hold",
+                    file=sys.stderr,
+                )
+
+
+def digest(value) -> str:
+    """Of a nest of dictionaries, lists, tensors and numbers."""
+    found = hashlib.blake2b(digest_size=16)
+
+    def add(part) -> None:
+        if isinstance(part, Tensor):
+            found.update(f"{part.dtype} {tuple(part.shape)}".encode())
+            found.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        elif isinstance(part, dict):
+            for key, inner in part.items():
+                found.update(repr(key).encode())
+                add(inner)
+        elif isinstance(part, list | tuple):
+            for inner in part:
+                add(inner)
+        else:
+            found.update(repr(part).encode())
+
+    add(value)
+    return found.hexdigest()
 
 
 def require_space(folder: Path, state: State, beside: int) -> None:

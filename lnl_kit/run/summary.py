@@ -8,10 +8,13 @@ import numpy as np
 import torch
 
 from ..files import csv_bytes, save_atomically
+from ..toolbox import ranks
 from .device import device_name
 from .evaluate import COLUMNS
 from .identity import versions
 from .loop import Run
+
+OUTSIDE = "(none of the classes)"
 
 
 def summarise(run: Run, told: list[str]) -> dict:
@@ -28,6 +31,7 @@ def summarise(run: Run, told: list[str]) -> dict:
         "device": device_name(run.device),
         "precision": run.precision,
         "threads": torch.get_num_threads(),
+        "ranks": ranks.count(),
         "compile": run.compile,
         "versions": versions(),
         "uses": told,
@@ -43,11 +47,12 @@ def summarise(run: Run, told: list[str]) -> dict:
     return summary | {f"{c}_last": last.get(c) for c in columns if c not in skip}
 
 
-def write_labels(path: Path, source, index, given, true, clean=None) -> None:
+def write_labels(path: Path, source, index, given, true, clean=None, outside=None) -> None:
     """labels.csv: index, path, given, true (class names), one row per training image, usable by --labels;
-    with a clean subset also clean (1 or 0).
+    with a clean subset also clean (1 or 0), with open-set noise outside (1 or 0) of the whole set (N,), whose
+    true label is OUTSIDE.
     """
-    names = source.classes
+    names = (*source.classes, OUTSIDE)  # -1 is the last
     save_atomically(
         path,
         csv_bytes(
@@ -59,6 +64,7 @@ def write_labels(path: Path, source, index, given, true, clean=None) -> None:
                     "true": None if true is None else names[true[n]],
                 }
                 | ({} if clean is None else {"clean": int(clean[n])})
+                | ({} if outside is None else {"outside": int(outside[i])})
                 for n, (i, g) in enumerate(zip(index, given))
             ],
             ("index", "path", "given", "true"),

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..files import RunError, csv_bytes, npz_bytes, read_file, save_atomically
 from .evaluate import COLUMNS
 
-HISTORY = ("train_probs", "clean_score")
+HISTORY = ("train_probs", "clean_score", "margins", "given_probs")
 LABELS_BYTES = 2**30  # labels.csv, unpacked
 
 
@@ -32,9 +32,11 @@ def arrays_bytes(arrays: dict[str, Tensor]) -> bytes:
 
 
 def history_bytes(history: dict[str, list], index: np.ndarray) -> bytes:
-    """history.npz: epochs (E,), index (n,) of the images kept, and for these train_probs and clean_score."""
+    """history.npz: epochs (E,), index (n,) of the images kept, and for these train_probs and clean_score;
+    with keep=("margins",) also margins and given_probs (all epochs, N), of every image.
+    """
     found = {"epochs": np.array(history["epochs"]), "index": np.asarray(index)}
-    found |= {name: torch.stack(history[name]).numpy() for name in HISTORY if history[name]}
+    found |= {name: torch.stack(history[name]).numpy() for name in HISTORY if history.get(name)}
     return npz_bytes(found)
 
 

@@ -83,6 +83,13 @@ def selection_auc(clean_score: np.ndarray, is_clean: np.ndarray) -> float | None
     return float((ranks[is_clean].sum() - right * (right + 1) / 2) / (right * wrong))
 
 
+def outside_auroc(outside_score: np.ndarray, outside: np.ndarray) -> float | None:
+    """Area under the ROC curve of `outside_score` (N,), larger = rather of no class, as a detector of images
+    that are (bool (N,)): out-of-distribution against in-distribution. As `selection_auc` otherwise.
+    """
+    return selection_auc(outside_score, outside)
+
+
 def selection_precision_recall(
     selected: np.ndarray, is_clean: np.ndarray
 ) -> tuple[float | None, float | None]:

@@ -2,7 +2,7 @@
 
 Every network has, for x (B, C, H, W):
     feature_map(x) -> (B, D, h, w)   what the global average pool sees
-    features(x)    -> (B, D)         what the last linear layer sees
+    features(x)    -> (B, D)         what the last linear layer sees; of several ranks each computes its rows
     forward(x)     -> (B, K)         logits = head(features(x))
     head                             the last linear layer
 """
@@ -16,6 +16,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .ranks import by_rows
 
 
 def make(name: str, num_classes: int, channels: int = 3, pretrained: bool = True) -> Classifier:
@@ -60,7 +62,7 @@ class Classifier(nn.Module):
         raise NotImplementedError
 
     def features(self, x: Tensor) -> Tensor:
-        return self.feature_map(x).mean((2, 3))
+        return by_rows(lambda rows: self.feature_map(rows).mean((2, 3)), x, self.parameters())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))

@@ -1,0 +1,82 @@
+"""What the kit promises, at a size at which luck ends: `make torture`.
+
+python tests/torture [CAMPAIGN ...] [--seconds S] [--cases N] [--quick] goes on where the last call stopped;
+counts are kept in data/measured/torture.json. --quick: a few cases of each, from a seed of the clock; nothing
+is kept.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from processes import with_faults  # noqa: E402
+
+WANTED = {"kills": 1000, "writes": 4000, "inputs": 10_000}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("torture", description=__doc__)
+    parser.add_argument(
+        "campaigns", nargs="*", default=list(WANTED), metavar="CAMPAIGN", help=", ".join(WANTED)
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=1800, help="for all campaigns together (default: 1800)"
+    )
+    parser.add_argument("--cases", type=int, default=10**9, help="at most so many of each")
+    parser.add_argument("--quick", action="store_true", default=os.environ.get("TORTURE") == "quick")
+    parser.add_argument("--seed", type=int, help="of the first case with --quick (default: the clock)")
+    options = parser.parse_args()
+    if unknown := set(options.campaigns) - set(WANTED):
+        parser.error(f"campaign {sorted(unknown)[0]!r} does not exist: {', '.join(WANTED)}")
+    shim = with_faults()
+
+    import torch
+
+    torch.set_num_threads(1)  # a pool of threads does not outlive a fork
+    import inputs
+    import kills
+    from ledger import KEPT, Ledger, table
+
+    if not kills.free_space_is_enough():
+        parser.error("less than 1 GiB is free in the folder of temporary files: make room first")
+    ledger = Ledger(None if options.quick else KEPT)
+    first = (int(time.time()) if options.seed is None else options.seed) if options.quick else None
+    whole, bad = kills.Whole(), 0
+    each = (170 if options.quick else options.seconds) / len(options.campaigns)
+    for name in options.campaigns:
+        entry, started = ledger.of(name), time.monotonic()
+        start = entry["done"] if first is None else first
+        print(f"{name}: from case {start}", flush=True)
+        if name == "kills":
+            cases = kills.at_random_moments(start, whole)
+        elif name == "writes":
+            if not shim:
+                print("writes: left out, there is no C compiler", flush=True)
+                continue
+            done = entry["more"] if first is None else None
+            cases = kills.at_each_write(done, whole) if done is not None else kills.some_writes(first, whole)
+        else:
+            cases = inputs.cases(start)
+        while time.monotonic() - started < each and (first is not None or entry["done"] < WANTED[name]):
+            before = time.monotonic()
+            until = started + each if first is not None else min(started + each, before + 120)
+            counts, faults, more = kills.chunk(cases, until, options.cases)
+            if not counts:
+                break
+            bad += len(faults)
+            ledger.add(name, counts, faults, time.monotonic() - before, more)
+            if entry["done"] - start >= options.cases or (first is not None and time.monotonic() >= until):
+                break
+        print(f"{name}: {dict(entry['counts'])}, {len(entry['faults'])} faults", flush=True)
+    print(table(ledger, WANTED))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
