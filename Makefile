@@ -16,10 +16,10 @@ help:
 	@echo "make lock        renew requirements.lock (versions and hashes of what LOCKED=1 installs)"
 	@echo "make test        the test suite (about a quarter of an hour on two cores)"
 	@echo "make test-slow   the tests that take longer: learning at full length, repeats, timings"
+	@echo "make test-extras the tests that need libraries of the extras, in .venv-extras beside .venv"
 	@echo "make torture     kills, faults of the machine and bad input by the thousand; goes on where it stopped"
 	@echo "make docs        the site with executed notebooks, in build/site/html; RUNS=folder takes those executed there"
 	@echo "make pictures    the README's pictures anew, from the executed notebooks"
-	@echo "make test-extras the tests that need libraries of the extras, in .venv-extras beside .venv"
 	@echo "make clean       remove .venv and caches; data/ and runs/ stay"
 
 reproduce: $(STAMP)
@@ -45,13 +45,9 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	"$(BIN)/python" -m pytest -m slow $(ARGS)
 
-# TORTURE=quick: three minutes in all, from another seed each time; nothing is kept
-torture: $(STAMP)
-	TORTURE=$(TORTURE) "$(BIN)/python" tests/torture $(ARGS)
-
 # An environment that sees .venv, so that torch is not fetched twice, and has beside it the libraries that read back
-# what the kit writes for them. Not among them: label-studio-sdk and trackio, which ask for an older Pillow than the
-# kit has here, wandb and fiftyone, for their size. By uv: pip takes minutes to choose among their versions.
+# what the kit writes for them. Not among them: label-studio-sdk, which asks for an older numpy, trackio, which does for
+# an older Pillow, wandb and fiftyone, for their size. By uv: pip takes minutes to choose among their versions.
 EXTRAS := .venv-extras/.installed
 READERS := onnx onnxscript onnxruntime tensorboard pycocotools "datasets>=4,<6" mlflow-skinny sqlalchemy alembic
 SITE := import sysconfig; site = sysconfig.get_path("purelib"); print
@@ -67,6 +63,10 @@ $(EXTRAS): $(STAMP)
 	grep -E '^(torch|torchvision|numpy|pillow|pandas|scipy|pyarrow)==' > .venv-extras/constraints.txt
 	@"$(BIN)/uv" pip install -q --python .venv-extras/bin/python -c .venv-extras/constraints.txt $(READERS)
 	@touch $@
+
+# TORTURE=quick: three minutes in all, from another seed each time; nothing is kept
+torture: $(STAMP)
+	TORTURE=$(TORTURE) "$(BIN)/python" tests/torture $(ARGS)
 
 lab: $(STAMP)
 	cd notebooks && "$(BIN)/jupyter" lab $(ARGS)

@@ -164,6 +164,26 @@ def test_fiftyone_in_its_documented_layout(found, tmp_path):
 
 
 @pytest.mark.extras
+def test_fiftyones_own_importer_reads_it(found, tmp_path):
+    """As far as it goes without FiftyOne's database, which needs a MongoDB."""
+    importers = pytest.importorskip("fiftyone.utils.data")
+    folder, _ = exported(found, "fiftyone", out=tmp_path / "out")
+    table, labels = found.table, final(found)
+    places = [str(found.images_folder / image) for image in table["image"]]
+    decided = [labels[image] or None for image in table["image"]]
+    for field, wanted in (("given", table["given"]), ("suggested", table["suggested"]), ("decided", decided)):
+        importer = importers.FiftyOneImageClassificationDatasetImporter(
+            data_path=str(folder / "data.json"), labels_path=str(folder / f"{field}.json")
+        )
+        importer.setup()
+        read = [(path, label) for path, _, label in importer]
+        assert [path for path, _ in read] == places
+        assert [getattr(label, "label", None) for _, label in read] == list(wanted)
+        if field == "suggested":
+            assert [label.confidence for _, label in read] == list(table["suspicion"])
+
+
+@pytest.mark.extras
 def test_label_studio_accepts_every_task_prediction_and_annotation(found, tmp_path):
     interface = pytest.importorskip("label_studio_sdk.label_interface")
     folder, _ = exported(found, "label-studio", out=tmp_path / "out")
