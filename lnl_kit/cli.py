@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import __version__
+from .bench.commands import add_bench
 from .board.commands import add_board
 from .commands.grids import add_compare, add_reproduce
 from .commands.parsers import add_lab, add_tune
@@ -145,18 +146,6 @@ def add_settings(add: argparse.ArgumentParser, method: str) -> None:
         )
 
 
-def add_bench(add: argparse.ArgumentParser) -> None:
-    """`lnl bench`."""
-    add.add_argument("--json", metavar="FILE", help="write the rows there too")
-    add.add_argument("--quick", action="store_true", help="small networks and few repeats")
-    add.add_argument("--only", metavar="TEXT", default="", help="only the rows whose name contains TEXT")
-    share(add, "--device")
-    add.add_argument(
-        "--no-compile", action="store_true", help="leave torch.compile out of what the bound tries"
-    )
-    add.set_defaults(command=bench_command)
-
-
 def show(value) -> str:
     """A default as it would be typed."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -214,19 +203,6 @@ def list_methods(options) -> int:
     for method in listed():
         print(f"{method.name:<{width}}  {method.summary}")
     return 0
-
-
-def bench_command(options) -> int:
-    """`lnl bench`."""
-    from .bench.loop import bench
-
-    return bench(
-        json_file=options.json,
-        quick=options.quick,
-        only=options.only,
-        device=options.device,
-        compile=not options.no_compile,
-    )
 
 
 # name -> (what stands in the list of commands, what gives its parser the flags)

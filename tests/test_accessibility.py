@@ -15,8 +15,8 @@ from lnl_kit.figures.views import png_uri
 pytestmark = pytest.mark.browser
 
 DARK = """body { background: #111 }
-:root { --jp-ui-font-color1: rgba(255, 255, 255, .87); --jp-layout-color2: #424242; --jp-border-color2: #616161;
-}"""
+:root { --jp-ui-font-color1: rgba(255, 255, 255, .87); --jp-layout-color2: #424242 }
+"""
 
 
 def problems(page, inside):

@@ -11,6 +11,7 @@ from conftest import ROOT, cpu_seconds
 
 from lnl_kit import cli, files
 from lnl_kit.data.naming import NAMES
+from lnl_kit.doctor import devices
 from lnl_kit.doctor import examine as doctor
 from lnl_kit.doctor.text import abilities
 from lnl_kit.files import machine
@@ -58,8 +59,8 @@ def test_everything_is_told_and_nothing_that_is_secret(home, capsys):
 def test_bf16_is_what_training_takes_for_it(monkeypatch):
     for there in (True, False):
         monkeypatch.setattr(device, "supports_bf16", lambda _, there=there: there)
-        cpu = doctor._devices([])[0]
-        assert cpu["model"] == doctor._devices_without_torch([])[0]["model"]
+        cpu = devices.of_torch([])[0]
+        assert cpu["model"] == devices.without_torch([])[0]["model"]
         assert cpu["bf16_in_hardware"] is there and ("bf16_times_as_fast" in cpu) is there
         assert ("; bfloat16 in hardware" in abilities(cpu)) is there
 
@@ -95,18 +96,18 @@ def test_what_is_needed_and_missing_has_a_command_and_ends_with_status_1(home, m
     assert "a browser that draws figures" in {entry["what"] for entry in found["optional"]}
 
 
-@pytest.mark.parametrize("devices", [doctor._devices, doctor._devices_without_torch])
-def test_a_torch_that_cannot_be_imported_is_named(monkeypatch, devices):
+@pytest.mark.parametrize("asked", [devices.of_torch, devices.without_torch])
+def test_a_torch_that_cannot_be_imported_is_named(monkeypatch, asked):
     monkeypatch.setitem(sys.modules, "torch", None)
     needed: list = []
-    assert devices(needed) == [] and "a torch that can be imported" in needed[0]["what"]
+    assert asked(needed) == [] and "a torch that can be imported" in needed[0]["what"]
 
 
 def test_a_torch_whose_libraries_do_not_load_is_named(tmp_path, monkeypatch):
     (tmp_path / "torch" / "lib").mkdir(parents=True)
     (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('libcudart.so.13: cannot open')")
     (tmp_path / "torch" / "lib" / "libtorch_python.so").write_bytes(b"no library")
-    asked = "from lnl_kit.doctor.examine import _torch_problem; print(_torch_problem())"
+    asked = "from lnl_kit.doctor.devices import torch_problem; print(torch_problem())"
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout == "ImportError: libcudart.so.13: cannot open\n"
@@ -130,8 +131,8 @@ def test_gpus_are_asked_of_nvidia_smi(tmp_path, monkeypatch):
     program.chmod(0o755)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(doctor, "_built_for_cuda", lambda: True)
-    one, two = doctor._gpus_without_torch()
+    monkeypatch.setattr(devices, "built_for_cuda", lambda: True)
+    one, two = devices.gpus_without_torch()
     assert one == {
         "name": "cuda:0",
         "model": "NVIDIA H100 80GB HBM3",
@@ -140,15 +141,15 @@ def test_gpus_are_asked_of_nvidia_smi(tmp_path, monkeypatch):
         "bf16_in_hardware": True,
     }
     assert not two["bf16_in_hardware"]
-    monkeypatch.setattr(doctor, "_built_for_cuda", lambda: False)
+    monkeypatch.setattr(devices, "built_for_cuda", lambda: False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
-    assert "built without CUDA" in doctor._gpus_without_torch()[0]["model"]
+    assert "built without CUDA" in devices.gpus_without_torch()[0]["model"]
     assert "--id=1,0" in (tmp_path / "asked").read_text()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert doctor._gpus_without_torch() == []
+    assert devices.gpus_without_torch() == []
     program.write_text("#!/bin/sh\necho no devices were found; exit 6\n")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert doctor._gpus_without_torch() == []
+    assert devices.gpus_without_torch() == []
 
 
 @pytest.mark.parametrize(

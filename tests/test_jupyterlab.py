@@ -78,6 +78,7 @@ def open_notebook(browser, lab, name="one.ipynb", token="test"):
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     page.goto(f"{lab}/lab/tree/{name}?token={token}")
     page.wait_for_selector(".jp-Notebook", timeout=60_000)
+    page.wait_for_selector("text=/ipykernel.*Idle/", timeout=120_000)  # what runs before is lost
     time.sleep(3)
     page.keyboard.press("Escape")
     return page

@@ -186,7 +186,7 @@ def test_a_killed_rank_costs_an_epoch(tmp_path):
     for _ in range(2):
         before = saved(tmp_path / "killed")
         while saved(tmp_path / "killed") == before:
-            assert child.poll() is None
+            assert child.poll() is None, child.communicate()[1]
             time.sleep(0.01)
         listed = subprocess.run(["pgrep", "-P", str(child.pid)], capture_output=True, text=True).stdout
         victim = int(max(set(listed.split()) - killed, key=int))  # started last

@@ -46,6 +46,7 @@ MODULES = (
     "cores_star",
     "early_cutting",
     "ssr",
+    "jo_snc",
     "co_teaching",
     "promix",
     "dividemix",

@@ -99,7 +99,9 @@ def _controls(
                 _put(fn(**_given(fn, values)), figure)
             except Exception as problem:  # whatever fn raises is shown, not lost in the kernel's log
                 problems.append(html.escape(f"{type(problem).__name__}: {problem}"))
-        error.value = "".join(f"<span style='color:#d9542b'>{text}</span>" for text in problems[:1])
+        error.value = "".join(
+            f"<span style='color:var(--jp-error-color1, #b3261e)'>{text}</span>" for text in problems[:1]
+        )
 
     for c in controls.values():
         c.observe(redraw, "value")

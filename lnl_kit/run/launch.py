@@ -43,6 +43,19 @@ def started() -> bool:
     return dist.is_available() and dist.is_torchelastic_launched() and int(os.environ["WORLD_SIZE"]) > 1
 
 
+def meet(backend: str) -> None:
+    """`init_process_group` where torchrun says.
+
+    On one machine torchrun keeps its store when it starts the ranks again, and with it the addresses of ranks
+    that are dead (torch 2.14): each attempt has keys of its own. The count of attempts is a machine's own, so
+    it is no key for several.
+    """
+    store, rank, ranks = next(iter(dist.rendezvous("env://", timeout=PATIENCE)))
+    if os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]:
+        store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=PATIENCE)
+
+
 @contextlib.contextmanager
 def joined(device: str, devices: Sequence[str] = ()) -> Iterator[str]:
     """Within it this process is a rank among those that torchrun has started, if it has; yields its device.
@@ -62,7 +75,7 @@ def joined(device: str, devices: Sequence[str] = ()) -> Iterator[str]:
     on_gpu = find_device(device).type == "cuda"
     if on_gpu:
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    meet("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     with contextlib.ExitStack() as quiet:
         if dist.get_rank():
             nowhere = quiet.enter_context(open(os.devnull, "w"))

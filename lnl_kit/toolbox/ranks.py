@@ -97,7 +97,10 @@ class _Rows(torch.autograd.Function):
         with torch.enable_grad():
             result = _part(fn, part)
         ctx.graph, ctx.rows = (part, result, weights), len(x)
-        return gathered(result.detach(), len(x))
+        whole = gathered(result.detach(), len(x))
+        if not result.requires_grad:  # of the parameters, those that fn uses are frozen
+            ctx.mark_non_differentiable(whole)
+        return whole
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
