@@ -7,7 +7,7 @@ ARGS ?=
 BIN := $(CURDIR)/.venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help reproduce lint lock test test-slow torture lab docs pictures clean
+.PHONY: help reproduce lint lock test test-slow test-extras torture lab docs pictures clean
 
 help:
 	@echo "make reproduce   run every notebook on the embedded data; figures in runs/reproduce/index.html"
@@ -19,6 +19,7 @@ help:
 	@echo "make torture     kills, faults of the machine and bad input by the thousand; goes on where it stopped"
 	@echo "make docs        the site with executed notebooks, in build/site/html; RUNS=folder takes those executed there"
 	@echo "make pictures    the README's pictures anew, from the executed notebooks"
+	@echo "make test-extras the tests that need libraries of the extras, in .venv-extras beside .venv"
 	@echo "make clean       remove .venv and caches; data/ and runs/ stay"
 
 reproduce: $(STAMP)
@@ -47,6 +48,25 @@ test-slow: $(STAMP)
 # TORTURE=quick: three minutes in all, from another seed each time; nothing is kept
 torture: $(STAMP)
 	TORTURE=$(TORTURE) "$(BIN)/python" tests/torture $(ARGS)
+
+# An environment that sees .venv, so that torch is not fetched twice, and has beside it the libraries that read back
+# what the kit writes for them. Not among them: label-studio-sdk and trackio, which ask for an older Pillow than the
+# kit has here, wandb and fiftyone, for their size. By uv: pip takes minutes to choose among their versions.
+EXTRAS := .venv-extras/.installed
+READERS := onnx onnxscript onnxruntime tensorboard pycocotools "datasets>=4,<6" mlflow-skinny sqlalchemy alembic
+SITE := import sysconfig; site = sysconfig.get_path("purelib"); print
+test-extras: $(EXTRAS)
+	.venv-extras/bin/python -m pytest -m extras $(ARGS)
+
+$(EXTRAS): $(STAMP)
+	@rm -rf .venv-extras && "$(BIN)/python" -m venv --without-pip .venv-extras
+	@"$(BIN)/python" -c '$(SITE)(f"import site; site.addsitedir({site!r})")' > \
+	"$$(.venv-extras/bin/python -c '$(SITE)(site)')/beside.pth"
+	@"$(BIN)/python" -m pip install -q --disable-pip-version-check "uv>=0.8,<1"
+	@"$(BIN)/uv" pip freeze --python "$(BIN)/python" 2>/dev/null | \
+	grep -E '^(torch|torchvision|numpy|pillow|pandas|scipy|pyarrow)==' > .venv-extras/constraints.txt
+	@"$(BIN)/uv" pip install -q --python .venv-extras/bin/python -c .venv-extras/constraints.txt $(READERS)
+	@touch $@
 
 lab: $(STAMP)
 	cd notebooks && "$(BIN)/jupyter" lab $(ARGS)
@@ -82,5 +102,5 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache
+	rm -rf .venv .venv-extras build *.egg-info .pytest_cache
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name .ipynb_checkpoints -prune -exec rm -rf {} +

@@ -35,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if getattr(options, "config", None):
             options = configured(options, argv)
-        options.argv = argv
+        if argv[:1] == ["train"]:
+            options.argv = argv  # for the processes of its ranks
         status = options.command(options)
         sys.stdout.flush()
         return status

@@ -128,7 +128,7 @@ def test_the_labs_widgets_have_no_serious_problem(lab, browser, tmp_path):  # no
     page.click(".lm-MenuBar-itemLabel:text-is('Settings')")
     page.hover(".lm-Menu-itemLabel:text-is('Theme')")
     page.click(".lm-Menu-itemLabel:text-is('JupyterLab Dark')")
-    page.wait_for_selector("body[data-jp-theme-light='false']")
+    page.wait_for_selector("body[data-jp-theme-light='false']", state="attached")
     page.wait_for_timeout(1500)
     shot(page, "lab_dark")
     for output in (

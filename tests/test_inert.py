@@ -21,7 +21,7 @@ from lnl_kit.label_errors.decisions import Decisions, apply
 from lnl_kit.label_errors.pictures import picture
 from lnl_kit.label_errors.report import report_bytes
 from lnl_kit.reproduce import pages
-from lnl_kit.reproduce.execute import _read
+from lnl_kit.reproduce.execute import read_record
 from lnl_kit.reproduce.safe_html import harmless
 
 
@@ -131,7 +131,7 @@ def test_pages_of_hostile_notebooks_and_records(tmp_path, browser, server):
             "error": {"cell": hostile[n], "line": hostile[n], "message": "\n".join(part)} if n == 1 else None,
         }
         (tmp_path / f"{name}.json").write_text(json.dumps(record))
-        record = _read(tmp_path / f"{name}.json")
+        record = read_record(tmp_path / f"{name}.json")
         entries.append((record, pages.write_page(tmp_path / f"{name}.ipynb", record)))
     index = pages.write_index(tmp_path, entries, hostile)
     drawn = "document.querySelectorAll('.main-svg').length > 0"
@@ -175,9 +175,9 @@ def test_the_policy_alone_stops_scripts_and_requests(tmp_path, browser, server):
 def test_records_that_are_none_are_not_read(tmp_path, change):
     good = {"notebook": "x", "of": "x", "status": "finished", "parameters": {}, "seconds": 1, "error": None}
     (tmp_path / "a.json").write_text(json.dumps(good))
-    assert _read(tmp_path / "a.json")["notebook"] == "a"
+    assert read_record(tmp_path / "a.json")["notebook"] == "a"
     (tmp_path / "a.json").write_text(json.dumps(good | change))
-    assert _read(tmp_path / "a.json") is None
+    assert read_record(tmp_path / "a.json") is None
 
 
 @pytest.mark.browser

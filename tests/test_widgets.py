@@ -57,7 +57,7 @@ def test_a_wrong_slider_is_refused_before_drawing(draw, calls, spec):
 
 def test_live_sliders_redraw_the_same_figure_widget(draw, calls, in_jupyter):
     box = widgets.explore(draw, rate=(0, 0.9, 0.1), noise=["a", "b", "c"], steps=(2, 5, 1))
-    controls, shown, error = box.children
+    controls, shown, error, _ = box.children
     rate, noise, steps = controls.children
     assert [type(c).__name__ for c in controls.children] == ["FloatSlider", "Dropdown", "IntSlider"]
     assert isinstance(shown, go.FigureWidget) and (rate.value, noise.value, steps.value) == (0.5, "b", 2)
@@ -102,7 +102,7 @@ def test_several_figures_move_together_and_each_takes_its_own_values(in_jupyter,
         drawn.append(("second", rate, noise))
         return go.Figure(go.Bar(y=[rate]), layout_title_text=noise)
 
-    controls, one, two, _error = widgets.explore(
+    controls, one, two, _error, _names = widgets.explore(
         [first, second], rate=(0, 0.9, 0.1), noise=["a", "b"]
     ).children
     drawn.clear()

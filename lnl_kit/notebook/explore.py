@@ -11,6 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from ..figures.views import png_uri
+from .names import Named
 
 
 def live() -> bool:
@@ -106,7 +107,7 @@ def _controls(
     for c in controls.values():
         c.observe(redraw, "value")
     return ipywidgets.VBox(
-        [ipywidgets.HBox(list(controls.values()), layout=dict(flex_flow="row wrap")), *shown, error]
+        [ipywidgets.HBox(list(controls.values()), layout=dict(flex_flow="row wrap")), *shown, error, Named()]
     )
 
 

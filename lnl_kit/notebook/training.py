@@ -16,6 +16,7 @@ from ..train import Plan
 from ..train import train as run_training
 from . import noise_lab
 from .explore import _put, live
+from .names import Named
 
 
 class Training:
@@ -216,7 +217,7 @@ class NoiseLab:
         self._place, self._shown = ipywidgets.VBox(), [go.FigureWidget() for _ in self._draw]
         self._menu.observe(self._choose, "value")
         self._slider.observe(self._redraw, "value")
-        self.box = ipywidgets.VBox([self._menu, self._place, self._slider, *self._shown])
+        self.box = ipywidgets.VBox([self._menu, self._place, self._slider, *self._shown, Named()])
 
     def _choose(self, change: dict) -> None:
         if change["new"] in self._labs:
