@@ -137,6 +137,7 @@ def test_parse_values():
         parse(fields["nesterov"], "maybe")
 
 
+@pytest.mark.slow
 def test_bench_writes_its_rows(tmp_path, capsys):
     out = tmp_path / "bench.json"
     assert loop.bench(json_file=str(out), quick=True, only="nrd small_cnn", device="cpu") == 0

@@ -29,6 +29,9 @@ SLOW = {
     "t_revision",
     "pes_semi",
     "early_cutting",
+    "cores_star",
+    "dual_t",
+    "pes",
 }
 TINY = {"epochs": 3, "train_size": 80, "batch_size": 20, "progress": False}
 

@@ -57,6 +57,18 @@ ALLOWED = {  # why each is no file of the kit's own that a link could misdirect
     ("exports/hugging_face.py", "write_table"): "into memory",
     ("data/images.py", "os.open"): "read only",
     ("cli.py", "os.open"): "the null device",
+    ("run/launch.py", "open for writing"): "the null device",
+    ("board/page.py", "rename"): "of rows",
+    ("site/pictures.py", "save"): "into memory",
+    ("site/build.py", "yaml.safe_dump"): "into memory",
+    ("site/build.py", "copytree"): "the kit's pages into the site's own folder, which is marked as such",
+    ("site/build.py", "copyfile"): "into that folder",
+    ("site/build.py", "rmtree"): "of that folder",
+    ("site/build.py", "unlink"): "of that folder",
+    ("teaching/learner.py", "fdopen for writing"): "its own standard output",
+    ("teaching/learner.py", "os.open"): "the null device",
+    ("teaching/limits.py", "os.open"): "read only",
+    ("teaching/process.py", "copytree"): "runs of the kit's own, into a temporary folder and from it",
     ("data/large_sets.py", "extractall"): "zip members, into a folder made under a lock",
     ("data/large_sets.py", "rename"): "the unpacked folder into its place",
     ("data/decode.py", "rename"): "the decoded images into their place",
@@ -79,6 +91,8 @@ BENCH = {  # development's own measurements, in a folder that is theirs alone
     "bench/gpu_session.py": "a log that only grows",
     "bench/gpu_profile.py": "a trace",
     "bench/gpu_jobs.py": "a copy of the checkout, and made-up images",
+    "bench/streaming.py": "a made set of images, in a folder that is told",
+    "bench/passes.py": "pixels as features, in a temporary folder",
 }
 
 
@@ -159,7 +173,8 @@ def test_an_image_is_opened_in_one_place():
     for path in sorted(PACKAGE.rglob("*.py")):
         calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
         found = [n.lineno for n in calls if ast.unparse(n.func) in ("Image.open", "PIL.Image.open")]
-        assert not found or path.relative_to(PACKAGE).as_posix() == "data/images.py", (path, found)
+        name = path.relative_to(PACKAGE).as_posix()
+        assert not found or name in ("data/images.py", "site/pictures.py"), (path, found)  # a PNG it made
 
 
 # ---------------------------------------------------------------- writing
@@ -387,7 +402,10 @@ import lnl_kit
 names = [m.name for m in pkgutil.walk_packages(lnl_kit.__path__, "lnl_kit.")]
 assert len(names) > 60, names
 for name in names:
-    importlib.import_module(name)
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        assert error.name == "griffe", error  # of the extra that makes the site
 assert not {"fcntl", "resource", "pwd", "grp"} & set(sys.modules), "blocked, and yet imported"
 from lnl_kit.files.machine import free_memory
 assert free_memory() > 0
@@ -395,6 +413,7 @@ print("imported", len(names))
 """
 
 
-def test_every_module_is_imported_without_what_only_unix_has():
-    done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True)
+def test_every_module_is_imported_without_what_only_unix_has(tmp_path):
+    own = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}  # else torch asks `pwd` for the user's name
+    done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, env=own)
     assert done.returncode == 0 and done.stdout.startswith("imported"), done.stderr[-2000:]

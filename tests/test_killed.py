@@ -66,7 +66,8 @@ def outcome(run):
     )
 
 
-def test_training_and_its_stages(place):
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_training_and_its_stages(place, every):
     asked = TINY | {"dataset": photos(place / "photos", each=6), "noise": "symmetric"}
     whole = outcome(lnl_kit.train(staged, out=place / "whole", **asked))
     root, seen = place / "root", []
@@ -83,6 +84,7 @@ def test_training_and_its_stages(place):
         lambda: shutil.rmtree(root, ignore_errors=True),
         lambda: lnl_kit.train(staged, out=root, **asked),
         check,
+        step=1 if every else 2,
     )
     assert points > 60 and seen[-1] == points
 

@@ -195,7 +195,7 @@ def test_every_method_resumes_exactly_and_learns_nothing_from_true_labels(tmp_pa
     assert alone.summary["actual_rate"] != resumed.summary["actual_rate"], "the true labels were shuffled"
 
 
-@pytest.mark.parametrize("method", ["ce", "nrd", "flywheel", "dividemix"])
+@pytest.mark.parametrize("method", ["nrd", "flywheel"])
 def test_what_is_measured_resumes_too(tmp_path, method, monkeypatch):
     """Every column, curve and array of a stopped run is that of one left alone."""
     ask = {"epochs": 3, "train_size": 128, "progress": False}

@@ -162,6 +162,7 @@ def test_the_augmented_view_is_the_same_crop_distorted():
 SHORT = dict(noise="symmetric_exclusive", rate=0.6, epochs=2, progress=False)
 
 
+@pytest.mark.slow
 def test_all_eight_combinations_of_the_parts_train_and_differ(tmp_path):
     found = set()
     for boot in (True, False):

@@ -31,16 +31,16 @@ def main(argv: list[str]) -> int:
     labels = np.array([[number[row[c]] for c in COLUMNS] for row in table])
     own = {c: np.array([number[row[c]] for row in table]) for c in (*COLUMNS, "aggre")}
     for name, given in own.items():
-        save(name, len(true), (given == true).mean())
+        keep(name, len(true), (given == true).mean())
     made = np.stack([metrics.empirical_transition(true, of_one, len(classes))[0] for of_one in labels.T])
     for rule in RULES:
         found = agree(labels, len(classes), rule)
         off = np.abs(found.matrices - made).mean()
-        save(rule, len(true), (found.given == true).mean(), matrix_error=float(off))
+        keep(rule, len(true), (found.given == true).mean(), matrix_error=float(off))
     return 0
 
 
-def save(name: str, n: int, right: float, **more) -> None:
+def keep(name: str, n: int, right: float, **more) -> None:
     """A row: who says it, and the share of right labels."""
     row = {
         "method": name,

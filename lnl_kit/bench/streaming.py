@@ -17,7 +17,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -137,6 +136,8 @@ def measure(layout: str, folder: Path, method: str, **ask) -> dict | None:
             row = {k: run.metrics[0][k] for k in ("images_per_second", "epoch_seconds", "evaluation_seconds")}
             row["loss"], summary = run.metrics[0]["loss"], run.summary or {}
             ranks.wait()
+        import resource  # only Unix has it
+
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         told = {"layout": layout, "method": method, "ranks": ranks.count(), **ask}
         row |= {"images": summary["train_images"], "model": summary["model"], "device": summary["device"]}

@@ -163,7 +163,8 @@ def train_epoch(
     order = balanced(chosen.labels, chosen.selected, data.steps() * data.batch_size, draw)
     strong = settings.strong_view
     labelled = data.batches(("selected", epoch), (strong, strong), order=order)
-    every = data.batches(("all", epoch), (settings.view, strong))
+    shuffled = torch.randperm(len(data), generator=draw).to(run.device)
+    every = data.batches(("all", epoch), (settings.view, strong), order=shuffled)
     for (x, _, idx), (both, _, _) in zip(labelled, every):
         onehot = F.one_hot(chosen.labels[idx], data.num_classes).float().repeat(2, 1)
         mix = mixup.draw(len(onehot), settings.mixup, run.device, own_half=True)

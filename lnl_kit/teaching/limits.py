@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import struct
 import sys
 from collections.abc import Iterable
@@ -62,6 +61,8 @@ def restrict(limits: Limits, own: Path, readable: Iterable[Path]) -> int:
     own: the folder that may be written; readable: what may be read beside the system's folders. Returns the
     version of Landlock that holds, 0 where there is none.
     """
+    import resource  # only Unix has it
+
     kinds = {
         "RLIMIT_CPU": limits.seconds * 2,
         "RLIMIT_DATA": limits.memory,

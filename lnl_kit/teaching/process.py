@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..files import data_root, installed, make_folder, runs_root, shipped
+from ..files import data_root, installed, make_folder, runs_root, save_atomically, shipped
 from .limits import Limits
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -155,5 +155,5 @@ def trained(name: str, sources: list[str]) -> Path:
     if not done.exists():
         make_folder(root)
         _process(sources, list(range(len(sources))), Limits(3600, 1800), None, root)
-        done.touch()
+        save_atomically(done, b"")
     return root

@@ -78,7 +78,7 @@ def by_rows(fn: Callable[[Tensor], Tensor], x: Tensor, parameters: Iterable[nn.P
     parameters: of whatever fn computes with. Each rank must go on with the whole result in the same way:
     gradients of x and of the parameters are those of one loss, not of a loss a rank.
     """
-    if len(x) < count() or count() == 1:
+    if count() == 1 or len(x) < count():
         return fn(x)
     weights = [p for p in parameters if p.requires_grad]
     if torch.is_grad_enabled() and (weights or x.requires_grad):
@@ -176,7 +176,7 @@ def gathered(part: Tensor, rows: int) -> Tensor:
 
 def by_parts(fn: Callable[[int, int], Tensor], rows: int) -> Tensor:
     """(rows, ...) where each rank computes fn(start, stop) of its own rows alone."""
-    if rows < count() or count() == 1:
+    if count() == 1 or rows < count():
         return fn(0, rows)
     start, stop = own(rows)
     with alone():
