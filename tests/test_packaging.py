@@ -52,6 +52,7 @@ def test_every_module_imported_by_the_package_is_a_dependency_or_comes_with_one(
         for d in extra
     }
     comes_with = {
+        "fsspec": "torch",
         "nbformat": "papermill",
         "nbclient": "papermill",
         "IPython": "ipywidgets",
