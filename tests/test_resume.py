@@ -162,7 +162,13 @@ def test_kill_9_between_two_writes(tmp_path, where, one_thread):
     assert_same_run(alone.folder, resumed.folder)
 
 
-@pytest.mark.parametrize("method", METHODS)
+# losses that share the loop of `ce`, of which some stay: `make test-slow` has them all
+LOSSES = {"mae", "bootstrap_soft", "bootstrap_hard", "label_smoothing", "sce", "imae", "nce_rce", "js"}
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(m, marks=pytest.mark.slow) if m in LOSSES else m for m in METHODS]
+)
 def test_every_method_resumes_exactly_and_learns_nothing_from_true_labels(tmp_path, method, monkeypatch):
     """A run beside one that is stopped after its first epoch (by the exception that Ctrl-C raises) and gone
     on with, its true labels shuffled. All that decides their future is the same to the last bit: two runs are
