@@ -52,6 +52,13 @@ SHORT_STAGES = {
     "dual_t": {"estimate_epochs": 3},
     "t_revision": {"estimate_epochs": 3},
 }
+# Losses that share the loop of `ce`: where a test runs every method, these are left to `make test-slow`.
+LOSSES = {"mae", "bootstrap_soft", "bootstrap_hard", "label_smoothing", "sce", "imae", "gce", "nce_rce", "js"}
+
+
+def in_turn(methods, slow):
+    """These methods as parameters of a test, those of `slow` marked so."""
+    return [pytest.param(m, marks=pytest.mark.slow) if m in slow else m for m in methods]
 
 
 def pytest_runtest_setup(item):

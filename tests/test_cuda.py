@@ -3,27 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from conftest import SHORT_STAGES
+from conftest import LOSSES, SHORT_STAGES, in_turn
 from pretend_cuda import pretend_cuda
 
 import lnl_kit
 from lnl_kit.data.batches import NoisyData
 from lnl_kit.methods import METHODS
 
-# Methods that share the loop of another one here, and one whose 200 filters take a minute, are left to `make
-# test-slow`.
 ON_IMAGES = [m for m, (_, settings) in METHODS.items() if not settings.needs_features]
-SLOW = {
+# Those that share the loop of another one here, and one whose 200 filters take a minute
+SLOW = LOSSES | {
     "pu_distill",
-    "mae",
-    "bootstrap_soft",
-    "bootstrap_hard",
-    "label_smoothing",
-    "sce",
-    "imae",
-    "gce",
-    "nce_rce",
-    "js",
     "co_teaching_plus",
     "jocor",
     "t_revision",
@@ -33,7 +23,7 @@ SLOW = {
     "dual_t",
     "pes",
 }
-TINY = {"epochs": 3, "train_size": 80, "batch_size": 20, "progress": False}
+TINY = {"epochs": 2, "train_size": 80, "batch_size": 20, "progress": False}
 
 
 def tiny(method):
@@ -55,9 +45,7 @@ def watch_bodies(monkeypatch, watched):
     monkeypatch.setattr(NoisyData, "batches", batches)
 
 
-@pytest.mark.parametrize(
-    "method", [pytest.param(m, marks=pytest.mark.slow) if m in SLOW else m for m in ON_IMAGES]
-)
+@pytest.mark.parametrize("method", in_turn(ON_IMAGES, SLOW))
 def test_by_the_rules_of_cuda_every_method_stays_on_its_device_and_no_loop_waits(
     tmp_path, method, monkeypatch
 ):

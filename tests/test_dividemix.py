@@ -91,7 +91,13 @@ def shared(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "variant",
-    [{"unsupervised": 0.0}, {"threshold": 0.8}, {"warmup_entropy": True}, {"sharpening": 1.0}, {"ramp": 0}],
+    [
+        {"unsupervised": 0.0},
+        {"threshold": 0.8},
+        {"sharpening": 1.0},
+        pytest.param({"warmup_entropy": True}, marks=pytest.mark.slow),
+        pytest.param({"ramp": 0}, marks=pytest.mark.slow),
+    ],
 )
 def test_settings_change_the_run(shared, variant):
     settings = TINY | {"epochs": 4, "rate": 0.5, "train_size": 128}

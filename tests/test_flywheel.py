@@ -195,13 +195,13 @@ def shared(tmp_path_factory):
 @pytest.mark.parametrize(
     "ablation",
     [
-        {"confidence_regularizer": 0.0},
         {"confidence_regularizer": "lemma"},
         {"auxiliary": False},
-        {"epsilon": "fixed"},
-        {"contrastive": 0.0},
         {"prior": "uniform"},
-        {"ramp": 4},
+        pytest.param({"confidence_regularizer": 0.0}, marks=pytest.mark.slow),
+        pytest.param({"epsilon": "fixed"}, marks=pytest.mark.slow),
+        pytest.param({"contrastive": 0.0}, marks=pytest.mark.slow),
+        pytest.param({"ramp": 4}, marks=pytest.mark.slow),
     ],
 )
 def test_every_ablation_trains_and_differs(shared, ablation):

@@ -10,7 +10,8 @@ import pytest
 from lnl_kit.reproduce import batch
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-TINY = {"20": {"n_views": 2}, "21": {"live_epochs": 1}}  # beside two epochs
+# beside two epochs
+TINY = {"00": {"epochs": 1}, "10": {"epochs": 1}, "20": {"n_views": 2}, "21": {"live_epochs": 1}}
 SHARED = ("preset", "dataset", "noise", "rate", "seed", "epochs", "full")
 
 

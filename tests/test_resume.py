@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import SHORT_STAGES, feature_file
+from conftest import LOSSES, SHORT_STAGES, feature_file, in_turn
 
 import lnl_kit
 from lnl_kit.cli import main
@@ -144,9 +144,19 @@ def strike(target):
     setattr(owner, name, struck)
 
 
+STRUCK = dict(epochs=4, train_size=512, keep=["weights"], progress=False)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The folder of the run that nothing kills, trained once for all blows."""
+    torch.set_num_threads(1)  # as the killed ones
+    return lnl_kit.train("nrd", out=tmp_path_factory.mktemp("alone"), **STRUCK).folder
+
+
 @pytest.mark.parametrize("where", BLOWS)
-def test_kill_9_between_two_writes(tmp_path, where, one_thread):
-    ask = dict(epochs=4, train_size=512, keep=["weights"], progress=False)
+def test_kill_9_between_two_writes(tmp_path, where, one_thread, undisturbed):
+    ask = STRUCK
     child = os.fork()
     if child == 0:
         try:
@@ -158,23 +168,16 @@ def test_kill_9_between_two_writes(tmp_path, where, one_thread):
     folder = next((tmp_path / "killed").glob("*/*/*/*"))
     assert not (folder / "summary.json").exists()
     resumed = lnl_kit.train("nrd", out=tmp_path / "killed", **ask)
-    alone = lnl_kit.train("nrd", out=tmp_path / "alone", **ask)
-    assert_same_run(alone.folder, resumed.folder)
+    assert_same_run(undisturbed, resumed.folder)
 
 
-# losses that share the loop of `ce`, of which some stay: `make test-slow` has them all
-LOSSES = {"mae", "bootstrap_soft", "bootstrap_hard", "label_smoothing", "sce", "imae", "nce_rce", "js"}
-
-
-@pytest.mark.parametrize(
-    "method", [pytest.param(m, marks=pytest.mark.slow) if m in LOSSES else m for m in METHODS]
-)
+@pytest.mark.parametrize("method", in_turn(METHODS, LOSSES))
 def test_every_method_resumes_exactly_and_learns_nothing_from_true_labels(tmp_path, method, monkeypatch):
     """A run beside one that is stopped after its first epoch (by the exception that Ctrl-C raises) and gone
     on with, its true labels shuffled. All that decides their future is the same to the last bit: two runs are
     equal, a stopped one loses nothing, and true labels are only measured with.
     """
-    ask = {"epochs": 3, "train_size": 256, "progress": False} | SHORT_STAGES.get(method, {})
+    ask = {"epochs": 3, "train_size": 144, "progress": False} | SHORT_STAGES.get(method, {})
     if METHODS[method][1].needs_features:
         ask["features"] = feature_file(tmp_path)
     alone = lnl_kit.train(method, out=tmp_path / "alone", **ask)
