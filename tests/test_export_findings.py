@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import numpy as np
@@ -165,7 +166,7 @@ def test_fiftyone_in_its_documented_layout(found, tmp_path):
 
 @pytest.mark.extras
 def test_fiftyones_own_importer_reads_it(found, tmp_path):
-    """As far as it goes without FiftyOne's database, which needs a MongoDB."""
+    """As far as it goes without FiftyOne's database."""
     importers = pytest.importorskip("fiftyone.utils.data")
     folder, _ = exported(found, "fiftyone", out=tmp_path / "out")
     table, labels = found.table, final(found)
@@ -176,11 +177,33 @@ def test_fiftyones_own_importer_reads_it(found, tmp_path):
             data_path=str(folder / "data.json"), labels_path=str(folder / f"{field}.json")
         )
         importer.setup()
-        read = [(path, label) for path, _, label in importer]
-        assert [path for path, _ in read] == places
-        assert [getattr(label, "label", None) for _, label in read] == list(wanted)
+        read = [(path, label) for path, _, label in importer]  # what has no label is left out by it
+        found_there = [(path, label.label) for path, label in read]
+        assert found_there == [(path, label) for path, label in zip(places, wanted) if label]
         if field == "suggested":
             assert [label.confidence for _, label in read] == list(table["suspicion"])
+
+
+@pytest.mark.extras
+def test_fiftyone_runs_what_the_readme_of_an_export_says(found, tmp_path, monkeypatch):
+    """It needs a MongoDB that runs: FIFTYONE_DATABASE_URI=mongodb://127.0.0.1:27017"""
+    if "FIFTYONE_DATABASE_URI" not in os.environ:
+        pytest.skip("no database of FiftyOne: FIFTYONE_DATABASE_URI is not set")
+    fiftyone = pytest.importorskip("fiftyone")
+    folder, _ = exported(found, "fiftyone", out=tmp_path / "export-fiftyone")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fiftyone, "launch_app", lambda dataset: None)
+    names: dict = {}
+    exec((folder / "README.md").read_text().split("```python\n")[1].split("```")[0], names)
+    table, dataset = found.table, names["dataset"]
+    assert dataset.values("filepath") == [str(found.images_folder / image) for image in table["image"]]
+    assert dataset.values("given.label") == list(table["given"])
+    assert dataset.values("given.suspicion") == dataset.values("suggested.confidence")
+    assert dataset.values("suggested.confidence") == list(table["suspicion"])
+    assert dataset.values("suggested.label") == list(table["suggested"])
+    labels = final(found)
+    assert dataset.values("decided.label") == [labels[image] or None for image in table["image"]]
+    dataset.delete()
 
 
 @pytest.mark.extras
