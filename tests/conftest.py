@@ -54,6 +54,17 @@ SHORT_STAGES = {
 }
 # Losses that share the loop of `ce`: where a test runs every method, these are left to `make test-slow`.
 LOSSES = {"mae", "bootstrap_soft", "bootstrap_hard", "label_smoothing", "sce", "imae", "gce", "nce_rce", "js"}
+# Those that share most of their loop with another one.
+SIMILAR = LOSSES | {
+    "co_teaching_plus",
+    "jocor",
+    "t_revision",
+    "pes_semi",
+    "early_cutting",
+    "cores_star",
+    "dual_t",
+    "pes",
+}
 
 
 def in_turn(methods, slow):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import LOSSES, SHORT_STAGES, in_turn
+from conftest import SHORT_STAGES, SIMILAR, in_turn
 from pretend_cuda import pretend_cuda
 
 import lnl_kit
@@ -11,18 +11,7 @@ from lnl_kit.data.batches import NoisyData
 from lnl_kit.methods import METHODS
 
 ON_IMAGES = [m for m, (_, settings) in METHODS.items() if not settings.needs_features]
-# Those that share the loop of another one here, and one whose 200 filters take a minute
-SLOW = LOSSES | {
-    "pu_distill",
-    "co_teaching_plus",
-    "jocor",
-    "t_revision",
-    "pes_semi",
-    "early_cutting",
-    "cores_star",
-    "dual_t",
-    "pes",
-}
+SLOW = SIMILAR | {"pu_distill"}  # whose 200 filters take a minute
 TINY = {"epochs": 2, "train_size": 80, "batch_size": 20, "progress": False}
 
 

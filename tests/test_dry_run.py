@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import LOSSES, SHORT_STAGES, cpu_seconds, in_turn
+from conftest import SHORT_STAGES, SIMILAR, cpu_seconds, in_turn
 from PIL import Image
 
 import lnl_kit
@@ -76,7 +76,7 @@ def test_a_finished_and_an_interrupted_run_are_named_and_left_as_they_are(tmp_pa
     assert (run.folder / "summary.json").read_text() == "{"
 
 
-@pytest.mark.parametrize("method", in_turn(METHODS, LOSSES))
+@pytest.mark.parametrize("method", in_turn(METHODS, SIMILAR))
 def test_every_method_can_be_probed(method, tmp_path):
     settings = METHODS[method][1]
     ask = {"preset": "memorise"} if settings.needs_features else {}

@@ -40,7 +40,9 @@ run = training.result()
 display(widgets.NoiseLab("ce", epochs=1, rates=(0.0, 0.5)), widgets.pick_run())
 display(widgets.histogram_by_epoch(run), widgets.decagon_by_epoch(run), widgets.inspect_images(run))
 import lnl_kit
-display(widgets.review(lnl_kit.find_errors("digits", noise="symmetric", rate=0.2, epochs=1).attrs["folder"]))
+probs = np.random.RandomState(0).dirichlet(np.ones(10), 1437)
+found = lnl_kit.find_errors("digits", noise="symmetric", rate=0.2, probs=probs, report=False)
+display(widgets.review(found.attrs["folder"]))
 """
 
 

@@ -84,7 +84,7 @@ def test_training_and_its_stages(place, every):
         lambda: shutil.rmtree(root, ignore_errors=True),
         lambda: lnl_kit.train(staged, out=root, **asked),
         check,
-        step=1 if every else 2,
+        step=1 if every else 4,
     )
     assert points > 60 and seen[-1] == points
 

@@ -375,12 +375,14 @@ def test_figures_as_png(done, chromium, tmp_path, capsys):
 def test_a_cell_that_hangs_and_a_process_that_dies(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(make_project(tmp_path))
     monkeypatch.setattr(figures, "save_pngs", lambda drawn: False)
-    write(tmp_path / "notebooks", "50_hangs", ["# Hangs", "x = 1", "import time\ntime.sleep(60)"])
+    write(tmp_path / "notebooks", "50_hangs", ["# Hangs", "print('seen')", "import time\ntime.sleep(60)"])
     write(tmp_path / "notebooks", "60_dies", ["# Dies", "import os\nos._exit(1)"])
     assert reproduce(["50", "60"], timeout=3, out=tmp_path / "out") == 1
     err = capsys.readouterr().err
     assert "50_hangs: cell [2] failed (import time): the cell took longer than 3 s" in err
     assert "60_dies: cell [1] failed (import os): the notebook's process was killed" in err
+    kept = nbformat.read(tmp_path / "out" / "reproduce" / "50_hangs.ipynb", 4)
+    assert kept.cells[1].outputs[0].text == "seen\n"  # what had ended is not lost
 
 
 @pytest.mark.parametrize(

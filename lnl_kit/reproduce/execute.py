@@ -96,6 +96,8 @@ def _run(
     """
     import papermill
 
+    from . import engine
+
     made_from, error, start = _made_from(notebook, parameters), None, time.monotonic()
     progress = {
         "desc": name,
@@ -112,6 +114,7 @@ def _run(
                     parameters,
                     kernel_name="python3",
                     language="python",
+                    engine_name=engine.NAME,
                     cwd=_workplace(notebook),
                     progress_bar=progress,
                     execution_timeout=int(timeout) if timeout else None,
