@@ -26,6 +26,11 @@ from .run.flags import FOLDERS, LABELS, Help, share
 from .run.settings import field_help, parse
 from .teaching.commands import add_grade
 
+OUT_OF_MEMORY = (
+    "there is not enough memory for that: smaller images (--image-size), fewer of them (--train-size) or a "
+    "smaller batch take less; what was finished before is kept"
+)
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit status. A user's error is one sentence on standard error."""
@@ -45,6 +50,12 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except (ValueError, OSError, RunError) as error:
         print(f"lnl: {without_controls(str(error))}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        said = str(error)  # torch's, of the CPU and of a GPU
+        if not isinstance(error, MemoryError) and not ("allocate memory" in said or "out of memory" in said):
+            raise
+        print(f"lnl: {OUT_OF_MEMORY}", file=sys.stderr)
         return 2
 
 

@@ -115,6 +115,38 @@ def test_a_run_goes_on_in_another_place_from_a_store(tmp_path):
     assert not (there / "summary.json").exists() and (there / "state.pt").exists()
 
 
+@pytest.mark.extras
+def test_a_run_goes_on_in_another_place_from_s3(tmp_path, monkeypatch):
+    """Object storage: its server is moto's, on loopback."""
+    moto, s3fs = pytest.importorskip("moto.server"), pytest.importorskip("s3fs")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        address = "http://{}:{}".format(*server.get_host_and_port())
+        account = {"ENDPOINT_URL": address, "ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "y"}
+        for name, value in (account | {"DEFAULT_REGION": "us-east-1"}).items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        bucket = s3fs.S3FileSystem()
+        bucket.mkdir("runs")
+        whole = lnl_kit.train("ce", out=tmp_path / "whole", **TINY)
+
+        def stop(rows):
+            if len(rows) == 2:
+                raise KeyboardInterrupt
+
+        first = lnl_kit.train("ce", out=tmp_path / "one", store="s3://runs/all", on_epoch=stop, **TINY)
+        there = f"runs/all/{first.folder.relative_to(tmp_path / 'one').as_posix()}"
+        assert bucket.cat_file(f"{there}/state.pt") == (first.folder / "state.pt").read_bytes()
+        done = []
+        ask = TINY | {"on_epoch": lambda rows: done.append(len(rows))}
+        other = lnl_kit.train("ce", out=tmp_path / "two", store="s3://runs/all", **ask)
+        assert done == [3] and other.arrays["test_probs"].tobytes() == whole.arrays["test_probs"].tobytes()
+        assert bucket.cat_file(f"{there}/summary.json") == (other.folder / "summary.json").read_bytes()
+        assert len(bucket.find(f"{there}/leases")) == 2
+    finally:
+        server.stop()
+
+
 def test_what_is_no_store_is_refused(tmp_path):
     for url, message in {"folder": "a URL such as", "nonsense://x": "cannot be used"}.items():
         with pytest.raises(ValueError, match=message):

@@ -98,6 +98,7 @@ def kill_at_random_moments(method, tmp_path, kills, seed):
     return alone, whole(method, out, *epochs)
 
 
+@pytest.mark.slow  # what the suite keeps of it are kills between two writes; torture/ has the others
 def test_kill_9_between_epochs_and_resume(tmp_path):
     assert_same_run(*kill_at_random_moments("ce", tmp_path, kills=1, seed=0))
 

@@ -6,8 +6,10 @@ is kept.
 """
 
 import argparse
+import contextlib
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,7 +19,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 from processes import with_faults  # noqa: E402
 
-WANTED = {"kills": 1000, "writes": 4000, "inputs": 10_000}
+WANTED = {"kills": 1000, "writes": 4000, "machine": 800, "inputs": 10_000, "attacks": 1000, "load": 9}
+
+
+def folder() -> tempfile.TemporaryDirectory:
+    """For what is made large, and its results."""
+    return tempfile.TemporaryDirectory(prefix="torture-")
 
 
 def main() -> int:
@@ -39,8 +46,11 @@ def main() -> int:
     import torch
 
     torch.set_num_threads(1)  # a pool of threads does not outlive a fork
+    import attacks
     import inputs
     import kills
+    import load
+    import machine
     from ledger import KEPT, Ledger, table
 
     if not kills.free_space_is_enough():
@@ -48,6 +58,7 @@ def main() -> int:
     ledger = Ledger(None if options.quick else KEPT)
     first = (int(time.time()) if options.seed is None else options.seed) if options.quick else None
     whole, bad = kills.Whole(), 0
+    places = contextlib.ExitStack()
     each = (170 if options.quick else options.seconds) / len(options.campaigns)
     for name in options.campaigns:
         entry, started = ledger.of(name), time.monotonic()
@@ -61,8 +72,17 @@ def main() -> int:
                 continue
             done = entry["more"] if first is None else None
             cases = kills.at_each_write(done, whole) if done is not None else kills.some_writes(first, whole)
-        else:
+        elif name == "machine":
+            if not shim:
+                print("machine: left out, there is no C compiler", flush=True)
+                continue
+            cases = machine.cases(start, whole)
+        elif name == "inputs":
             cases = inputs.cases(start)
+        elif name == "attacks":
+            cases = attacks.cases(start)
+        else:
+            cases = load.cases(entry["more"], first is not None, Path(places.enter_context(folder())))
         while time.monotonic() - started < each and (first is not None or entry["done"] < WANTED[name]):
             before = time.monotonic()
             until = started + each if first is not None else min(started + each, before + 120)
@@ -74,6 +94,7 @@ def main() -> int:
             if entry["done"] - start >= options.cases or (first is not None and time.monotonic() >= until):
                 break
         print(f"{name}: {dict(entry['counts'])}, {len(entry['faults'])} faults", flush=True)
+    places.close()
     print(table(ledger, WANTED))
     return 1 if bad else 0
 

@@ -1,5 +1,6 @@
-/* A wrapper round the system calls that write, loaded with LD_PRELOAD. It counts those below a folder and, at
-   the n-th, ends the process (before the call, or with half of its bytes written) or lets the call fail. */
+/* A wrapper round the system calls that write, and those that read, loaded with LD_PRELOAD. It counts those below
+   a folder and, at the n-th, ends the process (before the call, or with half of its bytes written) or lets the
+   call fail. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -14,7 +15,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { OFF, COUNT, KILL_BEFORE, KILL_HALFWAY, FAIL_ONCE, FAIL_FROM_THEN_ON };
+enum { OFF, COUNT, KILL_BEFORE, KILL_HALFWAY, FAIL_ONCE, FAIL_FROM_THEN_ON, COUNT_READS, FAIL_READ };
 
 static char below[4096];
 static volatile long seen, at;
@@ -47,7 +48,7 @@ static int opened_inside(int file) {
 
 /* 0: go on; -1: fail, errno is set; 1: write half, then die */
 static int point(int is_inside, int has_bytes) {
-    if (mode == OFF || !is_inside) return 0;
+    if (mode == OFF || mode >= COUNT_READS || !is_inside) return 0;
     long n = __sync_fetch_and_add(&seen, 1);
     if (n < at || mode == COUNT) return 0;
     if (mode == KILL_BEFORE) raise(SIGKILL);
@@ -58,6 +59,14 @@ static int point(int is_inside, int has_bytes) {
     if (mode == FAIL_ONCE && n > at) return 0;
     errno = number;
     return -1;
+}
+
+static int fails_to_read(int file) {
+    if (mode < COUNT_READS || !opened_inside(file)) return 0;
+    long n = __sync_fetch_and_add(&seen, 1);
+    if (mode == COUNT_READS || n != at) return 0;
+    errno = number;
+    return 1;
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -122,4 +131,8 @@ int openat64(int folder, const char *path, int flags, ...) {
 int openat(int folder, const char *path, int flags, ...) {
     MODE_OF(flags);
     PLAIN((flags & WRITES) && inside_of(folder, path), REAL(openat)(folder, path, flags, bits));
+}
+ssize_t read(int file, void *x, size_t n) { return fails_to_read(file) ? -1 : REAL(read)(file, x, n); }
+ssize_t pread64(int file, void *x, size_t n, off64_t from) {
+    return fails_to_read(file) ? -1 : REAL(pread64)(file, x, n, from);
 }

@@ -1,5 +1,6 @@
 """Processes to be killed: forks of one in which torch is imported already, limited, watched from outside."""
 
+import contextlib
 import ctypes
 import os
 import pickle
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
-COUNT, KILL_BEFORE, KILL_HALFWAY, FAIL_ONCE, FAIL_FROM_THEN_ON = range(1, 6)  # as in faults.c
+COUNT, KILL_BEFORE, KILL_HALFWAY, FAIL_ONCE, FAIL_FROM_THEN_ON, COUNT_READS, FAIL_READ = range(
+    1, 8
+)  # see faults.c
 
 
 class Ended(NamedTuple):
@@ -34,12 +37,16 @@ def forked(
     memory: int | None = None,
     fault: tuple[Path, int, int, int] | None = None,
     with_signal: int = signal.SIGKILL,
+    again_after: float | None = None,
+    whom: Callable[[int], int | None] = lambda child: child,
 ) -> Ended:
     """Run `action` in a fork.
 
     kill_after: seconds until `with_signal` ends it. at_most: seconds after which it counts as hanging
         (killed, status -SIGALRM). memory: bytes of address space beyond what it has. fault: (folder, what, n,
-        errno): what happens to the n-th system call that writes below a folder (needs `with_faults`).
+        errno): what happens to the n-th system call that writes, or reads, below a folder (needs
+        `with_faults`). again_after: seconds until the signal comes once more. whom: the process that it ends
+        instead of the fork, None for none.
     """
     with tempfile.TemporaryDirectory() as folder:
         said, result = Path(folder, "said"), Path(folder, "result")
@@ -49,7 +56,7 @@ def forked(
         child = os.fork()
         if child == 0:
             _child(action, said, result, memory, fault)
-        status = _wait(child, started, kill_after, at_most, with_signal)
+        status = _wait(child, started, kill_after, at_most, with_signal, again_after, whom)
         took = time.monotonic() - started
         whole = pickle.loads(result.read_bytes()) if result.exists() else (None, 0)
         text = said.read_text(errors="replace") if said.exists() else ""
@@ -88,15 +95,17 @@ def _child(action, said: Path, result: Path, memory, fault) -> None:
         os._exit(70)
 
 
-def _wait(child: int, started: float, kill_after, at_most: float, with_signal: int) -> int:
+def _wait(child: int, started: float, kill_after, at_most: float, with_signal: int, again_after, whom) -> int:
     while True:
         done, code = os.waitpid(child, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(code)
         now = time.monotonic() - started
         if kill_after is not None and now >= kill_after:
-            os.kill(child, with_signal)
-            kill_after = None
+            with contextlib.suppress(ProcessLookupError):
+                if (process := whom(child)) is not None:
+                    os.kill(process, with_signal)
+            kill_after, again_after = again_after and now + again_after, None
         if now > at_most:
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
