@@ -1,17 +1,21 @@
 """Bad input that `make torture` found to end in a traceback: the smallest case of each, now one sentence."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 from findings_by_hand import photos
 
 import lnl_kit
-from lnl_kit import data
+from lnl_kit import cli, data
 from lnl_kit.cli import without_controls
-from lnl_kit.files.contents import read_file
+from lnl_kit.commands.config import read_config
+from lnl_kit.features import backbones
+from lnl_kit.files.contents import read_file, read_npz
 from lnl_kit.label_errors.evidence import table_of
 from lnl_kit.reproduce.values import values_of
+from lnl_kit.results import measured
 from lnl_kit.train import Plan
 
 
@@ -83,3 +87,57 @@ def test_an_interrupted_search_into_a_named_folder_is_asked_for_again(tmp_path, 
 
 def test_a_sentence_steers_no_terminal():
     assert without_controls("a\x1b[31mb\x85\u00e9\n") == "a\\x1b[31mb\\x85\u00e9\n"
+
+
+@pytest.mark.parametrize("name", ["settings.yaml", "settings.json", "settings.toml"])
+def test_a_folder_where_a_file_is_read(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(OSError, match=rf"^{tmp_path / name} is a folder, where a file is read$"):
+        read_config(tmp_path / name, "nrd")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are of Unix")
+def test_a_pipe_in_place_of_arrays_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "arrays.npz")
+    with pytest.raises(ValueError, match="is no ordinary file"):
+        read_npz(tmp_path / "arrays.npz")
+
+
+def test_of_many_columns_the_first_are_named(tmp_path):
+    (tmp_path / "labels.csv").write_text("a," * 100_000 + "\n")
+    with pytest.raises(ValueError, match="and 99,981 more") as said:
+        data.load(
+            f"folder:{photos(tmp_path / 'p')}",
+            root=tmp_path,
+            labels=str(tmp_path / "labels.csv"),
+            split=False,
+        )
+    assert len(str(said.value)) < 500
+    with pytest.raises(ValueError, match="it has 100,001 columns"):
+        table_of(tmp_path / "labels.csv", ["cat", "dog"])
+
+
+def test_a_line_without_an_end_is_no_heading(tmp_path):
+    with open(tmp_path / "t.csv", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValueError, match="is not a table of measured runs"):
+        measured.read(tmp_path / "t.csv")
+
+
+def test_a_program_larger_than_any_is_refused_unread(tmp_path):
+    with open(tmp_path / "eye.pt", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValueError, match="has more than 34 GB, which is no such program"):
+        backbones.of_file("file:eye.pt", tmp_path / "eye.pt", None)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")]
+)
+def test_too_little_memory_is_a_sentence(monkeypatch, capsys, error):
+    def fails(options):
+        raise error
+
+    monkeypatch.setattr("lnl_kit.results.commands.collect_command", fails)
+    assert cli.main(["collect", "somewhere", "--csv", "t.csv"]) == 2
+    assert capsys.readouterr().err.startswith("lnl: there is not enough memory for that: smaller images")

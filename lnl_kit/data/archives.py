@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..files import read_file
+from ..files import read_file, shortened
 from .label_formats import PARQUET_ROWS, class_names
 from .packed import IMAGE_BYTES, Packed, Sample, cell, files_of, parts_of, state_of
 from .tree import EXTENSIONS
@@ -176,6 +176,6 @@ def _image_column(path: Path, schema: Any, wanted: str | None) -> str:
         )
     if not there:
         raise ValueError(
-            f"{path} has no column with bytes of images: its columns are {', '.join(schema.names)}"
+            f"{path} has no column with bytes of images: its columns are {shortened(schema.names)}"
         )
     return wanted or there[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import shortened
 from ..toolbox.rng import seed_of
 from . import label_tables
 from .label_formats import LabelTable, read_table
@@ -46,7 +47,7 @@ def read(
     if column is None:
         raise ValueError(
             f"{table.name} names no image: a column 'path' (or 'index') and a row for each is needed, its "
-            f"columns are {', '.join(table.header) or 'none'}"
+            f"columns are {shortened(table.header)}"
         )
     keys = [row[table.header.index(column)] for row in table.rows]
     if by_index or column == "index":

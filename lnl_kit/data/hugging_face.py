@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..files import shortened
 from .archives import named
 from .folders import PARTS
 from .packed import IMAGE_BYTES, Packed, Sample, state_of
@@ -156,5 +157,5 @@ def image_of(features: Any, wanted: str | None, name: str) -> str:
     if wanted is not None and wanted not in there:
         raise ValueError(f"{name} has no column {wanted!r} of images: {', '.join(there) or 'none'} is one")
     if not there:
-        raise ValueError(f"{name} has no column of images: its columns are {', '.join(features)}")
+        raise ValueError(f"{name} has no column of images: its columns are {shortened([*features])}")
     return wanted or there[0]

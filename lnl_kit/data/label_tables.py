@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..files import flag
+from ..files import flag, shortened
 from .annotators import Agreed
 from .label_formats import LabelTable, read_table
 from .label_paths import composed, likely_cause, match, path_keys
@@ -272,7 +272,7 @@ def find_columns(
     for column in (path_column, label_column, true_column):
         if column is not None and column not in table.header:
             raise ValueError(
-                f"{table.name} has no column '{column}': its columns are {', '.join(table.header) or 'none'}"
+                f"{table.name} has no column '{column}': its columns are {shortened(table.header)}"
             )
     key = path_column or _first(table.header, small, ("index", "id") if by_index else PATH_COLUMNS)
     if key is None and len(table.header) == 2 and (at := _names_image(table.header, images)) is not None:
@@ -280,7 +280,7 @@ def find_columns(
         table = table._replace(header=header, rows=[table.header, *table.rows], lines=[1, *table.lines])
         small, key = header, "path"
         notes += (f"{table.name} has no heading: read as {','.join(header)}",)
-    there = ", ".join(table.header) or "none"
+    there = shortened(table.header)
     if label_column is None:
         rest = [s if h != key else "" for s, h in zip(small, table.header)]
         label_column = _first(table.header, rest, LABEL_COLUMNS)

@@ -5,6 +5,7 @@ weights.
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..files import ordinary
 from . import efficientnet_lite0
 from .kinds import DEFAULT, check, require
 
+PROGRAM_BYTES = 2**35  # the largest program that is read
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -158,9 +161,11 @@ def of_file(name: str, path: Path, size: int | None) -> Backbone:
                     "torch.export.save as *.pt2"
                 ) from None
 
-    return Backbone(
-        name, size or 224, *IMAGENET, hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest(), load
-    )
+    with ordinary(path) as file:
+        if os.fstat(file.fileno()).st_size > PROGRAM_BYTES:
+            raise ValueError(f"{path} has more than {PROGRAM_BYTES / 1e9:.0f} GB, which is no such program")
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    return Backbone(name, size or 224, *IMAGENET, digest, load)
 
 
 def fetched(name: str, address: str, place: Path, make: Callable[[], nn.Module]) -> nn.Module:

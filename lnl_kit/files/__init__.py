@@ -9,11 +9,13 @@ from .contents import (
     json_bytes,
     npy_bytes,
     npz_bytes,
+    ordinary,
     read_csv,
     read_file,
     read_json,
     read_npz,
     read_table,
+    shortened,
     unguarded,
 )
 from .hold import Hold, hold
@@ -64,6 +66,7 @@ __all__ = [
     "make_folder",
     "npy_bytes",
     "npz_bytes",
+    "ordinary",
     "patience",
     "project_folder",
     "read_csv",
@@ -77,6 +80,7 @@ __all__ = [
     "safe",
     "save_atomically",
     "shipped",
+    "shortened",
     "sync",
     "unguarded",
 ]

@@ -5,7 +5,6 @@ limits, and never as anything but data.
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import json
 import os
@@ -13,6 +12,8 @@ import re
 import stat
 import zipfile
 import zlib
+from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
@@ -97,18 +98,26 @@ def flag(text: str | None) -> bool | None:
     return False if said in ("", "0", "0.0", "false", "f", "no", "n") else None
 
 
+def ordinary(path: Path | str) -> BufferedReader:
+    """An ordinary file, opened to be read. Raises OSError (one sentence for a folder), and ValueError for
+    what is neither: a pipe would wait for ever.
+    """
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    mode = os.fstat(file).st_mode
+    if stat.S_ISREG(mode):
+        return open(file, "rb")
+    os.close(file)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{path} is a folder, where a file is read")
+    raise ValueError(f"{path} is no ordinary file")
+
+
 def read_file(path: Path | str, at_most: int = TABLE_BYTES) -> bytes:
     """The bytes of an ordinary file. Raises OSError, and ValueError for one with more than `at_most` bytes,
     and for what is no ordinary file (a pipe would wait for ever).
     """
-    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(file, "rb") as opened:
-        status = os.fstat(file)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{path} is no ordinary file")
-        parts, size = [], status.st_size
+    with ordinary(path) as opened:
+        parts, size = [], os.fstat(opened.fileno()).st_size
         while size <= at_most and (
             part := opened.read(1 << 22)
         ):  # read(at_most) would ask for so much memory
@@ -117,6 +126,12 @@ def read_file(path: Path | str, at_most: int = TABLE_BYTES) -> bytes:
         if size > at_most:
             raise ValueError(f"{path} has more than {at_most / 1e6:.0f} MB, which is no such file")
     return b"".join(parts)
+
+
+def shortened(columns: Sequence[str], most: int = 20) -> str:
+    """The columns of a table for a sentence: the first ones, and how many more there are."""
+    shown = ", ".join(column[:60] for column in columns[:most]) or "none"
+    return shown if len(columns) <= most else f"{shown} and {len(columns) - most:,} more"
 
 
 def read_csv(path: Path, at_most: int = TABLE_BYTES, errors: str = "strict") -> list[list[str]]:
@@ -150,7 +165,7 @@ def read_npz(path: Path, at_most: int = ARRAY_BYTES) -> dict[str, np.ndarray]:
     Raises OSError, and ValueError for a file that is damaged or something else.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with ordinary(path) as opened, zipfile.ZipFile(opened) as archive:
             members = archive.infolist()
             if sum(m.file_size for m in members) > at_most:
                 raise ValueError(f"its arrays take more than {at_most / 1e9:.3g} GB")

@@ -28,6 +28,7 @@ from ..files import (
     read_json,
     read_table,
     save_atomically,
+    shortened,
     unguarded,
 )
 from .spreadsheet import plain
@@ -218,7 +219,7 @@ class Decisions:
         width = {COLUMNS: len(COLUMNS), BEFORE: len(BEFORE)}.get(tuple(rows[0]))
         if width is None:
             raise ValueError(
-                f"{self.path} is not a file of decisions: its columns are {', '.join(rows[0])}, "
+                f"{self.path} is not a file of decisions: its columns are {shortened(rows[0])}, "
                 f"not {', '.join(COLUMNS)}"
             )
         good = [
@@ -230,7 +231,7 @@ class Decisions:
         if not all(good):
             bad = rows[1 + good.index(False)]
             raise ValueError(
-                f"{self.path} has a row that is no decision: {', '.join(bad)!r}; mend or delete it"
+                f"{self.path} has a row that is no decision: {shortened(bad)!r}; mend or delete it"
             )
         self._mend = bool(torn) or width == len(BEFORE) or text != saved
         if width == len(BEFORE):

@@ -26,6 +26,8 @@ from . import heads as judges
 from .estimates import Estimate, with_odds
 from .ranking import NEIGHBOURS, in_order_of
 
+MOST_COLUMNS = 100_000  # of a table of probabilities
+
 
 @dataclass
 class Evidence:
@@ -214,6 +216,8 @@ def table_of(path: Path, classes) -> np.ndarray:
 
             content = read_file(path, most)
             if kind == ".csv":
+                if (columns := content.partition(b"\n")[0].count(b",") + 1) > MOST_COLUMNS:
+                    raise ValueError(f"it has {columns:,} columns; its columns must be the class names")
                 table = pd.read_csv(io.BytesIO(content))
             else:
                 table = parquet_table(path, content, most).to_pandas()

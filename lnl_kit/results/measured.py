@@ -39,6 +39,7 @@ FIRST = (
     "commit",
 )
 
+HEAD = 2**20  # characters of a heading
 SMALL = 0.05  # seconds of a processor: a table that takes no longer is gathered with each row that is added
 PAUSE = 10  # a larger one again after so many times what it takes
 CURVES = (
@@ -120,7 +121,7 @@ def _head(path: Path) -> tuple[str, ...]:
         return ()
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            return tuple(next(csv.reader(file), ()))
+            return tuple(next(csv.reader([file.readline(HEAD)]), ()))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a table of measured runs: {error}") from None
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..files import RunError, csv_bytes, npz_bytes, read_file, save_atomically
+from ..files import RunError, csv_bytes, npz_bytes, ordinary, read_file, save_atomically
 from .evaluate import COLUMNS
 
 HISTORY = ("train_probs", "clean_score", "margins", "given_probs")
@@ -50,7 +50,8 @@ def packed_labels(folder: Path) -> Tensor:
 def load_state(folder: Path) -> dict:
     """What state.pt of a run folder holds. Raises RunError where it cannot be read."""
     try:
-        return torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+        with ordinary(folder / "state.pt") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # what torch raises for a damaged file is of many kinds
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise RunError(

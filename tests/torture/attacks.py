@@ -123,15 +123,6 @@ def _command(*words: str):
     return read
 
 
-def _built_in(name: str, file: str):
-    """A file of a public set, where its download would lie."""
-
-    def of(root: Path) -> tuple[Path, Callable[[], object]]:
-        return root / "data" / file, lambda: data.load(name, root=root / "data")
-
-    return of
-
-
 READERS = {
     **{f"labels.{end}": _plain(f"labels.{end}", _labels) for end in ("csv", "json", "jsonl", "parquet")},
     **{f"probs.{end}": _plain(f"probs.{end}", _probs) for end in ("npz", "npy", "csv", "parquet")},
@@ -157,8 +148,6 @@ READERS = {
         f"findings/{name}": _within("findings", name, _found)
         for name in ("errors.csv", "summary.json", "decisions.csv", "labels_before.csv")
     },
-    "cifar10": _built_in("cifar10", "cifar-10-batches-py/data_batch_1"),
-    "cifar10n": _built_in("cifar10n", "CIFAR-10_human.pt"),
 }
 
 
