@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from cases import SENTENCES
 from processes import COUNT, FAIL_FROM_THEN_ON, FAIL_ONCE, KILL_BEFORE, KILL_HALFWAY, Ended, forked
 from tasks import Task, all_tasks, settle
+from tqdm import tqdm
 
 SLOW = {"reproduce": 0.01, "compare": 0.06, "find-errors": 0.12}  # what share of the kills; else as many each
 FAULTS = {  # by name: (what happens, errno)
@@ -44,7 +46,7 @@ class Whole:
         self.warm = False
 
     def begin(self) -> None:
-        """Import here what the commands import: each fork would do it anew, which takes longer than they do."""
+        """Import here what the commands import: each fork would do it anew, and take longer than they do."""
         if not self.warm:
             for name in AT_EACH_WRITE:
                 with tempfile.TemporaryDirectory(prefix="torture-") as folder:
@@ -52,6 +54,7 @@ class Whole:
                     task.prepare(Path(folder))
                     settle(Path(folder))
                     assert task.act(Path(folder)) == 0, f"{name} fails by itself"
+            tqdm.set_lock(threading.RLock())  # not one that forks share: a killed one would hold it for ever
             self.warm = True
 
     def of(self, task: Task) -> tuple[str, float, int]:
