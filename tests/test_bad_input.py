@@ -2,9 +2,11 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SHORT_STAGES, feature_file
 from findings_by_hand import photos
 
 import lnl_kit
@@ -141,3 +143,25 @@ def test_too_little_memory_is_a_sentence(monkeypatch, capsys, error):
     monkeypatch.setattr("lnl_kit.results.commands.collect_command", fails)
     assert cli.main(["collect", "somewhere", "--csv", "t.csv"]) == 2
     assert capsys.readouterr().err.startswith("lnl: there is not enough memory for that: smaller images")
+
+
+def test_features_of_one_s_own_are_told_by_what_is_in_them(tmp_path, monkeypatch):
+    """Found by kills of PUDistill, whose stages were seeded with, and shared by, the path of the features."""
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    first, second = feature_file(tmp_path / "a"), feature_file(tmp_path / "b")
+    ask = SHORT_STAGES["pu_distill"] | {"epochs": 1, "train_size": 128, "progress": False}
+    one = lnl_kit.train("pu_distill", features=first, out=tmp_path / "one", **ask)
+    two = lnl_kit.train("pu_distill", features=second, out=tmp_path / "two", **ask)
+    assert one.folder.name == two.folder.name
+    assert one.arrays["accepted"].tobytes() == two.arrays["accepted"].tobytes()
+    monkeypatch.chdir(tmp_path / "a")  # as a path from here, and opened from elsewhere
+    again = lnl_kit.train("pu_distill", features="npz:digits.npz", out=tmp_path / "one", **ask)
+    assert again.folder == one.folder
+    monkeypatch.chdir(tmp_path)
+    assert one.train_images().shape[0] == 128
+    path = Path(first.removeprefix("npz:"))
+    held = dict(np.load(path))
+    np.savez(path, **{k: v + np.float32(1) for k, v in held.items()})
+    with pytest.raises(ValueError, match=r"is not what .* was trained on any more"):
+        lnl_kit.open_run(one.folder).train_images()
+    assert lnl_kit.train("pu_distill", features=first, out=tmp_path / "one", **ask).folder != one.folder

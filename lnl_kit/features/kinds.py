@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.util
+from pathlib import Path
+
+from ..files import ordinary
 
 DEFAULT = "efficientnet_lite0"
 KINDS = (
@@ -30,6 +35,41 @@ def check(name: str) -> None:
         colon and rest and kind in ("torchvision", "timm", "open_clip", "file", "npz")
     ):
         raise ValueError(f"there are no features {name!r}: choose one of {', '.join(KINDS)}")
+
+
+def identity(names: str) -> str:
+    """The same for the same features: files of one's own are told by what is in them, not by where they lie.
+    What cannot be read is told by its name, and refused where it is read.
+    """
+    return ",".join(_identity(name.strip()) for name in names.split(","))
+
+
+def _identity(name: str) -> str:
+    kind, _, rest = name.partition(":")
+    if kind not in ("file", "npz"):
+        return name
+    try:
+        path = Path(rest).expanduser()
+        told = path.stat()
+        return f"{kind}:{_digest(path, told.st_mtime_ns, told.st_size)}"
+    except (OSError, ValueError):
+        return name
+
+
+@functools.lru_cache(64)
+def _digest(path: Path, changed: int, size: int) -> str:
+    with ordinary(path) as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def absolute(names: str) -> str:
+    """With whole paths, for whoever works in another folder."""
+    parts = []
+    for name in names.split(","):
+        kind, colon, rest = name.strip().partition(":")
+        own = kind in ("file", "npz")
+        parts.append(f"{kind}:{Path(rest).expanduser().absolute()}" if own else f"{kind}{colon}{rest}")
+    return ",".join(parts)
 
 
 def require(package: str, name: str) -> None:

@@ -17,6 +17,7 @@ import torch
 
 from .. import __version__
 from ..data import naming
+from ..features import kinds
 from ..files import safe
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ def decides(prepared: Prepared) -> dict:
     """What decides a run's result: its hash is made of these, so another value is another run."""
     plan, source = prepared.plan, prepared.source
     second = prepared.second_index
-    features = {"features": plan.features, "feature_views": plan.feature_views} if plan.features else {}
+    features = (
+        {"features": kinds.identity(plan.features), "feature_views": plan.feature_views}
+        if plan.features
+        else {}
+    )
     return (
         features
         | {
@@ -95,7 +100,11 @@ def recorded(prepared: Prepared) -> dict:
         "follow_links": plan.follow_links,
         "image_column": plan.image_column,
         "hf_split": plan.hf_split,
-    }
+    } | (
+        {"features": kinds.absolute(plan.features), "features_seen": kinds.identity(plan.features)}
+        if plan.features
+        else {}
+    )
 
 
 def run_folder(root: Path, prepared: Prepared) -> Path:

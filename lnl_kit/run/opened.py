@@ -15,6 +15,7 @@ from .. import __version__, data
 from ..data import open_set
 from ..data.batches import NoisyData
 from ..data.streams import Stream, pick
+from ..features import kinds
 from ..features.training import FeatureData, features_for
 from ..files import Hold, RunError, read_json, read_npz, read_table, remove, remove_leftovers
 from ..toolbox import augment, models
@@ -170,9 +171,12 @@ class OpenedRun:
         """uint8 (N, C, H, W): the training images in the order of every (N, ...) array; of a run on features,
         these, float32 (N, d, 1, 1).
         """
-        if self.settings.get("features"):
-            told = self.settings["features"], self.labels["index"]
-            return features_for(self.dataset(), *told, progress=False)[0]
+        if names := self.settings.get("features"):
+            if kinds.identity(names) != self.settings.get("features_seen", kinds.identity(names)):
+                raise ValueError(
+                    f"{names} is not what {self.folder} was trained on any more: restore it, or train again"
+                )
+            return features_for(self.dataset(), names, self.labels["index"], progress=False)[0]
         return pick(self.dataset().x, torch.from_numpy(self.labels["index"]))
 
     def networks(self, epoch: int | None = None) -> list[models.Classifier]:

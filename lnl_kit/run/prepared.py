@@ -24,6 +24,7 @@ from ..data.labelling import (
 )
 from ..data.noise import actual_rate
 from ..data.streams import Stream
+from ..features import kinds
 from ..features.heads import Axes
 from ..features.training import FeatureData, features_for
 from .device import choose_precision
@@ -83,7 +84,8 @@ class Prepared:
     @property
     def images(self) -> str:
         """Identifies the training and test images, whatever their labels."""
-        seen = f" {self.plan.features} {self.plan.feature_views}" if self.plan.features else ""
+        plan = self.plan
+        seen = f" {kinds.identity(plan.features)} {plan.feature_views}" if plan.features else ""
         return f"{self.source.fingerprint} {digest(self.index, self.test_index)}{seen}"
 
     @functools.cached_property
