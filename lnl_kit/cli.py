@@ -51,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, RunError) as error:
         print(f"lnl: {without_controls(str(error))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # of a command that has nothing more to say about it
+        print("\nlnl: stopped", file=sys.stderr)
+        return 130
     except (MemoryError, RuntimeError) as error:
         said = str(error)  # torch's, of the CPU and of a GPU
         if not isinstance(error, MemoryError) and not ("allocate memory" in said or "out of memory" in said):

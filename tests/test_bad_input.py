@@ -165,3 +165,12 @@ def test_features_of_one_s_own_are_told_by_what_is_in_them(tmp_path, monkeypatch
     with pytest.raises(ValueError, match=r"is not what .* was trained on any more"):
         lnl_kit.open_run(one.folder).train_images()
     assert lnl_kit.train("pu_distill", features=first, out=tmp_path / "one", **ask).folder != one.folder
+
+
+def test_ctrl_c_ends_any_command_without_a_traceback(monkeypatch, capsys):
+    def stopped(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lnl_kit.results.commands.collect_command", stopped)
+    assert cli.main(["collect", "somewhere", "--csv", "t.csv"]) == 130
+    assert capsys.readouterr().err == "\nlnl: stopped\n"

@@ -74,9 +74,11 @@ def call(task: Task, root: Path, **how) -> Ended:
     """The command in a fork."""
 
     def act() -> int:
-        settle(root)
         try:
+            settle(root)
             return task.act(root)
+        except KeyboardInterrupt:  # from Python, or before the command had begun
+            return 130
         except SENTENCES as error:  # from Python: one sentence too
             print(error, file=sys.stderr)
             return 2 if "[Errno" not in str(error) else 70
