@@ -1,12 +1,14 @@
 """Bad input that `make torture` found to end in a traceback: the smallest case of each, now one sentence."""
 
+import importlib
 import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHORT_STAGES, feature_file
+import torch
+from conftest import ROOT, SHORT_STAGES, feature_file
 from findings_by_hand import photos
 
 import lnl_kit
@@ -14,11 +16,19 @@ from lnl_kit import cli, data
 from lnl_kit.cli import without_controls
 from lnl_kit.commands.config import read_config
 from lnl_kit.features import backbones
+from lnl_kit.files import RunError
 from lnl_kit.files.contents import read_file, read_npz
 from lnl_kit.label_errors.evidence import table_of
 from lnl_kit.reproduce.values import values_of
 from lnl_kit.results import measured
+from lnl_kit.run.tables import load_state
 from lnl_kit.train import Plan
+
+
+def test_the_readme_tells_what_was_counted(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tests" / "torture")
+    ledger = importlib.import_module("ledger")
+    assert ledger.table(ledger.Ledger(ledger.KEPT)) in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -52,9 +62,27 @@ def test_a_parameter_too_long_for_a_path_is_a_text():
 def test_a_header_that_is_no_python(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((2, 2)))
     content = (tmp_path / "x.npy").read_bytes()
-    (tmp_path / "x.npy").write_bytes(content[:20] + b"\0" + content[21:])
-    with pytest.raises(ValueError, match="cannot be read as probabilities"):
-        table_of(tmp_path / "x.npy", ["cat", "dog"])
+    for middle in (b"\0", b"["):
+        (tmp_path / "x.npy").write_bytes(content[:20] + middle + content[21:])
+        with pytest.raises(ValueError, match="cannot be read as probabilities"):
+            table_of(tmp_path / "x.npy", ["cat", "dog"])
+
+
+def test_arrays_whose_directory_points_outside(tmp_path):
+    np.savez(tmp_path / "x.npz", features=np.zeros((1, 3), np.float32))
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    content[277] = 1
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged or no file of arrays"):
+        read_npz(tmp_path / "x.npz")
+
+
+def test_a_checkpoint_cut_off_is_said_without_the_system_s_number(tmp_path):
+    torch.save({"state": torch.zeros(5000)}, tmp_path / "state.pt")
+    for at in (4097, 100, 0):
+        (tmp_path / "state.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:at])
+        with pytest.raises(RunError, match=r"is damaged or missing \((?!\[Errno)"):
+            load_state(tmp_path)
 
 
 def test_damaged_settings_of_a_run(tmp_path):

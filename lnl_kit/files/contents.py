@@ -5,11 +5,13 @@ limits, and never as anything but data.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
 import re
 import stat
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -26,6 +28,7 @@ NO_ARRAYS = (
     NotImplementedError,
     MemoryError,
     SyntaxError,
+    tokenize.TokenError,
 )  # of zip and NumPy
 ARRAY_BYTES = 2**33  # the largest .npz, unpacked
 FORMULA = "=+-@＝＋－＠\t\r"  # what a cell begins with that a spreadsheet takes for a formula
@@ -172,6 +175,10 @@ def read_npz(path: Path, at_most: int = ARRAY_BYTES) -> dict[str, np.ndarray]:
             return {m.filename.removesuffix(".npy"): _npy(archive, m) for m in members}
     except (zipfile.BadZipFile, zlib.error, *NO_ARRAYS) as error:
         raise ValueError(f"{path} is damaged or no file of arrays: {error}") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise ValueError(f"{path} is damaged or no file of arrays: it points outside itself") from None
 
 
 def _npy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

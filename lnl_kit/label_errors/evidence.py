@@ -19,6 +19,7 @@ from ..data.streams import Stream
 from ..features import heads
 from ..features.of_dataset import features_of
 from ..files import read_file, read_npz
+from ..files.contents import NO_ARRAYS
 from ..files.machine import free_memory
 from ..run.device import device_name, find_device
 from ..toolbox import detectors
@@ -227,6 +228,6 @@ def table_of(path: Path, classes) -> np.ndarray:
                     f"it has no column {lacking[0]!r}; its columns must be the {len(classes)} class names"
                 )
             return table[list(classes)].to_numpy(np.float64)
-    except (ValueError, OSError, KeyError, ImportError, SyntaxError) as error:  # Syntax: a header of .npy
+    except (ValueError, OSError, KeyError, ImportError, *NO_ARRAYS) as error:
         raise ValueError(f"{path} cannot be read as probabilities: {error}") from None
     raise ValueError(f"{path} is no file of probabilities: .npz with `probs`, .npy, .csv or .parquet")

@@ -17,11 +17,15 @@ def carry_out(asked: Asked, tasks: Tasks) -> Generator[Ended, None, None]:
     """A future a task. Dask gives the tasks of a dead worker to another one, and after some deaths calls
     it an error; those are submitted again.
     """
+    import dask
     from distributed import Client, LocalCluster
 
     with contextlib.ExitStack() as stack:
         where: Any = asked.where
         if not where:
+            # A worker that has not started again 15 seconds after its death is given up for good: on a busy
+            # machine soon none would be left, and the tasks would wait for ever.
+            stack.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}))
             here = {"n_workers": workers_wanted(tasks), "threads_per_worker": 1, "dashboard_address": None}
             where = stack.enter_context(LocalCluster(**here, memory_limit=0, silence_logs="CRITICAL"))
         try:

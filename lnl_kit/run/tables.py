@@ -53,7 +53,7 @@ def load_state(folder: Path) -> dict:
         with ordinary(folder / "state.pt") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # what torch raises for a damaged file is of many kinds
-        why = (str(error) or type(error).__name__).splitlines()[0]
+        why = (getattr(error, "strerror", "") or str(error) or type(error).__name__).splitlines()[0]
         raise RunError(
             f"state.pt in {folder} is damaged or missing ({why}): train this run again with --fresh"
         ) from None

@@ -17,9 +17,8 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 os.environ["OMP_NUM_THREADS"] = "1"
 
+from ledger import KEPT, WANTED, Ledger, table  # noqa: E402
 from processes import with_faults  # noqa: E402
-
-WANTED = {"kills": 1000, "writes": 4000, "machine": 800, "inputs": 10_000, "attacks": 1000, "load": 9}
 
 
 def folder() -> tempfile.TemporaryDirectory:
@@ -51,7 +50,6 @@ def main() -> int:
     import kills
     import load
     import machine
-    from ledger import KEPT, Ledger, table
 
     if not kills.free_space_is_enough():
         parser.error("less than 1 GiB is free in the folder of temporary files: make room first")
@@ -95,7 +93,7 @@ def main() -> int:
                 break
         print(f"{name}: {dict(entry['counts'])}, {len(entry['faults'])} faults", flush=True)
     places.close()
-    print(table(ledger, WANTED))
+    print(table(ledger))
     return 1 if bad else 0
 
 
