@@ -24,13 +24,13 @@ CLASS = "</script>|`x`\n```\n# <b>"  # hostile, and a class
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Two networks whose softmaxes are averaged, so that the mean is in the program."""
-    return lnl_kit.train("co_teaching", out=tmp_path_factory.mktemp("runs"), **TINY)
+    return lnl_kit.train("co_teaching", out=tmp_path_factory.mktemp("runs"), precision="fp32", **TINY)
 
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory):
     folder = tmp_path_factory.mktemp("head")
-    return lnl_kit.train("ce", features=feature_file(folder), out=folder, **TINY)
+    return lnl_kit.train("ce", features=feature_file(folder), out=folder, precision="fp32", **TINY)
 
 
 def library(kind):

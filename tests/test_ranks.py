@@ -112,7 +112,8 @@ def of_method(place, methods, control=True, **ask):
     in_float64()
     rows = []
     for method in methods:
-        asked = {"epochs": 2, "train_size": 256, "progress": False} | SHORT_STAGES.get(method, {}) | ask
+        asked = {"epochs": 2, "train_size": 256, "progress": False, "precision": "fp32"}
+        asked |= SHORT_STAGES.get(method, {}) | ask
         if METHODS[method][1].needs_features:
             asked["features"] = ranks.told(lambda: feature_file(place))
         rows.append(compared(method, place, asked, True, control))
