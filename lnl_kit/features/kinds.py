@@ -49,7 +49,7 @@ def _identity(name: str) -> str:
     if kind not in ("file", "npz"):
         return name
     try:
-        path = Path(rest).expanduser()
+        path = Path(rest).expanduser().absolute()  # the key of what is remembered
         told = path.stat()
         return f"{kind}:{_digest(path, told.st_mtime_ns, told.st_size)}"
     except (OSError, ValueError):
