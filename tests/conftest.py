@@ -120,6 +120,15 @@ def browser(chromium):
         running.close()
 
 
+@pytest.fixture(scope="module")
+def server():
+    """(the address of a server that sees what a page fetches, what was asked of it)."""
+    from hostile import serving
+
+    with serving() as found:
+        yield found
+
+
 def cpu_seconds(*arguments: str, tries: int = 2, **more) -> float:
     """What a run of this Python costs a CPU, the least of some tries: others at work on it count little."""
     took = []

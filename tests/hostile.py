@@ -1,4 +1,13 @@
-"""A hundred strings that try to run a script or to reach a server, wherever a page shows them."""
+"""Strings that try to run a script or to reach a server wherever a page shows them, and what sees it."""
+
+import contextlib
+import http.server
+import threading
+
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from lnl_kit.figures.page import document
+from lnl_kit.figures.web import PLOTLY
 
 
 def strings(server: str) -> list[str]:
@@ -70,3 +79,108 @@ def strings(server: str) -> list[str]:
         f"{{{{constructor.constructor('{hurt}')()}}}}",
         f"`<img src=q onerror={hurt}>`",
     ]
+
+
+@contextlib.contextmanager
+def serving():
+    """A server that would see what a page fetches: (its address, what was asked of it)."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"window.hurt=1")
+
+        def log_message(self, *_):
+            pass
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{running.server_port}", asked
+    finally:
+        running.shutdown()
+
+
+def open_all(browser, asked, paths, wait=None):
+    """Open the pages, wait for what a selector names, move and click about, and see that nothing ran and
+    nothing was fetched.
+    """
+    for path in paths:
+        page = browser.new_page()
+        loaded = []
+        page.on("request", lambda r, loaded=loaded: loaded.append(r.url))
+        page.goto(path.as_uri())
+        if wait:
+            page.wait_for_selector(wait, state="attached")
+        page.wait_for_timeout(300)
+        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        for link in page.locator("a[href^='javascript'], a[href^='data']").all():
+            raise AssertionError(f"{path}: {link.get_attribute('href')}")
+        page.mouse.move(200, 200)
+        page.mouse.click(5, 5)
+        page.wait_for_timeout(200)
+        assert page.evaluate("window.hurt === undefined"), path
+        assert page.url == path.as_uri()
+        away = [u for u in loaded if not u.startswith(("file:", "data:", "blob:"))]
+        assert not away and not asked, (path, away, asked)
+        assert page.locator("script").evaluate_all(
+            "all => all.every(s => s.nonce || s.type === 'application/json')"
+        )
+        page.close()
+
+
+def notebook(text: str, others: list[str]):
+    """A notebook that shows the strings in every kind of output."""
+    figure = {
+        "data": [{"type": "scatter", "y": [1, 2], "name": text, "text": [text, text], "hovertemplate": text}],
+        "layout": {
+            "title": {"text": text},
+            "images": [{"source": others[0], "x": 0, "y": 0}],
+            "height": "1px'>",
+        },
+        "config": {"plotlyServerURL": text, "x": f"</script>{text}"},
+        "frames": [],
+    }
+    cells = [
+        new_markdown_cell(f"# Title {text}\n\nQuestion {text}\n"),
+        new_markdown_cell("\n\n".join(others)),
+    ]
+    for n, one in enumerate(others):
+        outputs = [
+            new_output("display_data", {"text/html": f"<div>{one}</div>"}),
+            new_output("display_data", {"text/plain": one}),
+            new_output("stream", name="stdout", text=one),
+            new_output("stream", name="stderr", text=one),
+        ]
+        if n % 7 == 0:
+            outputs += [
+                new_output("display_data", {"text/markdown": one}),
+                new_output("display_data", {"text/latex": one}),
+                new_output(
+                    "display_data", {"image/svg+xml": f"<svg xmlns='http://www.w3.org/2000/svg'>{one}</svg>"}
+                ),
+                new_output("display_data", {"image/png": f"aGk=' onerror='{one}"}),
+                new_output("error", ename=one, evalue=one, traceback=[one]),
+            ]
+        cells.append(new_code_cell(f"# {one}\nx = {one!r}", outputs=outputs, metadata={"tags": ["headline"]}))
+    cells.append(new_code_cell("figure", outputs=[new_output("display_data", {PLOTLY: figure})]))
+    return new_notebook(cells=cells)
+
+
+def what_runs(browser, asked, folder, bodies, change=lambda text: text) -> tuple[int, int]:
+    """(pages whose script ran, requests at the server) of pages with these bodies, as they stand."""
+    page, ran, before = browser.new_page(), 0, len(asked)
+    for n, body in enumerate(bodies):
+        path = folder / f"{n}.html"
+        path.write_text(change(document("", body)), "utf-8")
+        page.goto(path.as_uri())
+        page.wait_for_timeout(30)
+        ran += page.evaluate("window.hurt !== undefined")
+    page.wait_for_timeout(300)
+    page.close()
+    fetched = len(asked) - before
+    asked.clear()
+    return ran, fetched

@@ -23,7 +23,7 @@ ROW = {
 
 def made_run(root, seed, *, method="ce", beside=True, finished=True, **more):
     """A run folder as `lnl train` leaves it, without its arrays."""
-    folder = root / safe(method) / "digits" / "symmetric-0.5" / f"seed{seed}-{seed:08x}"
+    folder = root / safe(method)[:80] / "digits" / "symmetric-0.5" / f"seed{seed}-{seed:08x}"
     folder.mkdir(parents=True, exist_ok=True)
     row = ROW | {"method": method, "seed": seed} | more
     told = {k: row[k] for k in ("method", "dataset", "noise", "rate", "seed", "preset", "model")}

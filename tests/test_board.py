@@ -4,15 +4,12 @@ import html
 import json
 
 import pytest
-from hostile import strings
+from hostile import open_all, strings
 from runs_by_hand import made_run
-from test_inert import open_all, server
 
 from lnl_kit.board import live
 from lnl_kit.cli import main
 from lnl_kit.results import collect
-
-__all__ = ["server"]  # the fixture
 
 
 @pytest.fixture
@@ -78,7 +75,7 @@ def test_a_root_of_hostile_runs_and_a_page_that_renews_itself(root, browser, ser
     live.write(root, path, 0)
     page = path.read_text()  # of 60 settings it shows those where a run ended last; all that it shows is text
     assert sum(html.escape(text) in page for text in hostile[:60]) > 30
-    drawn = "document.querySelectorAll('.main-svg').length > 0"
+    drawn = ".main-svg"
     open_all(browser, asked, [path], drawn)
     live.write(root, path, 0.2)
     page = browser.new_page()
@@ -87,5 +84,5 @@ def test_a_root_of_hostile_runs_and_a_page_that_renews_itself(root, browser, ser
     made_run(root, 99, method="new_one")
     live.write(root, path, 0)
     page.wait_for_selector("td:has-text('new_one')", timeout=60_000)
-    page.wait_for_function(drawn)
+    page.wait_for_selector(drawn)
     page.close()

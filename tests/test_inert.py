@@ -2,20 +2,18 @@
 outputs and records; every page is opened in a browser with a server that would see what is fetched.
 """
 
-import http.server
 import json
-import threading
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 from findings_by_hand import photos, search
-from hostile import strings
+from hostile import notebook, open_all, strings, what_runs
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import lnl_kit
-from lnl_kit.figures.page import document, without_places
+from lnl_kit.figures.page import without_places
 from lnl_kit.figures.web import PLOTLY
 from lnl_kit.label_errors.decisions import Decisions, apply
 from lnl_kit.label_errors.pictures import picture
@@ -25,93 +23,8 @@ from lnl_kit.reproduce.execute import read_record
 from lnl_kit.reproduce.safe_html import harmless
 
 
-@pytest.fixture(scope="module")
-def server():
-    """(address, what was asked of it)."""
-    asked = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"window.hurt=1")
-
-        def log_message(self, *_):
-            pass
-
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{running.server_port}", asked
-    running.shutdown()
-
-
 def test_there_are_a_hundred(server):
     assert len(set(strings(server[0]))) >= 100
-
-
-def open_all(browser, asked, paths, wait=None):
-    """Open the pages, move and click about, and see that nothing ran and nothing was fetched."""
-    for path in paths:
-        page = browser.new_page()
-        loaded = []
-        page.on("request", lambda r, loaded=loaded: loaded.append(r.url))
-        page.goto(path.as_uri())
-        if wait:
-            page.wait_for_function(wait)
-        page.wait_for_timeout(300)
-        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-        for link in page.locator("a[href^='javascript'], a[href^='data']").all():
-            raise AssertionError(f"{path}: {link.get_attribute('href')}")
-        page.mouse.move(200, 200)
-        page.mouse.click(5, 5)
-        page.wait_for_timeout(200)
-        assert page.evaluate("window.hurt === undefined"), path
-        assert page.url == path.as_uri()
-        away = [u for u in loaded if not u.startswith(("file:", "data:", "blob:"))]
-        assert not away and not asked, (path, away, asked)
-        assert page.locator("script").evaluate_all(
-            "all => all.every(s => s.nonce || s.type === 'application/json')"
-        )
-        page.close()
-
-
-def notebook(text: str, others: list[str]):
-    """A notebook that shows the strings in every kind of output."""
-    figure = {
-        "data": [{"type": "scatter", "y": [1, 2], "name": text, "text": [text, text], "hovertemplate": text}],
-        "layout": {
-            "title": {"text": text},
-            "images": [{"source": others[0], "x": 0, "y": 0}],
-            "height": "1px'>",
-        },
-        "config": {"plotlyServerURL": text, "x": f"</script>{text}"},
-        "frames": [],
-    }
-    cells = [
-        new_markdown_cell(f"# Title {text}\n\nQuestion {text}\n"),
-        new_markdown_cell("\n\n".join(others)),
-    ]
-    for n, one in enumerate(others):
-        outputs = [
-            new_output("display_data", {"text/html": f"<div>{one}</div>"}),
-            new_output("display_data", {"text/plain": one}),
-            new_output("stream", name="stdout", text=one),
-            new_output("stream", name="stderr", text=one),
-        ]
-        if n % 7 == 0:
-            outputs += [
-                new_output("display_data", {"text/markdown": one}),
-                new_output("display_data", {"text/latex": one}),
-                new_output(
-                    "display_data", {"image/svg+xml": f"<svg xmlns='http://www.w3.org/2000/svg'>{one}</svg>"}
-                ),
-                new_output("display_data", {"image/png": f"aGk=' onerror='{one}"}),
-                new_output("error", ename=one, evalue=one, traceback=[one]),
-            ]
-        cells.append(new_code_cell(f"# {one}\nx = {one!r}", outputs=outputs, metadata={"tags": ["headline"]}))
-    cells.append(new_code_cell("figure", outputs=[new_output("display_data", {PLOTLY: figure})]))
-    return new_notebook(cells=cells)
 
 
 @pytest.mark.browser
@@ -134,24 +47,8 @@ def test_pages_of_hostile_notebooks_and_records(tmp_path, browser, server):
         record = read_record(tmp_path / f"{name}.json")
         entries.append((record, pages.write_page(tmp_path / f"{name}.ipynb", record)))
     index = pages.write_index(tmp_path, entries, hostile)
-    drawn = "document.querySelectorAll('.main-svg').length > 0"
+    drawn = ".main-svg"
     open_all(browser, asked, [index, *(p for p in tmp_path.glob("*.html") if p != index)], drawn)
-
-
-def what_runs(browser, asked, folder, bodies, change=lambda text: text) -> tuple[int, int]:
-    """(pages whose script ran, requests at the server) of pages with these bodies, as they stand."""
-    page, ran, before = browser.new_page(), 0, len(asked)
-    for n, body in enumerate(bodies):
-        path = folder / f"{n}.html"
-        path.write_text(change(document("", body)), "utf-8")
-        page.goto(path.as_uri())
-        page.wait_for_timeout(30)
-        ran += page.evaluate("window.hurt !== undefined")
-    page.wait_for_timeout(300)
-    page.close()
-    fetched = len(asked) - before
-    asked.clear()
-    return ran, fetched
 
 
 @pytest.mark.browser
@@ -204,7 +101,7 @@ def test_a_report_of_hostile_names_and_settings(tmp_path, monkeypatch, browser, 
     report = report_bytes(type(findings)(findings.folder, table, summary), picture)
     (tmp_path / "report.html").write_bytes(report)
     assert b"/home/someone" not in report
-    drawn = "document.querySelectorAll('.main-svg').length > 0"
+    drawn = ".main-svg"
     open_all(browser, asked, [tmp_path / "report.html"], drawn)
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -219,6 +220,43 @@ def test_the_kernel_holds_what_python_cannot(graded):
         not (place / "c").exists()
         and "Permission denied" in dict(e.split(": ", 1) for e in rows["eve"].errors)["cell 4"]
     )
+
+
+EACH = "import contextlib, os\nfor n in range(3, 20):\n  with contextlib.suppress(OSError): "
+C = "import ctypes; c = ctypes.CDLL(None)\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl and /proc are Linux's")
+@pytest.mark.parametrize(
+    "cell, said",
+    [
+        (C + "c.fork() or (c.setsid(), c.prctl(15, NAME), c.fork() and c._exit(0), c.sleep(600))", ""),
+        (C + "c.prctl(15, NAME)\nwhile True: c.fork()", "it (started too many processes|took more memory)"),
+        (
+            "import mmap\nm = mmap.mmap(-1, 2**32)\nfor _ in range(200): m.write(bytes(2**24))",
+            "it took more memory than it may",
+        ),
+        (EACH + "os.write(n, b'{\"ends\": 0}\\n')", ""),
+    ],
+    ids=["an orphan", "too many", "shared memory", "half a line"],
+)
+def test_what_a_notebook_starts_ends_with_it(tmp_path, cell, said):
+    """And what it takes beyond one process or its own heap counts too."""
+    name = os.urandom(6).hex()
+    cell = cell.replace("NAME", repr(name.encode()))
+    notebook(tmp_path / "eve.ipynb", cell, ASK + "check('noise.wrong', 0.36)")
+    row = next(iter(grade(tmp_path, QUICK._replace(memory=2**30), warm=False)))
+    assert not row.problem and row.marks["noise.wrong"] == RIGHT
+    assert [bool(re.match(f"cell 1: {said}", e)) for e in row.errors] == [True] * bool(said), row.errors
+    alive = [p for p in Path("/proc").glob("[0-9]*/comm") if name in _text(p)]
+    assert not alive
+
+
+def _text(path):
+    try:
+        return path.read_text()
+    except OSError:  # it has ended
+        return ""
 
 
 def test_without_the_fence_the_same_code_writes(tmp_path):

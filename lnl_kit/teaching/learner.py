@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from .keeper import keep
 from .limits import Limits, restrict
 
 VALUES = 10_000  # numbers in one output of a function; more than any exercise asks for
@@ -22,6 +23,8 @@ VALUES = 10_000  # numbers in one output of a function; more than any exercise a
 def main() -> None:
     """Limit this process, then run the cells that it is told, whatever becomes of each."""
     told = json.load(sys.stdin)
+    limits = Limits(*told["limits"])
+    keep(limits)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):  # what the notebook prints
@@ -33,7 +36,6 @@ def main() -> None:
         out.write(json.dumps(what) + "\n")
         out.flush()
 
-    limits = Limits(*told["limits"])
     tell(landlock=restrict(limits, own, [Path(p) for p in told["readable"]]))
     run = _shell(tell)
     for number in told["cells"]:

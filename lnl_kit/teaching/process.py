@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..files import data_root, installed, make_folder, runs_root, save_atomically, shipped
+from .keeper import TOO_MANY, TOO_MUCH
 from .limits import Limits
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -34,7 +35,11 @@ def run(sources: list[str], limits: Limits, runs: Path | None) -> tuple[dict[str
         cells = [k for k in range(len(sources)) if k not in deadly]
         lines, ended = _process(sources, cells, limits, runs)
         answers |= {line["check"]: line for line in lines if isinstance(line.get("check"), str)}
-        ends = {line["ends"]: str(line["error"])[:500] for line in lines if isinstance(line.get("ends"), int)}
+        ends = {
+            line["ends"]: str(line.get("error", ""))[:500]
+            for line in lines
+            if isinstance(line.get("ends"), int)
+        }
         errors = {k: text for k, text in (ends | deadly).items() if text}
         if any("end" in line for line in lines):
             break
@@ -81,10 +86,7 @@ def _process(
         try:
             text, ended = _listen(process, limits.seconds)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            process.stdout.close()  # type: ignore[union-attr]
+            _end(process)
         if keep:
             shutil.copytree(own / "runs", keep, dirs_exist_ok=True)
     return list(_lines(text)), ended or _how(process.returncode)
@@ -99,12 +101,25 @@ def _listen(process: subprocess.Popen, seconds: float) -> tuple[bytes, str]:
             continue
         part = os.read(out.fileno(), 2**16)
         if not part:
-            process.wait(timeout=10)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
             return text, ""
         text += part
         if len(text) > ANSWERS:
             return text, "its process told more than is read"
     return text, f"the notebook took longer than {seconds:g} s, and was ended in this cell"
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End a learner's process and what it has started: its keeper does it, where it has one."""
+    process.terminate()
+    try:
+        process.wait(timeout=10 if sys.platform == "linux" else 0.1)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    process.stdout.close()  # type: ignore[union-attr]
 
 
 def _lines(text: bytes) -> Iterator[dict]:
@@ -116,6 +131,8 @@ def _lines(text: bytes) -> Iterator[dict]:
 
 
 def _how(code: int) -> str:
+    if code in (TOO_MUCH, TOO_MANY):
+        return "it took more memory than it may" if code == TOO_MUCH else "it started too many processes"
     if code >= 0:
         return "it ended the whole process"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)

@@ -48,8 +48,11 @@ def main() -> int:
     import attacks
     import inputs
     import kills
+    import learners
     import load
     import machine
+    import pages
+    import truth
 
     if not kills.free_space_is_enough():
         parser.error("less than 1 GiB is free in the folder of temporary files: make room first")
@@ -62,25 +65,29 @@ def main() -> int:
         entry, started = ledger.of(name), time.monotonic()
         start = entry["done"] if first is None else first
         print(f"{name}: from case {start}", flush=True)
+        if name in ("writes", "machine") and not shim:
+            print(f"{name}: left out, there is no C compiler", flush=True)
+            continue
         if name == "kills":
             cases = kills.at_random_moments(start, whole)
+        elif name == "writes" and first is None:
+            cases = kills.at_each_write(entry["more"], whole)
         elif name == "writes":
-            if not shim:
-                print("writes: left out, there is no C compiler", flush=True)
-                continue
-            done = entry["more"] if first is None else None
-            cases = kills.at_each_write(done, whole) if done is not None else kills.some_writes(first, whole)
+            cases = kills.some_writes(first, whole)
         elif name == "machine":
-            if not shim:
-                print("machine: left out, there is no C compiler", flush=True)
-                continue
             cases = machine.cases(start, whole)
-        elif name == "inputs":
-            cases = inputs.cases(start)
-        elif name == "attacks":
-            cases = attacks.cases(start)
-        else:
+        elif name == "load":
             cases = load.cases(entry["more"], first is not None, Path(places.enter_context(folder())))
+        else:
+            plain = {
+                "inputs": inputs,
+                "attacks": attacks,
+                "learners": learners,
+                "pages": pages,
+                "truth": truth,
+            }
+            cases = plain[name].cases(start)
+        places.callback(cases.close)
         while time.monotonic() - started < each and (first is not None or entry["done"] < WANTED[name]):
             before = time.monotonic()
             until = started + each if first is not None else min(started + each, before + 120)

@@ -70,7 +70,17 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores, {time.strftime('%Y-%m')}"
 
 
-WANTED = {"kills": 1000, "writes": 4000, "machine": 800, "inputs": 10_000, "attacks": 1000, "load": 9}
+WANTED = {
+    "kills": 1000,
+    "writes": 4000,
+    "machine": 800,
+    "inputs": 10_000,
+    "attacks": 1000,
+    "learners": 300,
+    "truth": 372,
+    "load": 9,
+    "pages": 1000,
+}
 
 
 def table(ledger: Ledger) -> str:

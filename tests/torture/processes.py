@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import faulthandler
 import os
 import pickle
 import resource
@@ -71,6 +72,7 @@ def _child(action, said: Path, result: Path, memory, fault) -> None:
         os.dup2(out, 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        faulthandler.register(signal.SIGUSR1, sys.stderr)  # where it hangs, if it does
         if memory:
             now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (now + memory, now + memory))
@@ -107,6 +109,8 @@ def _wait(child: int, started: float, kill_after, at_most: float, with_signal: i
                     os.kill(process, with_signal)
             kill_after, again_after = again_after and now + again_after, None
         if now > at_most:
+            os.kill(child, signal.SIGUSR1)
+            time.sleep(0.5)
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return -signal.SIGALRM
