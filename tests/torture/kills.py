@@ -15,7 +15,7 @@ from pathlib import Path
 from cases import SENTENCES
 from processes import COUNT, FAIL_FROM_THEN_ON, FAIL_ONCE, KILL_BEFORE, KILL_HALFWAY, Ended, forked
 from tasks import Task, all_tasks, settle
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 SLOW = {"reproduce": 0.01, "compare": 0.06, "find-errors": 0.12}  # what share of the kills; else as many each
 FAULTS = {  # by name: (what happens, errno)
@@ -48,13 +48,14 @@ class Whole:
     def begin(self) -> None:
         """Import here what the commands import: each fork would do it anew, and take longer than they do."""
         if not self.warm:
+            tqdm.monitor_interval = 0  # no thread that a fork could surprise while it holds a lock,
+            tqdm.set_lock(threading.RLock())  # and none that forks share: a killed one would keep it for ever
             for name in AT_EACH_WRITE:
                 with tempfile.TemporaryDirectory(prefix="torture-") as folder:
                     task = all_tasks()[name]
                     task.prepare(Path(folder))
                     settle(Path(folder))
                     assert task.act(Path(folder)) == 0, f"{name} fails by itself"
-            tqdm.set_lock(threading.RLock())  # not one that forks share: a killed one would hold it for ever
             self.warm = True
 
     def of(self, task: Task) -> tuple[str, float, int]:
