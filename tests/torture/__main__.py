@@ -60,7 +60,7 @@ def main() -> int:
     first = (int(time.time()) if options.seed is None else options.seed) if options.quick else None
     whole, bad = kills.Whole(), 0
     places = contextlib.ExitStack()
-    each = (170 if options.quick else options.seconds) / len(options.campaigns)
+    each = (110 if options.quick else options.seconds) / len(options.campaigns)
     for name in options.campaigns:
         entry, started = ledger.of(name), time.monotonic()
         start = entry["done"] if first is None else first
@@ -78,12 +78,13 @@ def main() -> int:
             cases = machine.cases(start, whole)
         elif name == "load":
             cases = load.cases(entry["more"], first is not None, Path(places.enter_context(folder())))
+        elif name == "pages":
+            cases = pages.cases(start, pages.BATCH if first is None else 8)
         else:
             plain = {
                 "inputs": inputs,
                 "attacks": attacks,
                 "learners": learners,
-                "pages": pages,
                 "truth": truth,
             }
             cases = plain[name].cases(start)

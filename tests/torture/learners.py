@@ -251,12 +251,12 @@ def attack(number: int) -> tuple[str, list[str]]:
     return kind, draw.sample(cells, len(cells))
 
 
-def left_behind() -> list[int]:
-    """Processes of learners that are still there."""
+def left_behind(root: Path) -> list[int]:
+    """Processes of learners below a folder that are still there."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if os.fsencode("lnl_kit.teaching.learner") in (place / "cmdline").read_bytes():
+            if os.fsencode(f"HOME={root}/") in (place / "environ").read_bytes():
                 found.append(int(place.name))
     return found
 
@@ -266,7 +266,8 @@ def one(number: int, server: str, root: Path) -> None:
     settle(root)
     os.environ.pop("LD_PRELOAD", None)
     os.environ["LNL_TEST_SECRET"] = SECRET
-    before = set(left_behind())
+    tempfile.tempdir = str(root / "temporary")
+    os.mkdir(tempfile.tempdir)
     place, lesson = root / "others", root / "class"
     for folder in (place, lesson):
         folder.mkdir()
@@ -300,7 +301,7 @@ def one(number: int, server: str, root: Path) -> None:
     ).read_bytes()
     assert SECRET not in str(row) and UNTOLD not in str(row), "it read what is not its own"
     time.sleep(0.05)
-    left = set(left_behind()) - before
+    left = left_behind(root.resolve())
     for process in left:
         os.kill(process, signal.SIGKILL)
     assert not left, f"{len(left)} processes are left behind"

@@ -22,7 +22,7 @@ from lnl_kit.label_errors.pictures import picture
 from lnl_kit.label_errors.report import report_bytes
 from lnl_kit.reproduce import pages
 
-BATCH = 50  # strings on one set of pages
+BATCH = 50  # strings on one set of pages; a sample has fewer
 DRAWN = ".main-svg"
 
 
@@ -130,7 +130,7 @@ def what_is_wrong(strings: list[str], browser, server, found: Findings) -> str:
             return f"{type(error).__name__}: {str(error)[:1500]}"
 
 
-def cases(first: int) -> Iterator[tuple[str, dict | None, dict]]:
+def cases(first: int, batch: int = BATCH) -> Iterator[tuple[str, dict | None, dict]]:
     """String by string, a few dozen on one set of pages; more: how many of them ran or fetched something on a
     page without any guard, which is the control.
     """
@@ -141,7 +141,7 @@ def cases(first: int) -> Iterator[tuple[str, dict | None, dict]]:
         settle(Path(kept))
         found = search(photos(Path(kept) / "photos", tuple("abcdefghijkl"), each=2), Path(kept) / "found")
         while True:
-            several = [drawn(server[0], first + n) for n in range(BATCH)]
+            several = [drawn(server[0], first + n) for n in range(batch)]
             strings = [text for _, text in several]
             bare = Path(tempfile.mkdtemp(dir=kept))
             told = what_runs(
@@ -151,7 +151,7 @@ def cases(first: int) -> Iterator[tuple[str, dict | None, dict]]:
             for n, (kind, text) in enumerate(several):
                 here = wrong and what_is_wrong([text] * 3, browser, server, found)
                 fault = {"case": first + n, "string": text, "wrong": here}
-                if wrong and n == BATCH - 1 and not here:
+                if wrong and n == batch - 1 and not here:
                     fault |= {"wrong": wrong, "string": "several together"}
                 yield kind, fault if fault["wrong"] else None, {str(first): sum(told)} if n == 0 else {}
-            first += BATCH
+            first += batch
