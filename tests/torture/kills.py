@@ -135,13 +135,15 @@ def at_random_moments(first: int, whole: Whole) -> Iterator[tuple[str, dict | No
 
 
 def at_each_write(done: dict, whole: Whole) -> Iterator[tuple[str, dict | None, dict]]:
-    """Every (fault, task, n-th write); done: {"task, fault": the next n}."""
+    """Every (fault, task, n-th write), or one in so many (EVERY: most writes of pu_distill are those of its ten
+    filters); done: {"task, fault": the next n}.
+    """
     tasks = all_tasks()
     for what, (how, number) in FAULTS.items():
         for name in AT_EACH_WRITE:
             task, key = tasks[name], f"{name}, {what}"
             outcome, _, points = whole.of(task)
-            step = OFTEN_THE_SAME.get(name, 1) if how in (FAIL_ONCE, FAIL_FROM_THEN_ON) else 1
+            step = EVERY.get(name, 1) * EVERY.get(what, 1)
             for n in range(done.get(key, 0), points, step):
                 wrong = _one_fault(task, outcome, how, n, number)
                 fault = {"task": name, "what": what, "point": n, "of": points, "wrong": wrong}

@@ -72,8 +72,8 @@ def machine() -> str:
 
 WANTED = {
     "kills": 1000,
-    "writes": 5993,
-    "machine": 800,
+    "writes": 3881,
+    "machine": 400,
     "inputs": 10_000,
     "attacks": 1000,
     "learners": 300,
