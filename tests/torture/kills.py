@@ -36,10 +36,8 @@ AT_EACH_WRITE = (
     "features of a folder",
     "decoding a folder",
 )
-
-OFTEN_THE_SAME = {
-    "train pu_distill on images": 7
-}  # most of its writes are those of ten filters: one in so many
+# One write in so many, else each. Most of pu_distill's are those of its ten filters.
+EVERY = {"train pu_distill on images": 7, "one I/O error": 3, "read-only from then on": 3}
 
 
 class Whole:
@@ -135,9 +133,7 @@ def at_random_moments(first: int, whole: Whole) -> Iterator[tuple[str, dict | No
 
 
 def at_each_write(done: dict, whole: Whole) -> Iterator[tuple[str, dict | None, dict]]:
-    """Every (fault, task, n-th write), or one in so many (EVERY: most writes of pu_distill are those of its ten
-    filters); done: {"task, fault": the next n}.
-    """
+    """Every (fault, task, n-th write), or one in so many (EVERY); done: {"task, fault": the next n}."""
     tasks = all_tasks()
     for what, (how, number) in FAULTS.items():
         for name in AT_EACH_WRITE:
