@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..files import RunError, create, json_bytes, lock, npy_bytes, read_json, remove, safe, save_atomically
+from ..files.contents import NO_ARRAYS
 from . import images
 from .depth import FULL, finite, in_8_bits, is_deep, levels_of
 from .file_state import on_network_drive, sample_of
@@ -125,10 +126,10 @@ def _read(place: Path) -> Pixels | None:
         x = np.load(place / "images.npy", mmap_mode="c")  # "c": torch wants memory it could write to
         digests = np.load(place / "digests.npy")
         headers = np.load(place / "headers.npy") if (place / "headers.npy").exists() else None
-    except (OSError, ValueError, EOFError):  # absent, or cut short by a power failure
+        unreadable = {int(i): reason for i, reason in info["unreadable"].items()}
+        return Pixels(x, digests, unreadable, info["note"], headers)
+    except (OSError, AttributeError, TypeError, *NO_ARRAYS):  # absent, or cut short by a power failure
         return None
-    unreadable = {int(i): reason for i, reason in info["unreadable"].items()}
-    return Pixels(x, digests, unreadable, info["note"], headers)
 
 
 def _decode_all(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import append, lock
+from ..files import append, lock, read_file
 
 KEY = 16  # bytes
 
@@ -34,7 +34,7 @@ class Store:
         features, keys = self._paths()
         sizes = [p.stat().st_size if p.exists() else 0 for p in (features, keys)]
         self.count = min(sizes[0] // (2 * self.width), sizes[1] // KEY)
-        content = keys.read_bytes() if self.count > len(self._row) else b""
+        content = read_file(keys) if self.count > len(self._row) else b""
         for row in range(len(self._row), self.count):
             self._row[content[row * KEY : (row + 1) * KEY]] = row
 

@@ -4,6 +4,7 @@ limits, and never as anything but data.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import io
@@ -101,6 +102,29 @@ def flag(text: str | None) -> bool | None:
     return False if said in ("", "0", "0.0", "false", "f", "no", "n") else None
 
 
+class _Named(io.FileIO):
+    """An opened file that says its name where it cannot be read: a disk or network drive that fails."""
+
+    def __init__(self, number: int, path: Path | str):
+        super().__init__(number, "rb")
+        self.path = path
+
+    def readinto(self, buffer) -> int:
+        with self._told():
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with self._told():
+            return super().readall()
+
+    @contextlib.contextmanager
+    def _told(self):
+        try:
+            yield
+        except OSError as error:
+            raise OSError(f"{self.path} cannot be read ({error.strerror or error})") from None
+
+
 def ordinary(path: Path | str) -> BufferedReader:
     """An ordinary file, opened to be read. Raises OSError (one sentence for a folder), and ValueError for
     what is neither: a pipe would wait for ever.
@@ -108,7 +132,7 @@ def ordinary(path: Path | str) -> BufferedReader:
     file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     mode = os.fstat(file).st_mode
     if stat.S_ISREG(mode):
-        return open(file, "rb")
+        return BufferedReader(_Named(file, path))
     os.close(file)
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(f"{path} is a folder, where a file is read")

@@ -52,7 +52,8 @@ def require_own(folder: str | Path | None, dataset: str, fingerprint: str = "") 
     if all(name == ".lock" or TEMPORARY.fullmatch(name) or UNFINISHED.fullmatch(name) for name in names):
         return  # a search that was interrupted before it was written in full
     try:  # one that was written in full counts before its files are in their places
-        summary = read_json((folder / STAGED if STAGED in names else folder) / "summary.json")
+        staged = folder / STAGED / "summary.json"  # gone once all files are in their places
+        summary = read_json(staged if staged.exists() else folder / "summary.json")
         other, before = summary["asked"]["dataset"], summary.get("fingerprint")
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(

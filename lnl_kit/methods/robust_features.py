@@ -41,6 +41,7 @@ from ..data.batches import NoisyData
 from ..run.loop import Run
 from ..run.opened import OpenedRun
 from ..run.settings import Bound, Settings, make, refuse
+from ..run.tables import load_state
 from ..toolbox import augment, losses
 from ..toolbox.models import Classifier
 from ..toolbox.ranks import by_rows
@@ -230,7 +231,7 @@ def block(inputs: int, outputs: int, kernel: int) -> nn.Module:
 
 def load_heads(run: OpenedRun) -> WithHeads:
     """The network of an opened run with its decoder and cluster head, in evaluation mode."""
-    saved = torch.load(run.folder / "state.pt", map_location="cpu", weights_only=True)["state"]
+    saved = load_state(run.folder)["state"]
     model = WithHeads(
         run.networks()[0], tuple(run.train_images()[:1].shape[1:]), len(saved["clusters"]["bias"])
     )

@@ -32,7 +32,7 @@ from .history import remember, remember_margins
 from .progress import epochs_bar
 from .stages import computed_once, place_of
 from .state import State, require_space, torch_bytes
-from .tables import HISTORY, arrays_bytes, history_bytes, load_state, metrics_bytes, packed_labels
+from .tables import HISTORY, arrays_bytes, history_bytes, last_commit, metrics_bytes, packed_labels
 from .terms import mean_loss
 
 
@@ -319,8 +319,7 @@ class Run:
         self.saving_seconds += time.perf_counter() - started
 
     def _restore(self, state: State) -> None:
-        there = (self.folder / "state.pt").exists
-        saved = ranks.told(lambda: load_state(self.folder) if there() else None)
+        saved = ranks.told(lambda: last_commit(self.folder))
         if saved is None:
             return
         state.restore(saved["state"])

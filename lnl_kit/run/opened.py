@@ -23,6 +23,7 @@ from ..toolbox.rng import generator
 from .autocast import autocast
 from .device import choose_precision
 from .evaluate import predict
+from .state import Damaged, torch_read
 from .summary import OUTSIDE
 from .tables import load_state, rebuilt
 
@@ -199,7 +200,10 @@ class OpenedRun:
                     f"no weights of epoch {epoch} in {self.folder}: kept are {kept or 'none'}; "
                     "train with keep=('weights',)"
                 )
-            weights = torch.load(path, map_location="cpu", weights_only=True)
+            try:
+                weights = torch_read(path)
+            except Damaged as error:
+                raise RunError(f"{path} is damaged ({error}): train this run again with --fresh") from None
         nets = []
         for name, values in zip(saved["tested"], weights):
             spec = saved["networks"][name]

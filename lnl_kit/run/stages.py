@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..files import Hold, make_folder, read_json, remove_leftovers, save_atomically
+from ..files import Hold, make_folder, read_json, remove, remove_leftovers, save_atomically
 from ..toolbox import ranks
 from ..toolbox.rng import seed_of
 from .identity import source_of
-from .state import to_cpu, to_device, torch_bytes
+from .state import Damaged, to_cpu, to_device, torch_bytes, torch_read
 
 if TYPE_CHECKING:
     from .loop import Run
@@ -39,22 +40,29 @@ def computed_once(
     how the run's own folder is held.
     """
     done, clock = folder / "result.pt", folder / "seconds.json"
+    found: list[Any] = []  # the result that lies there
 
     def is_done() -> bool:
         remove_leftovers(folder)
-        return done.exists()
+        try:
+            if not found and done.exists():
+                found.append(torch_read(done))
+        except Damaged:
+            print(f"{done} is damaged: this stage starts anew", file=sys.stderr)
+            remove(done)
+        return bool(found)
 
     def kept() -> tuple[Any, float]:
         seconds = 0.0
         with contextlib.suppress(OSError, ValueError, TypeError):  # an older version kept none
             seconds = float(read_json(clock))
-        return torch.load(done, map_location="cpu", weights_only=True), seconds
+        return found.pop() if found else torch_read(done), seconds
 
     with contextlib.ExitStack() as stack:
         held = Hold()
         if ranks.first():
             make_folder(folder)
-            held = stack.enter_context(above.within(folder, done.exists))
+            held = stack.enter_context(above.within(folder, is_done))
         if not ranks.told(is_done):
             started = time.perf_counter()
             result = torch_bytes(to_cpu(compute(held)))

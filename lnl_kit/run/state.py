@@ -6,13 +6,19 @@ import hashlib
 import io
 import shutil
 import sys
+import zipfile
+import zlib
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ..files import RunError
+from ..files import RunError, ordinary
 from ..toolbox import ranks
+
+
+class Damaged(RunError):
+    """A file of a run that is not as it was written."""
 
 
 def torch_bytes(value) -> memoryview:
@@ -20,6 +26,21 @@ def torch_bytes(value) -> memoryview:
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getbuffer()
+
+
+def torch_read(path: Path):
+    """What a file of `torch_bytes` holds, on the CPU. Raises Damaged where a part is not what was written, by
+    the CRC-32 that the file has of each (torch does not compare them), OSError, and what torch raises.
+    """
+    with ordinary(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                if part := archive.testzip():
+                    raise Damaged(f"{part} is not what was written")
+        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error) as error:
+            raise Damaged(str(error) or "cut off") from None
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def to_cpu(value):

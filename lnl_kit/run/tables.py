@@ -7,6 +7,7 @@ epoch and holds all that the tables say, so one that cannot be read is made agai
 from __future__ import annotations
 
 import contextlib
+import sys
 import zlib
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..files import RunError, csv_bytes, npz_bytes, ordinary, read_file, save_atomically
+from ..files import RunError, csv_bytes, npz_bytes, read_file, save_atomically
 from .evaluate import COLUMNS
+from .state import Damaged, torch_read
 
 HISTORY = ("train_probs", "clean_score", "margins", "given_probs")
 LABELS_BYTES = 2**30  # labels.csv, unpacked
@@ -48,15 +50,29 @@ def packed_labels(folder: Path) -> Tensor:
 
 
 def load_state(folder: Path) -> dict:
-    """What state.pt of a run folder holds. Raises RunError where it cannot be read."""
+    """What state.pt of a run folder holds. Raises RunError where it cannot be read, of the kind Damaged where
+    it can, but is not what was written.
+    """
     try:
-        with ordinary(folder / "state.pt") as file:
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # what torch raises for a damaged file is of many kinds
+        return torch_read(folder / "state.pt")
+    except Exception as error:  # what torch raises is of many kinds
         why = (getattr(error, "strerror", "") or str(error) or type(error).__name__).splitlines()[0]
-        raise RunError(
-            f"state.pt in {folder} is damaged or missing ({why}): train this run again with --fresh"
-        ) from None
+        said = f"state.pt in {folder} is damaged or missing ({why}): train this run again with --fresh"
+        raise (Damaged if isinstance(error, Damaged) else RunError)(said) from None
+
+
+def last_commit(folder: Path) -> dict | None:
+    """What state.pt holds; None where there is none, and, with a sentence, where it is not what was written:
+    then all that is left is to train from the beginning, which comes to the same. Raises RunError where it
+    cannot be read.
+    """
+    if not (folder / "state.pt").exists():
+        return None
+    try:
+        return load_state(folder)
+    except Damaged:
+        print(f"state.pt in {folder} is damaged: this run starts anew", file=sys.stderr)
+        return None
 
 
 def rebuilt(folder: Path, name: str) -> bytes:

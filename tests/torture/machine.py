@@ -2,9 +2,11 @@
 two processes at once. Each is drawn from the number of its case.
 """
 
+import contextlib
 import errno
 import os
 import random
+import shutil
 import signal
 import tempfile
 import threading
@@ -14,10 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cases import SENTENCES
 from kills import AT_EACH_WRITE, Whole, call, what_is_lost
-from processes import COUNT_READS, FAIL_READ, Ended
-from tasks import Task, all_tasks
+from processes import COUNT_READS, FAIL_READ, Ended, forked
+from tasks import Task, all_tasks, settle
 
+import lnl_kit
+from lnl_kit.label_errors.findings import open_findings
+
+BY_HAND = "review and apply"
 SHORT = 0.05  # seconds between two signals, at most
 
 
@@ -46,13 +53,16 @@ def an_error_when_reading(task: Task, root: Path, draw: random.Random, seconds: 
 
 
 def a_damaged_file(task: Task, root: Path, draw: random.Random, seconds: float) -> str:
-    """Killed at some moment; then one of the kit's files is cut off, changed or gone. What was decided by
-    hand cannot be made again: there a sentence is right.
+    """Killed at some moment; then one of the files is cut off, gone or, where it has checksums, changed.
+
+    Of a run or a search that had ended the parts are read, and it is made again as if by --fresh. What was
+    decided by hand cannot be made again: there a sentence is right.
     """
     call(task, root, kill_after=draw.uniform(0.3, 1) * seconds)
     if not (files := files_of(root)):
         return ""
-    path, how = draw.choice(files), draw.choice(("cut", "changed", "gone"))
+    path = draw.choice(files)
+    how = draw.choice(("cut", "gone", "changed") if path.suffix in (".pt", ".npz") else ("cut", "gone"))
     content = path.read_bytes()
     if how == "gone":
         path.unlink()
@@ -61,12 +71,32 @@ def a_damaged_file(task: Task, root: Path, draw: random.Random, seconds: float) 
     else:
         at = draw.randrange(len(content))
         path.write_bytes(content[:at] + bytes([content[at] ^ draw.randrange(1, 256)]) + content[at + 1 :])
+    finished = next((p for p in path.parents if (p / "summary.json").exists()), None)
+    if finished and path.name != "summary.json" and task.name != BY_HAND:
+        if wrong := answered(forked(lambda: read_parts(root, finished))):
+            return f"{path.name} {how}, read: {wrong}"
+        shutil.rmtree(finished)
+        (root / "kit" / "runs" / "table.csv").unlink(missing_ok=True)  # whose row would be enough
     ended = call(task, root)
     if wrong := answered(ended):
         return f"{path.name} {how}: {wrong}"
     if ended.status == 0:
         return ""
     return "" if len(ended.said.strip()) > 10 else f"{path.name} {how}: ended with {ended.status}, no word"
+
+
+def read_parts(root: Path, folder: Path) -> int:
+    """All of a finished run, or of findings: each is there or says a sentence."""
+    settle(root)
+    with contextlib.suppress(*SENTENCES):
+        is_run = (folder / "settings.json").exists()
+        opened = lnl_kit.open_run(folder) if is_run else open_findings(folder)
+        for part in ("settings", "summary", "metrics", "arrays", "history", "labels", "table", "classes"):
+            with contextlib.suppress(*SENTENCES):
+                getattr(opened, part, None)
+        with contextlib.suppress(*SENTENCES):
+            _ = hasattr(opened, "networks") and opened.networks()
+    return 0
 
 
 def a_clock_that_jumps_back(task: Task, root: Path, draw: random.Random, seconds: float) -> str:
@@ -172,7 +202,7 @@ def cases(first: int, whole: Whole) -> Iterator[tuple[str, dict | None, dict[str
             root = Path(folder)
             task.prepare(root)
             wrong = FAULTS[what](task, root, draw, seconds)
-            undecided = what == "a damaged file" and name == "review and apply"  # what is lost then is lost
+            undecided = what == "a damaged file" and name == BY_HAND  # what is lost then is lost
             wrong = wrong or ("" if undecided else what_is_lost(task, root, outcome))
         fault = {"case": first, "task": name, "what": what, "wrong": wrong}
         yield what, fault if wrong else None, {}
