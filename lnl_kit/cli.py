@@ -49,7 +49,10 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, RunError) as error:
-        print(f"lnl: {without_controls(str(error))}", file=sys.stderr)
+        said = str(error)
+        if isinstance(error, OSError) and error.errno and not error.filename:  # the system alone spoke
+            said = f"a file cannot be read or written ({error.strerror})"
+        print(f"lnl: {without_controls(said)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # of a command that has nothing more to say about it
         print("\nlnl: stopped", file=sys.stderr)

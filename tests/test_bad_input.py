@@ -9,18 +9,23 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, SHORT_STAGES, feature_file
-from findings_by_hand import photos
+from findings_by_hand import photos, search
+from runs_by_hand import ROW
 
 import lnl_kit
 from lnl_kit import cli, data
 from lnl_kit.cli import without_controls
 from lnl_kit.commands.config import read_config
 from lnl_kit.features import backbones
-from lnl_kit.files import RunError
+from lnl_kit.files import Hold, RunError, ordinary
 from lnl_kit.files.contents import read_file, read_npz
+from lnl_kit.label_errors.allowed import require_own
 from lnl_kit.label_errors.evidence import table_of
 from lnl_kit.reproduce.values import values_of
 from lnl_kit.results import measured
+from lnl_kit.run.loop import Run
+from lnl_kit.run.stages import computed_once
+from lnl_kit.run.state import Damaged
 from lnl_kit.run.tables import load_state
 from lnl_kit.train import Plan
 
@@ -202,3 +207,93 @@ def test_ctrl_c_ends_any_command_without_a_traceback(monkeypatch, capsys):
     monkeypatch.setattr("lnl_kit.results.commands.collect_command", stopped)
     assert cli.main(["collect", "somewhere", "--csv", "t.csv"]) == 130
     assert capsys.readouterr().err == "\nlnl: stopped\n"
+
+
+def test_a_byte_that_the_disk_changed_in_a_checkpoint(tmp_path, capsys):
+    """torch does not compare the checksums: the run went on from other weights."""
+    ask = {"epochs": 2, "train_size": 64, "batch_size": 32, "progress": False}
+    alone = lnl_kit.train("ce", out=tmp_path / "alone", **ask)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "commit", stops_after(Run.commit))
+        stopped = lnl_kit.train("ce", out=tmp_path / "damaged", **ask)
+    path = stopped.folder / "state.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Damaged, match=r"state.pt in .* is damaged"):
+        load_state(stopped.folder)
+    again = lnl_kit.train("ce", out=tmp_path / "damaged", **ask)
+    assert "state.pt" in (said := capsys.readouterr().err) and "damaged: this run starts anew" in said
+    assert again.metrics[-1]["loss"] == alone.metrics[-1]["loss"]
+    weights = [[p for net in run.networks() for p in net.parameters()] for run in (alone, again)]
+    assert all(map(torch.equal, *weights))
+
+
+def stops_after(commit):
+    def committed(self, state):
+        commit(self, state)
+        raise KeyboardInterrupt
+
+    return committed
+
+
+def test_a_stage_s_result_that_was_cut_off_is_computed_again(tmp_path, capsys):
+    def compute(held):
+        times.append(1)
+        return {"x": torch.arange(1000)}
+
+    times: list[int] = []
+    ask = (tmp_path / "stage", compute, torch.device("cpu"), Hold())
+    whole = computed_once(*ask)[0]
+    assert torch.equal(computed_once(*ask)[0]["x"], whole["x"]) and len(times) == 1
+    path = tmp_path / "stage" / "result.pt"
+    for content in (path.read_bytes()[:2000], b"", path.read_bytes().replace(b"\x07\x01", b"\x07\x03", 1)):
+        path.write_bytes(content)
+        before = len(times)
+        assert torch.equal(computed_once(*ask)[0]["x"], whole["x"]) and len(times) == before + 1
+        assert "is damaged: this stage starts anew" in capsys.readouterr().err
+
+
+def test_a_heading_of_the_decoding_cache_that_does_not_end(tmp_path):
+    source = f"folder:{photos(tmp_path / 'photos')}"
+    before = data.load(source, root=tmp_path / "cache", split=False)
+    (digests,) = (tmp_path / "cache").rglob("digests.npy")
+    content = digests.read_bytes()
+    digests.write_bytes(content.replace(b"False", b"(alse", 1))
+    again = data.load(source, root=tmp_path / "cache", split=False)
+    assert torch.equal(before.x[:], again.x[:]) and digests.read_bytes() == content
+
+
+def test_findings_of_a_search_killed_when_all_its_files_were_in_place(tmp_path):
+    folder, found = photos(tmp_path / "photos"), tmp_path / "found"
+    search(folder, found)
+    (found / ".findings").mkdir()
+    require_own(found, json.loads((found / "summary.json").read_text())["asked"]["dataset"])
+
+
+def test_a_disk_that_fails_is_named(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    with ordinary(tmp_path / "x") as file:
+        unreadable = os.open(tmp_path / "y", os.O_WRONLY | os.O_CREAT)
+        os.dup2(unreadable, file.fileno())
+        os.close(unreadable)
+        with pytest.raises(OSError, match=r"x cannot be read \(Bad file descriptor\)"):
+            file.read(2)
+
+
+@pytest.mark.parametrize("left", [0.1, 0.5, 0.9])
+def test_a_table_of_runs_that_was_cut_off(tmp_path, monkeypatch, left):
+    """A row that lost its end is left out, and a column that lost its name."""
+    monkeypatch.setattr(measured, "FOLDER", tmp_path)
+    for seed in range(3):
+        row = ROW | {"seed": seed, "asked": json.dumps({"seed": seed}), "last_column": "text"}
+        measured.add("t", row)
+    path = tmp_path / "t.csv"
+    head, *rows = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(head + b"".join(rows[:2]) + rows[2][: int(left * len(rows[2]))])
+    found = measured.read("t")
+    assert [(r["seed"], r["last_column"]) for r in found] == [(0, "text"), (1, "text")]
+    path.write_bytes(head[:-3])
+    assert measured.read("t") == []
+    measured.add("t", ROW | {"asked": "{}"})
+    assert "last_colu" not in path.read_text()

@@ -121,7 +121,9 @@ def _head(path: Path) -> tuple[str, ...]:
         return ()
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            return tuple(next(csv.reader([file.readline(HEAD)]), ()))
+            line = file.readline(HEAD)
+            head = tuple(next(csv.reader([line]), ()))
+            return head if line.endswith("\n") else head[:-1]  # its last one was cut off
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a table of measured runs: {error}") from None
 

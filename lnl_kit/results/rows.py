@@ -105,7 +105,9 @@ def lines(rows: Iterable[Row], columns: tuple[str, ...]) -> Iterator[bytes]:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a CSV file, one after the other. Raises ValueError where it is none, OSError."""
+    """The rows of a CSV file, one after the other, without a last one that was cut off: its run has it whole.
+    Raises ValueError where it is none, OSError.
+    """
     if (size := os.stat(path).st_size) > TABLE_BYTES:
         raise ValueError(f"{path} has {size / 1e6:.0f} MB, and at most {TABLE_BYTES / 1e6:.0f} are read")
     if not path.is_file():
@@ -119,10 +121,18 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 def _rows_in(file: Iterable[str]) -> Iterator[Row]:
     head: tuple[str, ...] | None = None
-    for cells in csv.reader(file):
+    last = ""
+
+    def read() -> Iterator[str]:
+        nonlocal last
+        for line in file:
+            last = line
+            yield line
+
+    for cells in csv.reader(read()):
         if head is None:
             head = tuple(cells)
-        elif cells:
+        elif cells and (len(cells) >= len(head) or last.endswith("\n")):
             plain = [unguarded(cell) if cell[:1] == "'" else cell for cell in cells]
             yield Row(head, plain + [""] * (len(head) - len(plain)))
 
