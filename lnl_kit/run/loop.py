@@ -3,7 +3,8 @@
 A run folder has one commit point, `state.pt` (temporary file, fsync, rename, fsync of the folder). It holds
 the state after the last finished epoch and every metric row so far; the other files are rewritten from it.
 Killing the process at any moment costs at most the current epoch, and a resumed run ends with the same
-numbers. Of several ranks (`toolbox.ranks`) the first alone reads and writes the folder.
+numbers. A `state.pt` that the disk has damaged (the file has checksums) is said, and the run starts anew. Of
+several ranks (`toolbox.ranks`) the first alone reads and writes the folder.
 """
 
 from __future__ import annotations
