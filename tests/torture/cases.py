@@ -14,10 +14,12 @@ from PIL import Image
 from tasks import settle
 
 from lnl_kit.files.write import RunError
+from lnl_kit.run.state import Damaged
 
 SENTENCES = (
     ValueError,
     RunError,
+    Damaged,
     OSError,
     FileNotFoundError,
     PermissionError,
