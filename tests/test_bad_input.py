@@ -25,7 +25,7 @@ from lnl_kit.reproduce.values import values_of
 from lnl_kit.results import measured
 from lnl_kit.run.loop import Run
 from lnl_kit.run.stages import computed_once
-from lnl_kit.run.state import Damaged
+from lnl_kit.run.state import Damaged, torch_bytes, torch_read
 from lnl_kit.run.tables import load_state
 from lnl_kit.train import Plan
 
@@ -227,6 +227,22 @@ def test_a_byte_that_the_disk_changed_in_a_checkpoint(tmp_path, capsys):
     assert again.metrics[-1]["loss"] == alone.metrics[-1]["loss"]
     weights = [[p for net in run.networks() for p in net.parameters()] for run in (alone, again)]
     assert all(map(torch.equal, *weights))
+
+
+def test_whatever_byte_changes_in_a_file_of_a_run_it_is_read_whole_or_called_damaged(tmp_path):
+    """Headings and directory of the archive have no checksum: zipfile and torch say it in many ways."""
+    value = {"a": torch.arange(50), "b": [1, 2, "x"]}
+    content, told = bytes(torch_bytes(value)), []
+    for n in range(0, len(content), 2):
+        changed = bytearray(content)
+        changed[n] ^= (1, 128)[n % 4 == 0]
+        (tmp_path / "x.pt").write_bytes(changed)
+        try:
+            assert str(torch_read(tmp_path / "x.pt")) == str(value)
+        except Damaged as error:
+            told.append(str(error))
+    assert len(told) > len(content) / 8 and all(told)
+    assert any("encrypted" in text for text in told) and any("outside itself" in text for text in told)
 
 
 def stops_after(commit):

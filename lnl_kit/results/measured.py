@@ -123,7 +123,7 @@ def _head(path: Path) -> tuple[str, ...]:
         with open(path, encoding="utf-8-sig", newline="") as file:
             line = file.readline(HEAD)
             head = tuple(next(csv.reader([line]), ()))
-            return head if line.endswith("\n") else head[:-1]  # its last one was cut off
+            return head if line.endswith(("\n", "\r")) else head[:-1]  # its last one was cut off
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a table of measured runs: {error}") from None
 

@@ -132,7 +132,7 @@ def _rows_in(file: Iterable[str]) -> Iterator[Row]:
     for cells in csv.reader(read()):
         if head is None:
             head = tuple(cells)
-        elif cells and (len(cells) >= len(head) or last.endswith("\n")):
+        elif cells and (len(cells) >= len(head) or last.endswith(("\n", "\r"))):
             plain = [unguarded(cell) if cell[:1] == "'" else cell for cell in cells]
             yield Row(head, plain + [""] * (len(head) - len(plain)))
 

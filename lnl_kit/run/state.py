@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import shutil
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 
 from ..files import RunError, ordinary
 from ..toolbox import ranks
+
+# What torch and zipfile say of an archive whose headings are not what was written.
+ZIP_WORDS = ("PytorchStreamReader", "is encrypted")
 
 
 class Damaged(RunError):
@@ -37,10 +41,16 @@ def torch_read(path: Path):
             with zipfile.ZipFile(file) as archive:
                 if part := archive.testzip():
                     raise Damaged(f"{part} is not what was written")
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error) as error:
             raise Damaged(str(error) or "cut off") from None
-        file.seek(0)
-        return torch.load(file, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError) as error:
+            if getattr(error, "errno", None) == errno.EINVAL:  # of seeking
+                raise Damaged("it points outside itself") from None
+            if not isinstance(error, Damaged) and any(word in str(error) for word in ZIP_WORDS):
+                raise Damaged(str(error).splitlines()[0]) from None
+            raise
 
 
 def to_cpu(value):
