@@ -172,7 +172,8 @@ def put(table: Path, row: Row) -> None:
             this = folder.stat().st_ino
             try:
                 save_atomically(folder / name, content, durable=True)
-                return
+                if (folder / name).exists():
+                    return  # else it went into a folder just taken, perhaps too late: twice does no harm
             except RunError:
                 if folder.stat().st_ino == this:
                     raise
